@@ -1,0 +1,24 @@
+namespace AfaNative.Engine;
+
+/// <summary>
+/// Something a user can understand and act on: a bad file, mismatched experts, an unsupported model. The message is one
+/// sentence that says what was expected, what came and where; tools print it without a stack trace.
+/// </summary>
+public class AfaException : Exception
+{
+    /// <summary>Creates the exception with its one sentence.</summary>
+    public AfaException(string message) : base(message) { }
+
+    /// <summary>Creates the exception with its one sentence and what caused it.</summary>
+    public AfaException(string message, Exception inner) : base(message, inner) { }
+}
+
+/// <summary>A checkpoint file or folder that cannot be used: truncated, hostile, incomplete or of another kind.</summary>
+public sealed class CheckpointException : AfaException
+{
+    /// <summary>Creates the exception with its one sentence.</summary>
+    public CheckpointException(string message) : base(message) { }
+
+    /// <summary>Creates the exception with its one sentence and what caused it.</summary>
+    public CheckpointException(string message, Exception inner) : base(message, inner) { }
+}
