@@ -1,0 +1,92 @@
+namespace AfaNative.Kernels.Devices;
+
+/// <summary>A block of float32 elements on a device, returned to the device's pool when disposed.</summary>
+public abstract class DeviceBuffer : IDisposable
+{
+    /// <summary>Number of float32 elements a caller may use.</summary>
+    public abstract long Length { get; }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Gives the memory back; called at most once with effect.</summary>
+    protected abstract void Dispose(bool disposing);
+}
+
+/// <summary>Weights in the layout a device's kernels want, for E experts; made once at load by <see cref="IDevice.Pack"/>.</summary>
+public abstract class PackedWeights(WeightShape shape, int experts) : IDisposable
+{
+    /// <summary>The logical shape of one expert's weights.</summary>
+    public WeightShape Shape { get; } = shape;
+
+    /// <summary>Number of experts E.</summary>
+    public int Experts { get; } = experts;
+
+    /// <summary>Bytes held, over all experts.</summary>
+    public abstract long ByteLength { get; }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Gives the memory back; called at most once with effect.</summary>
+    protected abstract void Dispose(bool disposing);
+}
+
+/// <summary>Shape of a linear layer's or a convolution's weights: [Out, In, KernelHeight, KernelWidth] row-major, as checkpoints store them.</summary>
+/// <param name="Out">Output features.</param>
+/// <param name="In">Input features.</param>
+/// <param name="KernelHeight">1 for a linear layer.</param>
+/// <param name="KernelWidth">1 for a linear layer.</param>
+/// <param name="Geglu">Pair output j with output j + Out/2, so that the multiply's epilogue can gate the first by the second.</param>
+public readonly record struct WeightShape(int Out, int In, int KernelHeight = 1, int KernelWidth = 1, bool Geglu = false)
+{
+    /// <summary>Terms of one output's sum.</summary>
+    public int K => In * KernelHeight * KernelWidth;
+}
+
+/// <summary>One expert's weights as they lie in a mapped file or an array: row-major [Out, In, KernelHeight, KernelWidth].</summary>
+/// <param name="Pointer">First element; valid during the call it is passed to.</param>
+/// <param name="Type">Float32, Float16 or BFloat16; kept as it is and widened in the kernels.</param>
+public readonly unsafe struct WeightSource(void* Pointer, ElementType Type)
+{
+    /// <summary>First element.</summary>
+    public void* Pointer { get; } = Pointer;
+
+    /// <summary>Storage type.</summary>
+    public ElementType Type { get; } = Type;
+}
+
+/// <summary>
+/// Where tensors live and ops run. A model never knows which device it is on: it asks <see cref="Kernels"/> for ops on buffers it allocated here.
+/// </summary>
+public interface IDevice : IDisposable
+{
+    /// <summary>What the user wrote after <c>--device</c>.</summary>
+    string Name { get; }
+
+    /// <summary>The ops.</summary>
+    IKernels Kernels { get; }
+
+    /// <summary>Bytes now handed out to live buffers.</summary>
+    long AllocatedBytes { get; }
+
+    /// <summary>Takes <paramref name="length"/> float32 elements from the pool; their content is undefined.</summary>
+    DeviceBuffer Allocate(long length);
+
+    /// <summary>Copies host memory to the start of a buffer.</summary>
+    void Upload(ReadOnlySpan<float> source, DeviceBuffer destination);
+
+    /// <summary>Copies the start of a buffer to host memory.</summary>
+    void Download(DeviceBuffer source, Span<float> destination);
+
+    /// <summary>Brings the weights of E experts into the device's layout.</summary>
+    PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts);
+}
