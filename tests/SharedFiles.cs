@@ -1,0 +1,34 @@
+namespace AfaNative.Tests;
+
+/// <summary>Finds the golden files that travel beside the repository, not in it.</summary>
+internal static class SharedFiles
+{
+    /// <summary>The folder <c>goldens</c>, or null where there is none.</summary>
+    internal static string? Goldens()
+    {
+        if (Environment.GetEnvironmentVariable("AFA_SHARED") is { Length: > 0 } named)
+            return Existing(Path.Combine(named, "goldens"));
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            if (Existing(Path.Combine(folder.FullName, "shared", "goldens")) is string found)
+                return found;
+        }
+
+        return null;
+    }
+
+    private static string? Existing(string folder) => Directory.Exists(folder) ? folder : null;
+}
+
+/// <summary>A folder that goes when the test ends.</summary>
+internal sealed class TemporaryFolder : IDisposable
+{
+    internal string Path { get; } = Directory.CreateTempSubdirectory("afa-test-").FullName;
+
+    internal string File(string name) => System.IO.Path.Combine(Path, name);
+
+    internal void Write(string name, string text) => System.IO.File.WriteAllText(File(name), text);
+
+    /// <inheritdoc/>
+    public void Dispose() => Directory.Delete(Path, recursive: true);
+}
