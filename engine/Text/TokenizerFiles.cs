@@ -36,9 +36,17 @@ internal static class TokenizerFiles
         string text = ReadText(path);
         try
         {
-            return JsonDocument.Parse(text, new JsonDocumentOptions { MaxDepth = 16 });
+            var document = JsonDocument.Parse(text, new JsonDocumentOptions { MaxDepth = 16 });
+            if (document.RootElement.ValueKind == JsonValueKind.Object)
+            {
+                // A name that is half a surrogate pair shows itself only when it is read.
+                foreach (JsonProperty property in document.RootElement.EnumerateObject())
+                    _ = property.Name;
+            }
+
+            return document;
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
             throw new CheckpointException($"Expected JSON, but '{path}' is not: {e.Message}", e);
         }
