@@ -1,0 +1,83 @@
+namespace AfaNative.Engine.Diffusion;
+
+/// <summary>How much signal and how much noise a sample holds at each training step, in float32 as the models were trained.</summary>
+public sealed class NoiseSchedule
+{
+    private readonly float[] _betas;
+    private readonly float[] _alphasCumprod;
+
+    /// <summary>Computes the schedule of a configuration.</summary>
+    public NoiseSchedule(SchedulerConfig config)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        config.Validate("the scheduler configuration");
+        Config = config;
+        _betas = Betas(config);
+        _alphasCumprod = new float[_betas.Length];
+        // Each factor and each stored product is float32; the running product is kept in double between them.
+        double product = 1;
+        for (int t = 0; t < _betas.Length; t++)
+        {
+            product *= 1f - _betas[t];
+            _alphasCumprod[t] = (float)product;
+        }
+    }
+
+    /// <summary>The configuration the schedule came from.</summary>
+    public SchedulerConfig Config { get; }
+
+    /// <summary>Variance of the noise added at each training step.</summary>
+    public IReadOnlyList<float> BetasByTimestep => _betas;
+
+    /// <summary>Share of the signal's power left at each training step.</summary>
+    public IReadOnlyList<float> AlphasCumprod => _alphasCumprod;
+
+    /// <summary>The alpha that stands before training step 0.</summary>
+    public float FinalAlphaCumprod => Config.SetAlphaToOne ? 1f : _alphasCumprod[0];
+
+    /// <summary>noisy = sqrt(alpha) * original + sqrt(1 - alpha) * noise, at one training step.</summary>
+    public void AddNoise(ReadOnlySpan<float> original, ReadOnlySpan<float> noise, int timestep, Span<float> noisy)
+    {
+        (float signal, float sigma) = Coefficients(timestep);
+        Blend(original, noise, signal, sigma, noisy);
+    }
+
+    /// <summary>velocity = sqrt(alpha) * noise - sqrt(1 - alpha) * original: what a v-prediction model is trained to give.</summary>
+    public void GetVelocity(ReadOnlySpan<float> original, ReadOnlySpan<float> noise, int timestep, Span<float> velocity)
+    {
+        (float signal, float sigma) = Coefficients(timestep);
+        Blend(noise, original, signal, -sigma, velocity);
+    }
+
+    private static void Blend(ReadOnlySpan<float> a, ReadOnlySpan<float> b, float scaleA, float scaleB, Span<float> result)
+    {
+        if (a.Length != b.Length || a.Length != result.Length)
+            throw new ArgumentException($"Expected spans of one length, but {a.Length}, {b.Length} and {result.Length} came.");
+        for (int i = 0; i < result.Length; i++) result[i] = scaleA * a[i] + scaleB * b[i];
+    }
+
+    private (float Signal, float Sigma) Coefficients(int timestep)
+    {
+        if ((uint)timestep >= (uint)_alphasCumprod.Length)
+            throw new ArgumentOutOfRangeException(nameof(timestep), timestep, $"Expected a timestep from 0 to {_alphasCumprod.Length - 1}.");
+        float alpha = _alphasCumprod[timestep];
+        return (MathF.Sqrt(alpha), MathF.Sqrt(1f - alpha));
+    }
+
+    private static float[] Betas(SchedulerConfig config)
+    {
+        bool scaled = config.BetaSchedule == BetaSchedule.ScaledLinear;
+        float start = (float)(scaled ? Math.Sqrt(config.BetaStart) : config.BetaStart);
+        float end = (float)(scaled ? Math.Sqrt(config.BetaEnd) : config.BetaEnd);
+        int count = config.NumTrainTimesteps;
+        float step = (end - start) / (count - 1);
+        float[] betas = new float[count];
+        for (int t = 0; t < count; t++)
+        {
+            // From the nearer end, so that both ends are exact.
+            float value = t < count / 2 ? start + step * t : end - step * (count - 1 - t);
+            betas[t] = scaled ? value * value : value;
+        }
+        return betas;
+    }
+}

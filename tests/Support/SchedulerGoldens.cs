@@ -1,0 +1,61 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using Xunit;
+
+namespace AfaNative.Tests.Support;
+
+/// <summary>Reference trajectories of schedulers: a case.json and its float32 tensors.</summary>
+internal sealed class SchedulerGoldens
+{
+    private readonly byte[] _bytes;
+    private readonly JsonElement _header;
+    private readonly int _dataStart;
+
+    private SchedulerGoldens(string folder)
+    {
+        Case = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "case.json"))).RootElement;
+        _bytes = File.ReadAllBytes(Path.Combine(folder, "tensors.safetensors"));
+        int headerLength = checked((int)BinaryPrimitives.ReadUInt64LittleEndian(_bytes));
+        _header = JsonDocument.Parse(_bytes.AsMemory(8, headerLength)).RootElement;
+        _dataStart = 8 + headerLength;
+    }
+
+    /// <summary>The parsed case.json.</summary>
+    public JsonElement Case { get; }
+
+    /// <summary>Opens a case by name, or skips the test where no reference values are at hand.</summary>
+    public static SchedulerGoldens Open(string name)
+    {
+        string? shared = Environment.GetEnvironmentVariable("AFA_SHARED");
+        for (DirectoryInfo? at = new(AppContext.BaseDirectory); shared is null && at is not null; at = at.Parent)
+        {
+            string candidate = Path.Combine(at.FullName, "shared");
+            if (Directory.Exists(Path.Combine(candidate, "goldens"))) shared = candidate;
+        }
+        string folder = Path.Combine(shared ?? "", "goldens", "public", "schedulers", name);
+        if (shared is null || !Directory.Exists(folder))
+            Assert.Skip($"The reference trajectories of {name} are not here; AFA_SHARED can name the folder that holds goldens/.");
+        return new SchedulerGoldens(folder);
+    }
+
+    public bool Has(string name) => _header.TryGetProperty(name, out _);
+
+    public float[] Tensor(string name)
+    {
+        JsonElement entry = _header.GetProperty(name);
+        Assert.Equal("F32", entry.GetProperty("dtype").GetString());
+        JsonElement offsets = entry.GetProperty("data_offsets");
+        int begin = offsets[0].GetInt32();
+        int end = offsets[1].GetInt32();
+        return MemoryMarshal.Cast<byte, float>(_bytes.AsSpan(_dataStart + begin, end - begin)).ToArray();
+    }
+
+    public static void AssertClose(float[] expected, ReadOnlySpan<float> actual, double tolerance, string what)
+    {
+        Assert.Equal(expected.Length, actual.Length);
+        double bound = tolerance * expected.Max(Math.Abs);
+        for (int i = 0; i < expected.Length; i++)
+            Assert.True(Math.Abs(expected[i] - actual[i]) <= bound, $"{what}[{i}]: expected {expected[i]}, came {actual[i]}.");
+    }
+}
