@@ -1,0 +1,171 @@
+using System.Buffers.Binary;
+using System.Text;
+using SkiaSharp;
+
+namespace AfaNative.Engine.Imaging;
+
+/// <summary>PNG files with the generation's settings in a text chunk named "parameters", as common tools write and show it.</summary>
+public static class PngFile
+{
+    private const string Keyword = "parameters";
+    private const int HeaderEnd = 8 + 12 + 13;
+    private static readonly byte[] Signature = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A];
+    private static readonly uint[] CrcTable = MakeCrcTable();
+
+    /// <summary>Writes a PNG whole or not at all: a temporary file in the same folder is renamed over the path.</summary>
+    public static void Write(string path, RgbImage image, string? parameters)
+    {
+        ArgumentNullException.ThrowIfNull(image);
+        byte[] png = Encode(image);
+        string full = Path.GetFullPath(path);
+        string temporary = $"{full}.{Guid.NewGuid():N}.tmp";
+        try
+        {
+            using (FileStream file = new(temporary, FileMode.CreateNew, FileAccess.Write))
+            {
+                file.Write(png.AsSpan(0, HeaderEnd));
+                if (parameters is not null) file.Write(TextChunk(parameters));
+                file.Write(png.AsSpan(HeaderEnd));
+            }
+            File.Move(temporary, full, overwrite: true);
+        }
+        catch (Exception e)
+        {
+            TryDelete(temporary);
+            if (e is IOException or UnauthorizedAccessException)
+                throw new AfaException($"Expected to write a picture to {path}, but it cannot be written: {e.Message}", e);
+            throw;
+        }
+    }
+
+    /// <summary>Reads a PNG and the text of its "parameters" chunk, null where it has none.</summary>
+    public static RgbImage Read(string path, out string? parameters)
+    {
+        byte[] png;
+        try
+        {
+            png = File.ReadAllBytes(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new AfaException($"Expected a PNG picture at {path}, but it cannot be read: {e.Message}", e);
+        }
+        parameters = ReadText(png, path);
+        return Decode(png, path);
+    }
+
+    private static byte[] Encode(RgbImage image)
+    {
+        using SKBitmap bitmap = new(new SKImageInfo(image.Width, image.Height, SKColorType.Rgba8888, SKAlphaType.Opaque));
+        Span<byte> target = bitmap.GetPixelSpan();
+        for (int y = 0; y < image.Height; y++)
+        {
+            for (int x = 0; x < image.Width; x++)
+            {
+                int from = (y * image.Width + x) * 3;
+                int to = y * bitmap.RowBytes + x * 4;
+                image.Pixels.AsSpan(from, 3).CopyTo(target[to..]);
+                target[to + 3] = 255;
+            }
+        }
+        using SKData? data = bitmap.Encode(SKEncodedImageFormat.Png, 100);
+        return data?.ToArray() ?? throw new AfaException($"Expected to encode a picture of {image.Width}x{image.Height} as PNG, but the encoder failed.");
+    }
+
+    private static RgbImage Decode(byte[] png, string path)
+    {
+        using SKData data = SKData.CreateCopy(png);
+        using SKCodec codec = SKCodec.Create(data) ?? throw Corrupt(path, "its header cannot be decoded");
+        int width = codec.Info.Width;
+        int height = codec.Info.Height;
+        if ((long)width * height > 1 << 28) throw Corrupt(path, $"it claims {width}x{height} pixels");
+        using SKBitmap bitmap = new(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
+        SKCodecResult result = codec.GetPixels(bitmap.Info, bitmap.GetPixels());
+        if (result != SKCodecResult.Success) throw Corrupt(path, $"its pixels cannot be decoded ({result})");
+        byte[] pixels = new byte[3 * width * height];
+        ReadOnlySpan<byte> source = bitmap.GetPixelSpan();
+        for (int y = 0; y < height; y++)
+            for (int x = 0; x < width; x++)
+                source.Slice(y * bitmap.RowBytes + x * 4, 3).CopyTo(pixels.AsSpan((y * width + x) * 3));
+        return new RgbImage(width, height, pixels);
+    }
+
+    private static byte[] TextChunk(string text)
+    {
+        // A text chunk must not hold NUL characters.
+        text = text.Replace("\0", "", StringComparison.Ordinal);
+        bool latin = text.All(c => c <= 0xFF);
+        byte[] head = Encoding.ASCII.GetBytes(latin ? $"tEXt{Keyword}\0" : $"iTXt{Keyword}\0\0\0\0\0");
+        byte[] body = [.. head, .. (latin ? Encoding.Latin1 : Encoding.UTF8).GetBytes(text)];
+        byte[] chunk = new byte[body.Length + 8];
+        BinaryPrimitives.WriteInt32BigEndian(chunk, body.Length - 4);
+        body.CopyTo(chunk, 4);
+        BinaryPrimitives.WriteUInt32BigEndian(chunk.AsSpan(body.Length + 4), Crc(body));
+        return chunk;
+    }
+
+    private static string? ReadText(ReadOnlySpan<byte> png, string path)
+    {
+        if (!png.StartsWith(Signature)) throw Corrupt(path, "its signature is another");
+        string? text = null;
+        for (int at = 8; ;)
+        {
+            if (png.Length - at < 12) throw Corrupt(path, "it is cut short");
+            uint length = BinaryPrimitives.ReadUInt32BigEndian(png[at..]);
+            if (length > png.Length - at - 12) throw Corrupt(path, "it is cut short");
+            ReadOnlySpan<byte> body = png.Slice(at + 4, (int)length + 4);
+            if (Crc(body) != BinaryPrimitives.ReadUInt32BigEndian(png[(at + 8 + (int)length)..])) throw Corrupt(path, "a checksum does not match");
+            text ??= Parameters(body);
+            if (body.StartsWith("IEND"u8)) return text;
+            at += (int)length + 12;
+        }
+    }
+
+    private static string? Parameters(ReadOnlySpan<byte> body)
+    {
+        if (body.StartsWith("tEXtparameters\0"u8)) return Encoding.Latin1.GetString(body[15..]);
+        if (!body.StartsWith("iTXtparameters\0\0\0"u8)) return null;
+        // Language tag and translated keyword, each ended by a NUL, stand before an uncompressed text.
+        ReadOnlySpan<byte> rest = body[17..];
+        for (int field = 0; field < 2; field++)
+        {
+            int end = rest.IndexOf((byte)0);
+            if (end < 0) return null;
+            rest = rest[(end + 1)..];
+        }
+        return Encoding.UTF8.GetString(rest);
+    }
+
+    private static uint Crc(ReadOnlySpan<byte> bytes)
+    {
+        uint crc = ~0u;
+        foreach (byte value in bytes) crc = CrcTable[(crc ^ value) & 0xFF] ^ (crc >> 8);
+        return ~crc;
+    }
+
+    private static uint[] MakeCrcTable()
+    {
+        uint[] table = new uint[256];
+        for (uint n = 0; n < 256; n++)
+        {
+            uint value = n;
+            for (int bit = 0; bit < 8; bit++) value = (value & 1) != 0 ? 0xEDB88320u ^ (value >> 1) : value >> 1;
+            table[n] = value;
+        }
+        return table;
+    }
+
+    private static void TryDelete(string path)
+    {
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The first failure is the one to report.
+        }
+    }
+
+    private static AfaException Corrupt(string path, string why) => new($"Expected a PNG picture at {path}, but {why}.");
+}
