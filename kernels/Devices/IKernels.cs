@@ -57,8 +57,8 @@ public interface IKernels
     /// <summary>Sinusoidal time-step embedding, cosines first: y [timesteps, dim] (numerics as in DDPM; frequency shift 0).</summary>
     void TimestepEmbedding(ReadOnlySpan<float> timesteps, int dim, DeviceBuffer y);
 
-    /// <summary>Token plus position embedding: tables [E, vocabulary, dim] and [E, length, dim]; ids [batch, length]; y [E, batch, length, dim].</summary>
-    void TokenEmbedding(int experts, int vocabulary, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens, DeviceBuffer positions, DeviceBuffer y);
+    /// <summary>Token plus position embedding: tables [E, vocabulary, dim] and [E, positionRows, dim]; ids [batch, length]; y [E, batch, length, dim].</summary>
+    void TokenEmbedding(int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens, DeviceBuffer positions, DeviceBuffer y);
 
     /// <summary>SABW fusion: softmax over experts and weighted sum; see <see cref="FusionShape"/>. <paramref name="maps"/> [B, HW, E] may be null.</summary>
     void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer y, DeviceBuffer? maps);

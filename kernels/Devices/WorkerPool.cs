@@ -11,6 +11,7 @@ public sealed class WorkerPool : IDisposable
 
     private readonly Thread[] _threads;
     private readonly SemaphoreSlim[] _wake;
+    private readonly Scratch[] _scratch;
     private Body? _body;
     private int _count, _next, _running, _generation;
     private volatile bool _stop;
@@ -22,6 +23,8 @@ public sealed class WorkerPool : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         _threads = new Thread[threads - 1];
         _wake = new SemaphoreSlim[threads - 1];
+        _scratch = new Scratch[threads];
+        for (int i = 0; i < threads; i++) _scratch[i] = new Scratch();
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i + 1;
@@ -33,6 +36,9 @@ public sealed class WorkerPool : IDisposable
 
     /// <summary>Number of threads, the caller's included.</summary>
     public int Threads => _threads.Length + 1;
+
+    /// <summary>Working memory of a worker, for use inside a task.</summary>
+    public Scratch Scratch(int worker) => _scratch[worker];
 
     /// <summary>Runs tasks 0..count-1 and returns when all are done; rethrows the first failure.</summary>
     public void Run(int count, Body body)
@@ -64,6 +70,7 @@ public sealed class WorkerPool : IDisposable
         foreach (SemaphoreSlim wake in _wake) wake.Release();
         foreach (Thread thread in _threads) thread.Join();
         foreach (SemaphoreSlim wake in _wake) wake.Dispose();
+        foreach (Scratch scratch in _scratch) scratch.Dispose();
     }
 
     private void Loop(int worker)

@@ -1,0 +1,89 @@
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Layers;
+using AfaNative.Engine.Tensors;
+using AfaNative.Engine.UNet;
+
+namespace AfaNative.Engine.Ensemble;
+
+/// <summary>Shape of one aggregator, as <c>aggregator_k/config.json</c> states it.</summary>
+public sealed record SabwConfig
+{
+    /// <summary>Channels of one expert's map at this point.</summary>
+    public required int InChannels { get; init; }
+
+    /// <summary>Width of the aggregator, a multiple of 32.</summary>
+    public int HiddenSize { get; init; } = 128;
+
+    /// <summary>N.</summary>
+    public required int NumExperts { get; init; }
+
+    /// <summary>Transformer blocks; published aggregators have 2.</summary>
+    public int NumLayers { get; init; } = 2;
+
+    /// <summary>Attention heads.</summary>
+    public int NumAttentionHeads { get; init; } = 8;
+
+    /// <summary>Width of the text embedding.</summary>
+    public int CrossAttentionDim { get; init; } = 768;
+
+    /// <summary>Width of the U-Nets' time embedding.</summary>
+    public int TimeEmbeddingChannels { get; init; } = 1280;
+
+    /// <summary>Reads <c>config.json</c> of an aggregator folder.</summary>
+    public static SabwConfig Load(string folder)
+    {
+        using JsonFile json = JsonFile.Open(Path.Combine(folder, "config.json"));
+        var config = new SabwConfig
+        {
+            InChannels = json.Int("in_channels"),
+            HiddenSize = json.Int("hidden_size", 128),
+            NumExperts = json.Int("num_experts"),
+            NumLayers = json.Int("num_layers", 2),
+            NumAttentionHeads = json.Int("num_attn_heads", 8),
+            CrossAttentionDim = json.Int("cross_attn_dim", 768),
+            TimeEmbeddingChannels = json.Int("temb_channels", 1280),
+        };
+        if (config.HiddenSize < 32 || config.HiddenSize % 32 != 0) throw json.Error($"'hidden_size' is {config.HiddenSize}; an aggregator's width is a multiple of 32");
+        if (config.NumLayers < 0 || config.InChannels < 1 || config.NumExperts < 1 || config.NumAttentionHeads < 1) throw json.Error("sizes must be positive");
+        return config;
+    }
+}
+
+/// <summary>
+/// Spatial-aware block-wise aggregator (SABW; AFA, ICLR 2025, section 3): from the N maps, the mean time embedding and the mean text, per-pixel weights
+/// of the experts, and with them one map. Names and shapes follow the authors' checkpoints.
+/// </summary>
+public sealed class Sabw
+{
+    private readonly Linear _convIn, _convOut;
+    private readonly ResnetBlock _resnet;
+    private readonly SpatialTransformer _transformer;
+
+    /// <summary>Reads the aggregator.</summary>
+    public Sabw(Parameters p, SabwConfig config)
+    {
+        Config = config;
+        int hidden = config.HiddenSize;
+        _convIn = p.Pointwise("conv_in", config.NumExperts * config.InChannels, hidden);
+        _resnet = new ResnetBlock(p.Child("res_block"), hidden, hidden, config.TimeEmbeddingChannels, 32, 1e-6f);
+        _transformer = new SpatialTransformer(p.Child("transformer"), hidden, config.NumAttentionHeads, config.CrossAttentionDim, config.NumLayers, 32);
+        _convOut = p.Pointwise("conv_out", hidden, config.NumExperts, bias: false);
+    }
+
+    /// <summary>The aggregator's shape.</summary>
+    public SabwConfig Config { get; }
+
+    /// <summary>
+    /// features [N, B, H, W, C], SiLU of the mean time embedding [1, B, 1, 1, T], mean text [1, B, tokens, 1, D] to the fused map [1, B, H, W, C]
+    /// and, if wanted, the weights [1, B, H, W, N].
+    /// </summary>
+    public (Tensor Fused, Tensor? Maps) Forward(Ops ops, Tensor features, Tensor siluTime, Tensor context, bool wantMaps)
+    {
+        using TensorScope scope = ops.Scope();
+        Tensor h = ops.Linear(ops.ExpertsToChannels(features), _convIn);
+        h = _transformer.Forward(ops, _resnet.Forward(ops, h, siluTime), context);
+        (Tensor fused, Tensor? maps) = ops.FuseExperts(features, ops.Linear(h, _convOut), wantMaps);
+        if (maps is not null) scope.Keep(maps);
+        return (scope.Keep(fused), maps);
+    }
+}

@@ -1,0 +1,162 @@
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Kernels;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Engine.Layers;
+
+/// <summary>Layers read from one checkpoint per expert. Owns the device memory it made.</summary>
+public sealed unsafe class CheckpointParameters : Parameters, IDisposable
+{
+    private readonly IDevice _device;
+    private readonly IReadOnlyList<Checkpoint> _checkpoints;
+    private readonly List<IDisposable> _owned = [];
+
+    private CheckpointParameters(IDevice device, IReadOnlyList<Checkpoint> checkpoints)
+    {
+        _device = device;
+        _checkpoints = checkpoints;
+    }
+
+    /// <inheritdoc/>
+    public override int Experts => _checkpoints.Count;
+
+    /// <summary>
+    /// Builds a model of E experts. First every checkpoint is compared with what the model needs (missing, unexpected and misshapen tensors all in one
+    /// message); only then is anything loaded.
+    /// </summary>
+    /// <param name="device">Where the weights go.</param>
+    /// <param name="checkpoints">One per expert; may be closed after the call.</param>
+    /// <param name="build">The model's constructor.</param>
+    /// <param name="ignore">Names that may be present and are not read.</param>
+    public static (TModel Model, CheckpointParameters Parameters) Load<TModel>(IDevice device, IReadOnlyList<Checkpoint> checkpoints, Func<Parameters, TModel> build, Func<string, bool>? ignore = null)
+    {
+        var list = new ParameterList();
+        build(list);
+        foreach (Checkpoint checkpoint in checkpoints) Check(checkpoint, list.Specs, ignore);
+        var parameters = new CheckpointParameters(device, checkpoints);
+        try
+        {
+            return (build(parameters), parameters);
+        }
+        catch
+        {
+            parameters.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Compares a checkpoint's keys and shapes with a model's.</summary>
+    /// <exception cref="CheckpointException">Something is missing, unexpected or misshapen.</exception>
+    public static void Check(Checkpoint checkpoint, IReadOnlyList<ParameterSpec> specs, Func<string, bool>? ignore = null)
+    {
+        List<string> missing = [], shapes = [];
+        var known = new HashSet<string>();
+        foreach (ParameterSpec spec in specs)
+        {
+            known.Add(spec.Name);
+            known.UnionWith(spec.Aliases);
+            if (Find(checkpoint, [spec.Name, .. spec.Aliases], out _, out SafetensorsTensor? tensor) is null) missing.Add(spec.Name);
+            else if (!SameShape(tensor!.Shape, spec.Shape)) shapes.Add($"{tensor.Name} is [{string.Join(", ", tensor.Shape)}] instead of [{string.Join(", ", spec.Shape)}]");
+            else if (!tensor.Type.IsWeight() && tensor.Type != ElementType.Float64) shapes.Add($"{tensor.Name} holds {tensor.Type} instead of floating-point numbers");
+        }
+
+        List<string> unexpected = [.. checkpoint.Names.Where(n => !known.Contains(n) && ignore?.Invoke(n) != true).Order(StringComparer.Ordinal)];
+        if (missing.Count + unexpected.Count + shapes.Count == 0) return;
+        List<string> parts = [];
+        if (missing.Count > 0) parts.Add($"{missing.Count} missing ({Some(missing)})");
+        if (unexpected.Count > 0) parts.Add($"{unexpected.Count} unexpected ({Some(unexpected)})");
+        if (shapes.Count > 0) parts.Add($"{shapes.Count} of the wrong shape or type ({Some(shapes)})");
+        throw new CheckpointException($"{checkpoint.Description}: its tensors do not match the model its config.json describes: {string.Join("; ", parts)}.");
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (IDisposable owned in _owned) owned.Dispose();
+        _owned.Clear();
+    }
+
+    /// <inheritdoc/>
+    protected internal override PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape)
+    {
+        var sources = new WeightSource[Experts];
+        var widened = new float[Experts][];
+        var pins = new List<System.Runtime.InteropServices.GCHandle>();
+        try
+        {
+            for (int e = 0; e < Experts; e++)
+            {
+                Find(_checkpoints[e], names, out SafetensorsFile? file, out SafetensorsTensor? tensor);
+                if (tensor!.Type.IsWeight())
+                {
+                    sources[e] = new WeightSource(file!.Pointer(tensor), tensor.Type);
+                    continue;
+                }
+
+                widened[e] = file!.ReadFloat32(tensor.Name);
+                var pin = System.Runtime.InteropServices.GCHandle.Alloc(widened[e], System.Runtime.InteropServices.GCHandleType.Pinned);
+                pins.Add(pin);
+                sources[e] = new WeightSource((void*)pin.AddrOfPinnedObject(), ElementType.Float32);
+            }
+
+            PackedWeights packed = _device.Pack(shape, sources);
+            _owned.Add(packed);
+            // The packed copy replaces the mapped pages: what was read need not stay resident.
+            foreach (Checkpoint checkpoint in _checkpoints)
+            {
+                Find(checkpoint, names, out SafetensorsFile? file, out SafetensorsTensor? tensor);
+                file!.Release(tensor!);
+            }
+
+            return packed;
+        }
+        finally
+        {
+            foreach (var pin in pins) pin.Free();
+        }
+    }
+
+    /// <inheritdoc/>
+    protected internal override DeviceBuffer Vector(string[] names, long[] shape)
+    {
+        long count = shape.Aggregate(1L, (a, b) => a * b);
+        var values = new float[count * Experts];
+        for (int e = 0; e < Experts; e++)
+        {
+            Find(_checkpoints[e], names, out SafetensorsFile? file, out SafetensorsTensor? tensor);
+            file!.ReadFloat32(tensor!.Name).CopyTo(values, e * count);
+        }
+
+        DeviceBuffer buffer = _device.Allocate(values.Length);
+        _owned.Add(buffer);
+        _device.Upload(values, buffer);
+        return buffer;
+    }
+
+    private static string? Find(Checkpoint checkpoint, ReadOnlySpan<string> names, out SafetensorsFile? file, out SafetensorsTensor? tensor)
+    {
+        foreach (string name in names)
+        {
+            if (checkpoint.TryGet(name, out file, out tensor)) return name;
+        }
+
+        file = null;
+        tensor = null;
+        return null;
+    }
+
+    // Linear weights are stored as [o, i] or, in files that used 1x1 convolutions, as [o, i, 1, 1].
+    private static bool SameShape(IReadOnlyList<long> came, IReadOnlyList<long> expected)
+    {
+        IEnumerable<long> a = came, b = expected;
+        if (came.Count >= 2 && expected.Count >= 2)
+        {
+            a = came.Count == 4 && came[2] == 1 && came[3] == 1 ? came.Take(2) : came;
+            b = expected.Count == 4 && expected[2] == 1 && expected[3] == 1 ? expected.Take(2) : expected;
+        }
+
+        return a.SequenceEqual(b);
+    }
+
+    private static string Some(List<string> names) => names.Count <= 8 ? string.Join(", ", names) : string.Join(", ", names.Take(8)) + $" and {names.Count - 8} more";
+}

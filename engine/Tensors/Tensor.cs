@@ -1,0 +1,81 @@
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Engine.Tensors;
+
+/// <summary>
+/// Shape of every activation: experts, batch, height, width, channels, channels last. Token sequences are maps of width 1, vectors maps of one pixel.
+/// An expert count of 1 may stand for a map shared by all experts.
+/// </summary>
+public readonly record struct Shape(int Experts, int Batch, int Height, int Width, int Channels)
+{
+    /// <summary>Pixels (tokens) of one map.</summary>
+    public int Pixels => Height * Width;
+
+    /// <summary>Pixels of one expert's batch.</summary>
+    public int Rows => Batch * Pixels;
+
+    /// <summary>Number of elements.</summary>
+    public long Count => (long)Experts * Rows * Channels;
+
+    /// <inheritdoc/>
+    public override string ToString() => $"[{Experts}, {Batch}, {Height}, {Width}, {Channels}]";
+}
+
+/// <summary>A float32 activation on a device. Freed by the scope it was made in, or earlier by <see cref="Dispose"/>.</summary>
+public sealed class Tensor : IDisposable
+{
+    private DeviceBuffer? _buffer;
+
+    internal Tensor(DeviceBuffer buffer, Shape shape)
+    {
+        _buffer = buffer;
+        Shape = shape;
+    }
+
+    /// <summary>[E, B, H, W, C].</summary>
+    public Shape Shape { get; }
+
+    /// <summary>The memory; throws when the tensor was freed.</summary>
+    public DeviceBuffer Buffer => _buffer ?? throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed by its scope");
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _buffer?.Dispose();
+        _buffer = null;
+    }
+}
+
+/// <summary>
+/// The lifetime of intermediate tensors: everything made since the scope opened is freed at its end, but for what was kept.
+/// Scopes nest; a kept tensor passes to the enclosing one.
+/// </summary>
+public sealed class TensorScope : IDisposable
+{
+    private readonly Ops _ops;
+    private readonly TensorScope? _parent;
+    private readonly List<Tensor> _tensors = [];
+
+    internal TensorScope(Ops ops, TensorScope? parent)
+    {
+        _ops = ops;
+        _parent = parent;
+    }
+
+    internal void Add(Tensor tensor) => _tensors.Add(tensor);
+
+    /// <summary>Hands a tensor to the enclosing scope (or, at the outermost, to the caller).</summary>
+    public Tensor Keep(Tensor tensor)
+    {
+        if (_tensors.Remove(tensor)) _parent?.Add(tensor);
+        return tensor;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (Tensor tensor in _tensors) tensor.Dispose();
+        _tensors.Clear();
+        _ops.Close(this, _parent);
+    }
+}

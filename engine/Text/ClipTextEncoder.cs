@@ -1,0 +1,98 @@
+using AfaNative.Engine.Layers;
+using AfaNative.Engine.Tensors;
+using AfaNative.Kernels.Activation;
+
+namespace AfaNative.Engine.Text;
+
+/// <summary>CLIP's text transformer for E experts at once. Source: transformers CLIPTextModel. Causal mask only, no padding mask.</summary>
+public sealed class ClipTextEncoder
+{
+    private readonly Embedding _tokens, _positions;
+    private readonly ClipTextLayer[] _layers;
+    private readonly LayerNorm _finalNorm;
+
+    /// <summary>Reads the encoder.</summary>
+    public ClipTextEncoder(Parameters p, ClipTextConfig config)
+    {
+        Config = config;
+        Parameters text = p.Child("text_model");
+        _tokens = text.Embedding("embeddings.token_embedding", config.VocabularySize, config.HiddenSize);
+        _positions = text.Embedding("embeddings.position_embedding", config.MaxPositions, config.HiddenSize);
+        _layers = [.. Enumerable.Range(0, config.Layers).Select(i => new ClipTextLayer(text.Child($"encoder.layers.{i}"), config.HiddenSize, config.IntermediateSize, config.Heads, config.Activation, config.LayerNormEpsilon))];
+        _finalNorm = text.LayerNorm("final_layer_norm", config.HiddenSize, config.LayerNormEpsilon);
+    }
+
+    /// <summary>The architecture.</summary>
+    public ClipTextConfig Config { get; }
+
+    /// <summary>Tensors real files carry that hold no weights.</summary>
+    public static bool IsIgnorable(string name) => name.EndsWith("embeddings.position_ids", StringComparison.Ordinal);
+
+    /// <summary>Hidden states [E, B, length, 1, D] of ids [B, length], with the final norm; <paramref name="clipSkip"/> leaves out that many last layers (diffusers' counting).</summary>
+    public Tensor Encode(Ops ops, ReadOnlySpan<int> ids, int length, int clipSkip = 0)
+    {
+        if (clipSkip < 0 || clipSkip >= _layers.Length) throw new AfaException($"clip skip {clipSkip} is out of range: this text encoder has {_layers.Length} layers.");
+        using TensorScope scope = ops.Scope();
+        Tensor h = ops.Observe("hidden.0", ops.TokenEmbedding(ids, length, _tokens, _positions));
+        for (int i = 0; i < _layers.Length - clipSkip; i++) h = ops.Observe($"hidden.{i + 1}", _layers[i].Forward(ops, h));
+        return scope.Keep(ops.LayerNorm(h, _finalNorm));
+    }
+
+    /// <summary>Position of each sequence's end-of-text token, whose hidden state is the pooled output.</summary>
+    public int[] PooledPositions(ReadOnlySpan<int> ids, int length)
+    {
+        var positions = new int[ids.Length / length];
+        for (int b = 0; b < positions.Length; b++)
+        {
+            ReadOnlySpan<int> row = ids.Slice(b * length, length);
+            if (Config.EosTokenId == 2)
+            {
+                for (int i = 1; i < length; i++)
+                {
+                    if (row[i] > row[positions[b]]) positions[b] = i;
+                }
+            }
+            else
+            {
+                positions[b] = Math.Max(0, row.IndexOf(Config.EosTokenId));
+            }
+        }
+
+        return positions;
+    }
+}
+
+/// <summary>One layer of CLIP's text transformer. Source: transformers CLIPEncoderLayer.</summary>
+public sealed class ClipTextLayer
+{
+    private readonly LayerNorm _norm1, _norm2;
+    private readonly Linear _q, _k, _v, _out, _fc1, _fc2;
+    private readonly int _heads;
+    private readonly ActivationKind _activation;
+
+    /// <summary>Reads the layer.</summary>
+    public ClipTextLayer(Parameters p, int width, int intermediate, int heads, ActivationKind activation, float epsilon)
+    {
+        if (width % heads != 0) throw new AfaException($"{p.Prefix}: {width} channels cannot be split into {heads} heads");
+        _heads = heads;
+        _activation = activation;
+        _norm1 = p.LayerNorm("layer_norm1", width, epsilon);
+        _q = p.Linear("self_attn.q_proj", width, width);
+        _k = p.Linear("self_attn.k_proj", width, width);
+        _v = p.Linear("self_attn.v_proj", width, width);
+        _out = p.Linear("self_attn.out_proj", width, width);
+        _norm2 = p.LayerNorm("layer_norm2", width, epsilon);
+        _fc1 = p.Linear("mlp.fc1", width, intermediate);
+        _fc2 = p.Linear("mlp.fc2", intermediate, width);
+    }
+
+    /// <summary>x [E, B, T, 1, D] to the same shape.</summary>
+    public Tensor Forward(Ops ops, Tensor x)
+    {
+        using TensorScope scope = ops.Scope();
+        Tensor h = ops.LayerNorm(x, _norm1);
+        Tensor attended = ops.Attention(ops.Linear(h, _q), ops.Linear(h, _k), ops.Linear(h, _v), _heads, causal: true);
+        x = ops.Linear(attended, _out, residual: x);
+        return scope.Keep(ops.Linear(ops.Linear(ops.LayerNorm(x, _norm2), _fc1, _activation), _fc2, residual: x));
+    }
+}

@@ -1,0 +1,181 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.MatrixMultiply;
+
+namespace AfaNative.Kernels.Attention;
+
+/// <summary>
+/// Flash-style attention with a query in every SIMD lane. For 32 queries at a time, scores S^T = K Q^T of 128 keys, a vertical running maximum and
+/// exponential, and O^T += V^T P, all through the same register tile as the matrix multiply. The running maximum is a whole number of octaves, so
+/// rescaling multiplies by exact powers of two. Memory per worker is linear in tokens.
+/// </summary>
+internal static unsafe class AttentionSimd
+{
+    private const int Lanes = RegisterTile.Columns, KeyBlock = 128, QueryChunk = 512;
+    private const float Minimum = -1e30f;
+
+    /// <summary>See <see cref="AttentionShape"/>.</summary>
+    public static void Run(WorkerPool pool, SimdWidth simd, in AttentionShape shape, float* q, float* k, float* v, float* y)
+    {
+        AttentionShape s = shape;
+        int chunks = (s.Queries + QueryChunk - 1) / QueryChunk, heads = s.Experts * s.Batch * s.Heads;
+        // One task for a whole head shares its packed keys; a few heads on many threads are cut by queries, which changes no result.
+        if (heads >= 4 * pool.Threads) chunks = 1;
+        int perChunk = ((s.Queries + chunks - 1) / chunks + Lanes - 1) / Lanes * Lanes;
+        var tiles = RegisterTile.For(simd);
+        pool.Run(heads * chunks, (task, worker) =>
+        {
+            int head = task / chunks, first = (task - head * chunks) * perChunk, last = Math.Min(s.Queries, first + perChunk);
+            int eb = head / s.Heads, h = head - eb * s.Heads;
+            if (first >= last) return;
+            long keys = (long)eb * s.Keys * s.Channels + h * s.HeadWidth, queries = (long)eb * s.Queries * s.Channels + h * s.HeadWidth;
+            Head(s, tiles, pool.Scratch(worker), q + queries, k + keys, v + keys, y + queries, first, last);
+        });
+    }
+
+    private static void Head(in AttentionShape s, delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, Scratch scratch, float* q, float* k, float* v, float* y, int first, int last)
+    {
+        int d = s.HeadWidth, channels = s.Channels, keysPadded = (s.Keys + KeyBlock - 1) / KeyBlock * KeyBlock, kStride = d + (d % 16 == 0 ? 4 : 0), vStride = KeyBlock + 4;
+        // Keys [keys][d]; values transposed [key block][d][128], so that both are rows of the register tile.
+        float* packedK = scratch.Floats((long)s.Keys * kStride + (long)keysPadded / KeyBlock * d * vStride + (2L * d + KeyBlock + 3) * Lanes + 64);
+        float* packedV = packedK + (long)s.Keys * kStride;
+        float* work = packedV + (long)keysPadded / KeyBlock * d * vStride;
+        work = (float*)(((nint)work + 63) & ~63);
+        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes;
+        int visibleKeys = s.Causal ? Math.Min(s.Keys, last) : s.Keys;
+        for (int j = 0; j < visibleKeys; j++) RowCopy.Copy(k + (long)j * channels, packedK + (long)j * kStride, d);
+        for (int block = 0; block * KeyBlock < visibleKeys; block++)
+        {
+            int count = Math.Min(KeyBlock, s.Keys - block * KeyBlock);
+            float* to = packedV + (long)block * d * vStride, from = v + (long)block * KeyBlock * channels;
+            for (int j = 0; j < count; j++, from += channels)
+            {
+                for (int i = 0; i < d; i++) to[i * vStride + j] = from[i];
+            }
+        }
+
+        float scale = s.Scale * 1.44269504f;
+        for (int i0 = first; i0 < last; i0 += Lanes)
+        {
+            int lanes = Math.Min(Lanes, last - i0);
+            for (int lane = 0; lane < Lanes; lane++)
+            {
+                float* from = q + (long)(i0 + Math.Min(lane, lanes - 1)) * channels;
+                for (int i = 0; i < d; i++) query[i * Lanes + lane] = from[i] * scale;
+            }
+
+            new Span<float>(output, d * Lanes).Clear();
+            new Span<float>(max, Lanes).Fill(Minimum);
+            new Span<float>(sum, Lanes).Clear();
+            int end = s.Causal ? Math.Min(s.Keys, i0 + lanes) : s.Keys;
+            for (int j0 = 0; j0 < end; j0 += KeyBlock)
+            {
+                int count = Math.Min(KeyBlock, end - j0);
+                Tile(tiles, packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
+                if (s.Causal) Mask(scores, j0, count, i0);
+                if (Exponentials(scores, count, max, sum, out Vector512<float> f0, out Vector512<float> f1) && j0 > 0)
+                {
+                    for (int i = 0; i < d; i++)
+                    {
+                        (Vector512.Load(output + i * Lanes) * f0).Store(output + i * Lanes);
+                        (Vector512.Load(output + i * Lanes + 16) * f1).Store(output + i * Lanes + 16);
+                    }
+                }
+
+                Tile(tiles, packedV + (long)(j0 / KeyBlock) * d * vStride, vStride, d, scores, count, output, true);
+            }
+
+            Vector512<float> inverse0 = Vector512<float>.One / Vector512.Load(sum), inverse1 = Vector512<float>.One / Vector512.Load(sum + 16);
+            for (int i = 0; i < d; i++)
+            {
+                (Vector512.Load(output + i * Lanes) * inverse0).Store(output + i * Lanes);
+                (Vector512.Load(output + i * Lanes + 16) * inverse1).Store(output + i * Lanes + 16);
+            }
+
+            for (int lane = 0; lane < lanes; lane++)
+            {
+                float* to = y + (long)(i0 + lane) * channels;
+                for (int i = 0; i < d; i++) to[i] = output[i * Lanes + lane];
+            }
+        }
+    }
+
+    // Rows split evenly over the fewest tiles: 16 rows are 8 + 8, not 12 + 4.
+    private static void Tile(delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, float* a, int stride, int rows, float* b, int k, float* c, bool accumulate)
+    {
+        int count = (rows + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows, size = rows / count, larger = rows - size * count;
+        for (int i = 0, r = 0; i < count; i++)
+        {
+            int n = i < larger ? size + 1 : size;
+            tiles[n - 1](a + (long)r * stride, stride, b, k, c + (long)r * Lanes, accumulate);
+            r += n;
+        }
+    }
+
+    private static void Mask(float* scores, int j0, int count, int i0)
+    {
+        for (int j = Math.Max(0, i0 + 1 - j0); j < count; j++)
+        {
+            int hidden = Math.Min(Lanes, j0 + j - i0);
+            for (int lane = 0; lane < hidden; lane++) scores[j * Lanes + lane] = Minimum;
+        }
+    }
+
+    /// <summary>Turns scores into 2^(score - max) and adds them to the sums; true when a maximum grew and sums were scaled by the given factors.</summary>
+    private static bool Exponentials(float* scores, int count, float* max, float* sum, out Vector512<float> factor0, out Vector512<float> factor1)
+    {
+        Vector512<float> old0 = Vector512.Load(max), old1 = Vector512.Load(max + 16), m0 = old0, m1 = old1;
+        for (int j = 0; j < count; j++)
+        {
+            m0 = Vector512.Max(m0, Vector512.Load(scores + j * Lanes));
+            m1 = Vector512.Max(m1, Vector512.Load(scores + j * Lanes + 16));
+        }
+
+        bool grew = Vector512.GreaterThanAny(m0, old0) || Vector512.GreaterThanAny(m1, old1);
+        factor0 = factor1 = Vector512<float>.One;
+        Vector512<float> s0 = Vector512.Load(sum), s1 = Vector512.Load(sum + 16);
+        if (grew)
+        {
+            // Only lanes that grew move, and to a whole number of octaves above: factors are exact powers of two.
+            m0 = Vector512.ConditionalSelect(Vector512.GreaterThan(m0, old0), Vector512.Ceiling(m0), old0);
+            m1 = Vector512.ConditionalSelect(Vector512.GreaterThan(m1, old1), Vector512.Ceiling(m1), old1);
+            factor0 = Exp2(old0 - m0);
+            factor1 = Exp2(old1 - m1);
+            m0.Store(max);
+            m1.Store(max + 16);
+            s0 *= factor0;
+            s1 *= factor1;
+        }
+
+        for (int j = 0; j < count; j++)
+        {
+            Vector512<float> p0 = Exp2(Vector512.Load(scores + j * Lanes) - m0), p1 = Exp2(Vector512.Load(scores + j * Lanes + 16) - m1);
+            p0.Store(scores + j * Lanes);
+            p1.Store(scores + j * Lanes + 16);
+            s0 += p0;
+            s1 += p1;
+        }
+
+        s0.Store(sum);
+        s1.Store(sum + 16);
+        return grew;
+    }
+
+    /// <summary>2^x for x at most 0, relative error about 2e-7; values below 2^-126 come out near 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Exp2(Vector512<float> x)
+    {
+        x = Vector512.Max(x, Vector512.Create(-126f));
+        Vector512<float> magic = Vector512.Create(12582912f), t = x + magic, f = x - (t - magic);
+        // Taylor terms of 2^f = e^(f ln 2) on -0.5..0.5.
+        Vector512<float> p = Vector512.Create(1.5403530e-4f);
+        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(1.3333558e-3f));
+        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(9.6181291e-3f));
+        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(5.5504109e-2f));
+        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(2.4022651e-1f));
+        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(6.9314718e-1f));
+        p = Vector512.FusedMultiplyAdd(p, f, Vector512<float>.One);
+        return (p.AsInt32() + (t.AsInt32() << 23)).AsSingle();
+    }
+}

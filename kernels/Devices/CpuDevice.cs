@@ -1,0 +1,144 @@
+using System.Runtime.InteropServices;
+using AfaNative.Kernels.MatrixMultiply;
+
+namespace AfaNative.Kernels.Devices;
+
+/// <summary>The host's memory and cores. <c>cpu</c> runs the SIMD kernels, <c>cpu-reference</c> the plain ones they are checked against.</summary>
+public sealed unsafe class CpuDevice : IDevice
+{
+    private readonly HostPool _memory = new();
+
+    /// <summary>Starts the worker threads.</summary>
+    /// <param name="threads">Threads to use; 0 means one per core.</param>
+    /// <param name="reference">Run the plain reference kernels.</param>
+    /// <param name="simd">Vector width of the matrix kernels; null means the widest of this machine.</param>
+    public CpuDevice(int threads = 0, bool reference = false, SimdWidth? simd = null)
+    {
+        Pool = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
+        Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, simd ?? RegisterTile.Best);
+        Name = reference ? "cpu-reference" : "cpu";
+    }
+
+    /// <inheritdoc/>
+    public string Name { get; }
+
+    /// <inheritdoc/>
+    public IKernels Kernels { get; }
+
+    /// <inheritdoc/>
+    public long AllocatedBytes => _memory.LiveBytes;
+
+    /// <summary>The worker threads.</summary>
+    public WorkerPool Pool { get; }
+
+    /// <inheritdoc/>
+    public DeviceBuffer Allocate(long length) => _memory.Rent(length);
+
+    /// <inheritdoc/>
+    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination) => source.CopyTo(new Span<float>(HostBuffer.PointerOf(destination), checked((int)destination.Length)));
+
+    /// <inheritdoc/>
+    public void Download(DeviceBuffer source, Span<float> destination) => new ReadOnlySpan<float>(HostBuffer.PointerOf(source), destination.Length).CopyTo(destination);
+
+    /// <inheritdoc/>
+    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new CpuPackedWeights(Pool, shape, experts);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Pool.Dispose();
+        _memory.Dispose();
+    }
+}
+
+/// <summary>Float32 elements in 64-byte aligned native memory.</summary>
+internal sealed unsafe class HostBuffer(HostPool pool, float* pointer, long length, long capacity) : DeviceBuffer
+{
+    private float* _pointer = pointer;
+
+    public override long Length => length;
+
+    public static float* PointerOf(DeviceBuffer buffer)
+    {
+        float* pointer = ((HostBuffer)buffer)._pointer;
+        ObjectDisposedException.ThrowIf(pointer == null, buffer);
+        return pointer;
+    }
+
+    protected override void Dispose(bool disposing)
+    {
+        if (_pointer == null) return;
+        pool.Return(_pointer, capacity);
+        _pointer = null;
+    }
+}
+
+/// <summary>Keeps freed blocks by size, so that a step after the first allocates nothing and touches no fresh page.</summary>
+internal sealed unsafe class HostPool : IDisposable
+{
+    private const long Keep = 1L << 31;
+    private readonly Dictionary<long, Stack<nint>> _free = [];
+    private readonly Lock _lock = new();
+    private long _freeBytes;
+
+    public long LiveBytes { get; private set; }
+
+    public HostBuffer Rent(long length)
+    {
+        long capacity = Capacity(length);
+        lock (_lock)
+        {
+            LiveBytes += capacity;
+            if (_free.TryGetValue(capacity, out Stack<nint>? stack) && stack.TryPop(out nint block))
+            {
+                _freeBytes -= capacity;
+                return new HostBuffer(this, (float*)block, length, capacity);
+            }
+        }
+
+        bool huge = capacity >= 4 << 20;
+        void* memory = NativeMemory.AlignedAlloc((nuint)capacity, huge ? 2u << 20 : 64u);
+        if (huge && OperatingSystem.IsLinux()) _ = Madvise((nint)memory, (nuint)capacity, 14);
+        return new HostBuffer(this, (float*)memory, length, capacity);
+    }
+
+    public void Return(float* pointer, long capacity)
+    {
+        lock (_lock)
+        {
+            LiveBytes -= capacity;
+            if (_freeBytes + capacity <= Keep)
+            {
+                if (!_free.TryGetValue(capacity, out Stack<nint>? stack)) _free[capacity] = stack = new Stack<nint>();
+                stack.Push((nint)pointer);
+                _freeBytes += capacity;
+                return;
+            }
+        }
+
+        NativeMemory.AlignedFree(pointer);
+    }
+
+    public void Dispose()
+    {
+        foreach (Stack<nint> stack in _free.Values)
+        {
+            foreach (nint block in stack) NativeMemory.AlignedFree((void*)block);
+        }
+
+        _free.Clear();
+        _freeBytes = 0;
+    }
+
+    // Sizes in steps of an eighth of their magnitude: blocks are reused across slightly different shapes.
+    private static long Capacity(long length)
+    {
+        long bytes = Math.Max(64, length * sizeof(float)), step = 64;
+        while (step * 16 < bytes) step *= 2;
+        return (bytes + step - 1) / step * step;
+    }
+
+    // MADV_HUGEPAGE (14): large maps in 2 MiB pages spare the translation buffers.
+    [DllImport("libc", EntryPoint = "madvise")]
+    private static extern int Madvise(nint address, nuint length, int advice);
+}

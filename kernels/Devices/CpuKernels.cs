@@ -1,0 +1,67 @@
+using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Attention;
+using AfaNative.Kernels.Convolution;
+using AfaNative.Kernels.Elementwise;
+using AfaNative.Kernels.Embedding;
+using AfaNative.Kernels.FeatureFusion;
+using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Normalization;
+using AfaNative.Kernels.Resampling;
+using static AfaNative.Kernels.Devices.HostBuffer;
+
+namespace AfaNative.Kernels.Devices;
+
+/// <summary>Every op on the host, vectorised and on all worker threads.</summary>
+internal sealed unsafe class CpuKernels(WorkerPool pool, SimdWidth simd) : IKernels
+{
+    public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
+    {
+        EpilogueArguments arguments = EpilogueArguments.From(epilogue, weights.Shape, shape.Rows, y);
+        var packed = (CpuPackedWeights)weights;
+        int k = packed.Shape.In;
+        MatrixMultiplySimd.Run(pool, simd, new MatrixRows(PointerOf(x), shape.SharedInput ? 0 : (long)shape.Rows * k, k), shape.Experts, shape.Rows, packed, arguments);
+    }
+
+    public void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
+    {
+        int rows = shape.Batch * shape.OutHeight * shape.OutWidth;
+        EpilogueArguments arguments = EpilogueArguments.From(epilogue, weights.Shape, rows, y);
+        var packed = (CpuPackedWeights)weights;
+        long stride = shape.SharedInput ? 0 : (long)shape.Batch * shape.Height * shape.Width * packed.Shape.In;
+        MatrixMultiplySimd.Run(pool, simd, new PatchRows(PointerOf(x), stride, shape, packed.Shape.In), shape.Experts, rows, packed, arguments);
+    }
+
+    public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y) =>
+        AttentionSimd.Run(pool, simd, shape, PointerOf(q), PointerOf(k), PointerOf(v), PointerOf(y));
+
+    public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y) =>
+        GroupNormSimd.Run(pool, shape, PointerOf(x), PointerOf(weight), PointerOf(bias), PointerOf(y));
+
+    public void LayerNorm(in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y) =>
+        LayerNormSimd.Run(pool, shape, PointerOf(x), PointerOf(weight), PointerOf(bias), PointerOf(y));
+
+    public void Activate(ActivationKind kind, long count, DeviceBuffer x, DeviceBuffer y) => ActivationSimd.Run(pool, kind, count, PointerOf(x), PointerOf(y));
+
+    public void Geglu(long rows, int width, DeviceBuffer x, DeviceBuffer y) => ActivationSimd.Geglu(pool, rows, width, PointerOf(x), PointerOf(y));
+
+    public void Softmax(long rows, int width, DeviceBuffer x, DeviceBuffer y) => LayerNormSimd.Softmax(pool, rows, width, PointerOf(x), PointerOf(y));
+
+    public void UpsampleNearest(in UpsampleShape shape, DeviceBuffer x, DeviceBuffer y) => Resampling.UpsampleNearest.Simd(pool, shape, PointerOf(x), PointerOf(y));
+
+    public void Concat(in ConcatShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y) => ElementwiseSimd.Concat(pool, shape, PointerOf(a), PointerOf(b), PointerOf(y));
+
+    public void Add(in AddShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y) => ElementwiseSimd.Add(pool, shape, PointerOf(a), PointerOf(b), PointerOf(y));
+
+    public void MeanOverExperts(int experts, long count, DeviceBuffer x, DeviceBuffer y) => ElementwiseSimd.MeanOverExperts(pool, experts, count, PointerOf(x), PointerOf(y));
+
+    public void ExpertsToChannels(int experts, long rows, int channels, DeviceBuffer x, DeviceBuffer y) =>
+        ElementwiseSimd.ExpertsToChannels(pool, experts, rows, channels, PointerOf(x), PointerOf(y));
+
+    public void TimestepEmbedding(ReadOnlySpan<float> timesteps, int dim, DeviceBuffer y) => Embeddings.Timesteps(timesteps, dim, PointerOf(y));
+
+    public void TokenEmbedding(int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens, DeviceBuffer positions, DeviceBuffer y) =>
+        Embeddings.Tokens(experts, vocabulary, length, dim, ids, PointerOf(tokens), PointerOf(positions), positionRows, PointerOf(y));
+
+    public void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer y, DeviceBuffer? maps) =>
+        FeatureFusion.FuseExperts.Simd(pool, shape, PointerOf(features), PointerOf(logits), PointerOf(y), maps is null ? null : PointerOf(maps));
+}

@@ -1,0 +1,35 @@
+using System.Runtime.InteropServices;
+
+namespace AfaNative.Kernels.Devices;
+
+/// <summary>Grow-only, 64-byte aligned working memory of one worker; reused by every op, so kernels allocate nothing.</summary>
+public sealed unsafe class Scratch : IDisposable
+{
+    private float* _memory;
+    private long _length;
+
+    /// <summary>At least <paramref name="length"/> floats; the content is undefined and earlier pointers become invalid.</summary>
+    public float* Floats(long length)
+    {
+        if (length > _length)
+        {
+            NativeMemory.AlignedFree(_memory);
+            _length = (length + 16383) & ~16383L;
+            _memory = (float*)NativeMemory.AlignedAlloc((nuint)(_length * sizeof(float)), 4096);
+        }
+
+        return _memory;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        NativeMemory.AlignedFree(_memory);
+        _memory = null;
+        _length = 0;
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Frees what <see cref="Dispose"/> did not.</summary>
+    ~Scratch() => NativeMemory.AlignedFree(_memory);
+}

@@ -1,0 +1,170 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Kernels.MatrixMultiply;
+
+/// <summary>
+/// Weights as the CPU's matrix kernels want them: per expert, panels of 32 output columns, each [K][32] with K ordered (ky, kx, in), stored in the
+/// checkpoint's own type. A GEGLU panel holds 16 values and their 16 gates. Missing columns are zero.
+/// </summary>
+public sealed unsafe class CpuPackedWeights : PackedWeights
+{
+    private readonly byte*[] _memory;
+
+    internal CpuPackedWeights(WorkerPool pool, WeightShape shape, ReadOnlySpan<WeightSource> experts) : base(shape, experts.Length)
+    {
+        if (shape.Geglu && shape.Out % 2 != 0) throw new ArgumentException($"a GEGLU projection needs an even number of outputs, not {shape.Out}");
+        Type = experts[0].Type;
+        foreach (WeightSource source in experts)
+        {
+            // One storage type per tensor keeps one kernel per launch; mixed experts are widened.
+            if (source.Type != Type) Type = ElementType.Float32;
+        }
+
+        Panels = shape.Geglu ? (shape.Out / 2 + 15) / 16 : (shape.Out + 31) / 32;
+        _memory = new byte*[experts.Length];
+        long bytes = (long)Panels * shape.K * 32 * Type.Size();
+        for (int e = 0; e < experts.Length; e++)
+        {
+            _memory[e] = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, 64), 64);
+            PackExpert(pool, experts[e], e);
+        }
+    }
+
+    /// <summary>Storage type of all experts.</summary>
+    public ElementType Type { get; }
+
+    /// <summary>Panels of one expert.</summary>
+    public int Panels { get; }
+
+    /// <inheritdoc/>
+    public override long ByteLength => (long)Experts * Panels * Shape.K * 32 * Type.Size();
+
+    /// <summary>Rows [k0, k0 + count) of a panel as float32: in place when stored so, else widened into <paramref name="buffer"/>.</summary>
+    internal float* Panel(int expert, int panel, int k0, int count, float* buffer)
+    {
+        long first = ((long)panel * Shape.K + k0) * 32;
+        byte* memory = _memory[Experts == 1 ? 0 : expert];
+        if (Type == ElementType.Float32) return (float*)memory + first;
+        Widening.ToFloat32((ushort*)memory + first, Type, buffer, (long)count * 32);
+        return buffer;
+    }
+
+    /// <summary>The original weight of output <paramref name="n"/>, term <paramref name="k"/> (for the plain reference).</summary>
+    internal float At(int expert, int n, int k)
+    {
+        (int panel, int lane) = Locate(n);
+        long index = ((long)panel * Shape.K + k) * 32 + lane;
+        byte* memory = _memory[expert];
+        return Type switch
+        {
+            ElementType.Float32 => ((float*)memory)[index],
+            ElementType.Float16 => (float)((Half*)memory)[index],
+            _ => BitConverter.UInt32BitsToSingle((uint)((ushort*)memory)[index] << 16),
+        };
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        for (int e = 0; e < _memory.Length; e++)
+        {
+            NativeMemory.AlignedFree(_memory[e]);
+            _memory[e] = null;
+        }
+    }
+
+    /// <summary>Frees what was not disposed.</summary>
+    ~CpuPackedWeights() => Dispose(false);
+
+    private (int Panel, int Lane) Locate(int n)
+    {
+        if (!Shape.Geglu) return (n >> 5, n & 31);
+        int half = Shape.Out / 2;
+        return n < half ? (n >> 4, n & 15) : ((n - half) >> 4, 16 + ((n - half) & 15));
+    }
+
+    private void PackExpert(WorkerPool pool, WeightSource source, int expert)
+    {
+        byte* destination = _memory[expert];
+        pool.Run(Panels, (panel, _) =>
+        {
+            if (Type.Size() == 4) PackPanel<float>(source, destination, panel);
+            else PackPanel<ushort>(source, destination, panel);
+        });
+    }
+
+    private void PackPanel<T>(WeightSource source, byte* memory, int panel) where T : unmanaged
+    {
+        int taps = Shape.KernelHeight * Shape.KernelWidth, inputs = Shape.In, k = Shape.K, half = Shape.Out / 2;
+        T* to = (T*)memory + (long)panel * k * 32;
+        for (int lane = 0; lane < 32; lane++)
+        {
+            int n = Shape.Geglu ? panel * 16 + (lane & 15) : panel * 32 + lane;
+            bool present = n < (Shape.Geglu ? half : Shape.Out);
+            if (Shape.Geglu && lane >= 16) n += half;
+            for (int tap = 0; tap < taps; tap++)
+            {
+                T* d = to + (long)tap * inputs * 32 + lane;
+                if (!present)
+                {
+                    for (int i = 0; i < inputs; i++) d[i * 32L] = default;
+                }
+                else if (sizeof(T) == 4)
+                {
+                    for (int i = 0; i < inputs; i++) ((float*)d)[i * 32L] = Widening.Element(source, (long)n * k + (long)i * taps + tap);
+                }
+                else
+                {
+                    T* s = (T*)source.Pointer + (long)n * k + tap;
+                    for (int i = 0; i < inputs; i++) d[i * 32L] = s[(long)i * taps];
+                }
+            }
+        }
+    }
+}
+
+/// <summary>float16 and bfloat16 to float32.</summary>
+internal static unsafe class Widening
+{
+    /// <summary>Widens <paramref name="count"/> elements (a multiple of 32); exact, subnormals, infinities and NaN included.</summary>
+    public static void ToFloat32(ushort* source, ElementType type, float* destination, long count)
+    {
+        if (type == ElementType.BFloat16)
+        {
+            for (long i = 0; i < count; i += 32)
+            {
+                (Vector512<uint> low, Vector512<uint> high) = Vector512.Widen(Vector512.Load(source + i));
+                (low << 16).AsSingle().Store(destination + i);
+                (high << 16).AsSingle().Store(destination + i + 16);
+            }
+
+            return;
+        }
+
+        for (long i = 0; i < count; i += 32)
+        {
+            (Vector512<uint> low, Vector512<uint> high) = Vector512.Widen(Vector512.Load(source + i));
+            FromHalf(low).Store(destination + i);
+            FromHalf(high).Store(destination + i + 16);
+        }
+    }
+
+    /// <summary>One element of a weight source.</summary>
+    public static float Element(in WeightSource source, long index) => source.Type switch
+    {
+        ElementType.Float32 => ((float*)source.Pointer)[index],
+        ElementType.Float16 => (float)((Half*)source.Pointer)[index],
+        _ => BitConverter.UInt32BitsToSingle((uint)((ushort*)source.Pointer)[index] << 16),
+    };
+
+    private static Vector512<float> FromHalf(Vector512<uint> h)
+    {
+        // Exponent and mantissa moved into place are too small by 2^112: one multiplication repairs normals and subnormals alike.
+        Vector512<uint> magnitude = (h & Vector512.Create(0x7FFFu)) << 13;
+        Vector512<float> value = magnitude.AsSingle() * Vector512.Create(BitConverter.UInt32BitsToSingle(0x77800000));
+        Vector512<uint> special = Vector512.GreaterThanOrEqual(magnitude, Vector512.Create(0x0F800000u)) & Vector512.Create(0x7F800000u);
+        return (value.AsUInt32() | special | ((h & Vector512.Create(0x8000u)) << 16)).AsSingle();
+    }
+}

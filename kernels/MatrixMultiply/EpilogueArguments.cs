@@ -1,0 +1,119 @@
+using System.Runtime.Intrinsics;
+using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Kernels.MatrixMultiply;
+
+/// <summary>An <see cref="Epilogue"/> with its buffers resolved to host pointers; stores finished tiles.</summary>
+internal readonly unsafe struct EpilogueArguments
+{
+    public required float* Output { get; init; }
+    public float* Bias { get; init; }
+    public float* RowBias { get; init; }
+    public float* Residual { get; init; }
+    public required int Rows { get; init; }
+    public required int Columns { get; init; }
+    public int RowsPerGroup { get; init; }
+    public bool SharedResidual { get; init; }
+    public bool Geglu { get; init; }
+    public ActivationKind Activation { get; init; }
+
+    /// <summary>Resolves an epilogue; the output has half the weights' columns when they are gated.</summary>
+    public static EpilogueArguments From(in Epilogue epilogue, WeightShape weights, int rows, DeviceBuffer y) => new()
+    {
+        Output = HostBuffer.PointerOf(y),
+        Bias = epilogue.Bias is null ? null : HostBuffer.PointerOf(epilogue.Bias),
+        RowBias = epilogue.RowBias is null ? null : HostBuffer.PointerOf(epilogue.RowBias),
+        Residual = epilogue.Residual is null ? null : HostBuffer.PointerOf(epilogue.Residual),
+        Rows = rows,
+        Columns = weights.Geglu ? weights.Out / 2 : weights.Out,
+        RowsPerGroup = epilogue.RowsPerGroup,
+        SharedResidual = epilogue.SharedResidual,
+        Geglu = weights.Geglu,
+        Activation = epilogue.Activation,
+    };
+
+    /// <summary>Writes a tile [rows][32] of one panel, first row <paramref name="row"/>.</summary>
+    public void Store(float* tile, int rows, int expert, int row, int panel)
+    {
+        int lanes = Geglu ? 16 : 32, column = panel * lanes, columns = Math.Min(lanes, Columns - column);
+        float* temporary = stackalloc float[32];
+        float* bias = stackalloc float[64];
+        new Span<float>(bias, 64).Clear();
+        if (Bias != null)
+        {
+            if (Geglu)
+            {
+                for (int i = 0; i < columns; i++)
+                {
+                    bias[i] = Bias[(long)expert * 2 * Columns + column + i];
+                    bias[16 + i] = Bias[(long)expert * 2 * Columns + Columns + column + i];
+                }
+            }
+            else
+            {
+                for (int i = 0; i < columns; i++) bias[i] = Bias[(long)expert * Columns + column + i];
+            }
+        }
+
+        Vector512<float> bias0 = Vector512.Load(bias), bias1 = Vector512.Load(bias + 16);
+        float* y = Output + ((long)expert * Rows + row) * Columns + column;
+        float* residual = Residual == null ? null : Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column;
+        for (int r = 0; r < rows; r++, tile += 32, y += Columns)
+        {
+            Vector512<float> v0 = Vector512.Load(tile) + bias0, v1 = Vector512.Load(tile + 16) + bias1;
+            if (Geglu)
+            {
+                v0 *= VectorMath.Gelu(v1);
+                if (residual != null)
+                {
+                    v0 += VectorMath.Load(residual, columns);
+                    residual += Columns;
+                }
+
+                VectorMath.Store(v0, y, columns);
+                continue;
+            }
+
+            if (RowBias != null)
+            {
+                int groups = (Rows + RowsPerGroup - 1) / RowsPerGroup;
+                float* rowBias = RowBias + ((long)expert * groups + (row + r) / RowsPerGroup) * Columns + column;
+                if (columns < 32)
+                {
+                    for (int i = 0; i < columns; i++) bias[32 + i] = rowBias[i];
+                    rowBias = bias + 32;
+                }
+
+                v0 += Vector512.Load(rowBias);
+                v1 += Vector512.Load(rowBias + 16);
+            }
+
+            if (Activation != ActivationKind.None)
+            {
+                v0 = VectorMath.Apply(Activation, v0);
+                v1 = VectorMath.Apply(Activation, v1);
+            }
+
+            if (columns == 32)
+            {
+                if (residual != null)
+                {
+                    v0 += Vector512.Load(residual);
+                    v1 += Vector512.Load(residual + 16);
+                    residual += Columns;
+                }
+
+                v0.Store(y);
+                v1.Store(y + 16);
+            }
+            else
+            {
+                v0.Store(temporary);
+                v1.Store(temporary + 16);
+                for (int i = 0; i < columns; i++) y[i] = residual == null ? temporary[i] : temporary[i] + residual[i];
+                if (residual != null) residual += Columns;
+            }
+        }
+    }
+}

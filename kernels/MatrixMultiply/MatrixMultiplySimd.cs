@@ -1,0 +1,69 @@
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Kernels.MatrixMultiply;
+
+/// <summary>
+/// The blocked multiply behind linear layers and convolutions. A task is a block of rows times a range of panels of one expert; its sums stay in
+/// the worker's scratch until the last block of K, then the epilogue writes them out. K is cut by its length alone and summed in order, so a result
+/// depends neither on the number of threads nor on the batch.
+/// </summary>
+internal static unsafe class MatrixMultiplySimd
+{
+    private const int KBlock = 256;     // a float32 panel block of 32 KiB: stays in the first-level cache
+    private const int RowBlock = 240;   // rows of A copied at once: 20 tiles, about 260 KiB in the second-level cache
+    private const int PanelBlock = 10;  // panels a task finishes: its sums are 240 x 320 floats
+
+    /// <summary>y[e, m, n] = epilogue(sum_k rows[e, m, k] W[e][n, k]).</summary>
+    public static void Run<TRows>(WorkerPool pool, SimdWidth width, TRows rows, int experts, int m, CpuPackedWeights weights, in EpilogueArguments epilogue)
+        where TRows : struct, IRowSource
+    {
+        if (m == 0) return;
+        int k = weights.Shape.K, panels = weights.Panels;
+        int kBlocks = (k + KBlock - 1) / KBlock, kBlock = (k + kBlocks - 1) / kBlocks;
+        int rowBlocks = (m + RowBlock - 1) / RowBlock;
+        int rowBlock = Math.Min(RowBlock, ((m + rowBlocks - 1) / rowBlocks + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows * RegisterTile.MaxRows);
+        rowBlocks = (m + rowBlock - 1) / rowBlock;
+        int panelBlock = Math.Min(PanelBlock, panels);
+        while (panelBlock > 1 && experts * rowBlocks * ((panels + panelBlock - 1) / panelBlock) < 4 * pool.Threads) panelBlock = (panelBlock + 1) / 2;
+        int panelBlocks = (panels + panelBlock - 1) / panelBlock;
+        int stride = kBlock + 16;
+        var job = new Job<TRows>(rows, weights, epilogue, RegisterTile.For(width), m, k, kBlock, rowBlock, panels, panelBlock, stride);
+        pool.Run(experts * rowBlocks * panelBlocks, (task, worker) =>
+        {
+            int expert = task / (rowBlocks * panelBlocks), rest = task - expert * rowBlocks * panelBlocks;
+            // Neighbouring tasks share their weights' panels: rows run fastest.
+            job.Execute(pool.Scratch(worker), expert, rest % rowBlocks, rest / rowBlocks);
+        });
+    }
+
+    private readonly struct Job<TRows>(TRows rows, CpuPackedWeights weights, EpilogueArguments epilogue,
+        delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, int m, int k, int kBlock, int rowBlock, int panels, int panelBlock, int stride)
+        where TRows : struct, IRowSource
+    {
+        public void Execute(Scratch scratch, int expert, int rowIndex, int panelIndex)
+        {
+            int row0 = rowIndex * rowBlock, height = Math.Min(rowBlock, m - row0);
+            int panel0 = panelIndex * panelBlock, width = Math.Min(panelBlock, panels - panel0);
+            float* a = scratch.Floats((long)rowBlock * stride + kBlock * 32L + (long)rowBlock * panelBlock * 32);
+            float* widened = a + (long)rowBlock * stride;
+            float* sums = widened + kBlock * 32L;
+            for (int k0 = 0; k0 < k; k0 += kBlock)
+            {
+                int count = Math.Min(kBlock, k - k0);
+                bool last = k0 + count == k;
+                rows.Copy(expert, row0, height, k0, count, a, stride);
+                for (int p = 0; p < width; p++)
+                {
+                    float* panel = weights.Panel(expert, panel0 + p, k0, count, widened);
+                    for (int r = 0; r < height; r += RegisterTile.MaxRows)
+                    {
+                        int n = Math.Min(RegisterTile.MaxRows, height - r);
+                        float* c = sums + ((long)p * rowBlock + r) * 32;
+                        tiles[n - 1](a + (long)r * stride, stride, panel, count, c, k0 > 0);
+                        if (last) epilogue.Store(c, n, expert, row0 + r, panel0 + p);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+using System.Runtime.Intrinsics;
+
+namespace AfaNative.Kernels.MatrixMultiply;
+
+/// <summary>A row count known to the JIT, so that a tile's unused rows cost nothing.</summary>
+internal interface IRowCount
+{
+    static abstract int Count { get; }
+}
+
+internal readonly struct Rows1 : IRowCount { public static int Count => 1; }
+internal readonly struct Rows2 : IRowCount { public static int Count => 2; }
+internal readonly struct Rows3 : IRowCount { public static int Count => 3; }
+internal readonly struct Rows4 : IRowCount { public static int Count => 4; }
+internal readonly struct Rows5 : IRowCount { public static int Count => 5; }
+internal readonly struct Rows6 : IRowCount { public static int Count => 6; }
+internal readonly struct Rows7 : IRowCount { public static int Count => 7; }
+internal readonly struct Rows8 : IRowCount { public static int Count => 8; }
+internal readonly struct Rows9 : IRowCount { public static int Count => 9; }
+internal readonly struct Rows10 : IRowCount { public static int Count => 10; }
+internal readonly struct Rows11 : IRowCount { public static int Count => 11; }
+internal readonly struct Rows12 : IRowCount { public static int Count => 12; }
+
+/// <summary>Which vector width the matrix kernels use.</summary>
+public enum SimdWidth
+{
+    /// <summary>128-bit portable vectors.</summary>
+    Portable,
+    /// <summary>256-bit vectors with fused multiply-add.</summary>
+    Vector256,
+    /// <summary>512-bit vectors.</summary>
+    Vector512,
+}
+
+/// <summary>The innermost kernel of matrix multiply, convolution and attention, per vector width and row count.</summary>
+internal static unsafe class RegisterTile
+{
+    /// <summary>Columns of a packed panel.</summary>
+    public const int Columns = 32;
+
+    /// <summary>Most rows of a tile.</summary>
+    public const int MaxRows = 12;
+
+    private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_wide = [&RegisterTile512.Run<Rows1>, &RegisterTile512.Run<Rows2>, &RegisterTile512.Run<Rows3>, &RegisterTile512.Run<Rows4>, &RegisterTile512.Run<Rows5>, &RegisterTile512.Run<Rows6>, &RegisterTile512.Run<Rows7>, &RegisterTile512.Run<Rows8>, &RegisterTile512.Run<Rows9>, &RegisterTile512.Run<Rows10>, &RegisterTile512.Run<Rows11>, &RegisterTile512.Run<Rows12>];
+    private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_narrow = [&RegisterTile256.Run<Rows1>, &RegisterTile256.Run<Rows2>, &RegisterTile256.Run<Rows3>, &RegisterTile256.Run<Rows4>, &RegisterTile256.Run<Rows5>, &RegisterTile256.Run<Rows6>, &RegisterTile256.Run<Rows7>, &RegisterTile256.Run<Rows8>, &RegisterTile256.Run<Rows9>, &RegisterTile256.Run<Rows10>, &RegisterTile256.Run<Rows11>, &RegisterTile256.Run<Rows12>];
+    private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_portable = [&RegisterTilePortable.Run<Rows1>, &RegisterTilePortable.Run<Rows2>, &RegisterTilePortable.Run<Rows3>, &RegisterTilePortable.Run<Rows4>, &RegisterTilePortable.Run<Rows5>, &RegisterTilePortable.Run<Rows6>, &RegisterTilePortable.Run<Rows7>, &RegisterTilePortable.Run<Rows8>, &RegisterTilePortable.Run<Rows9>, &RegisterTilePortable.Run<Rows10>, &RegisterTilePortable.Run<Rows11>, &RegisterTilePortable.Run<Rows12>];
+
+    /// <summary>The widest that runs in hardware here.</summary>
+    public static SimdWidth Best =>
+        Vector512.IsHardwareAccelerated ? SimdWidth.Vector512 : Vector256.IsHardwareAccelerated && System.Runtime.Intrinsics.X86.Fma.IsSupported ? SimdWidth.Vector256 : SimdWidth.Portable;
+
+    /// <summary>Kernels for 1..12 rows at index rows - 1.</summary>
+    public static delegate*<float*, nint, float*, nint, float*, bool, void>[] For(SimdWidth width) => width switch
+    {
+        SimdWidth.Vector512 => s_wide,
+        SimdWidth.Vector256 => s_narrow,
+        _ => s_portable,
+    };
+}
+
+/// <summary>The register tile on 128-bit vectors, one row at a time: correct everywhere, fast where eight accumulators suffice (Arm).</summary>
+internal static unsafe class RegisterTilePortable
+{
+    /// <summary>As <see cref="RegisterTile512.Run"/>.</summary>
+    public static void Run<TRows>(float* a, nint lda, float* b, nint k, float* c, bool accumulate) where TRows : struct, IRowCount
+    {
+        for (int r = 0; r < TRows.Count; r++, a += lda, c += 32)
+        {
+            Vector128<float> c0 = Vector128<float>.Zero, c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0;
+            float* p = b;
+            for (nint i = 0; i < k; i++, p += 32)
+            {
+                Vector128<float> t = Vector128.Create(a[i]);
+                c0 = Vector128.MultiplyAddEstimate(t, Vector128.Load(p), c0);
+                c1 = Vector128.MultiplyAddEstimate(t, Vector128.Load(p + 4), c1);
+                c2 = Vector128.MultiplyAddEstimate(t, Vector128.Load(p + 8), c2);
+                c3 = Vector128.MultiplyAddEstimate(t, Vector128.Load(p + 12), c3);
+                c4 = Vector128.MultiplyAddEstimate(t, Vector128.Load(p + 16), c4);
+                c5 = Vector128.MultiplyAddEstimate(t, Vector128.Load(p + 20), c5);
+                c6 = Vector128.MultiplyAddEstimate(t, Vector128.Load(p + 24), c6);
+                c7 = Vector128.MultiplyAddEstimate(t, Vector128.Load(p + 28), c7);
+            }
+
+            if (accumulate)
+            {
+                c0 += Vector128.Load(c); c1 += Vector128.Load(c + 4); c2 += Vector128.Load(c + 8); c3 += Vector128.Load(c + 12);
+                c4 += Vector128.Load(c + 16); c5 += Vector128.Load(c + 20); c6 += Vector128.Load(c + 24); c7 += Vector128.Load(c + 28);
+            }
+
+            c0.Store(c); c1.Store(c + 4); c2.Store(c + 8); c3.Store(c + 12);
+            c4.Store(c + 16); c5.Store(c + 20); c6.Store(c + 24); c7.Store(c + 28);
+        }
+    }
+}
