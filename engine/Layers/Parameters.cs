@@ -26,11 +26,11 @@ public abstract class Parameters
 
     /// <summary>A 1x1 convolution used as a linear layer on channels-last maps.</summary>
     public Linear Pointwise(string name, int inputs, int outputs, bool bias = true) =>
-        new(FullName(name), Weights([name + ".weight"], [outputs, inputs, 1, 1], new WeightShape(outputs, inputs)), bias ? Vector([name + ".bias"], [outputs]) : null);
+        new(FullName(name), Weights([name + ".weight"], [outputs, inputs, 1, 1], new WeightShape(outputs, inputs)), bias ? Vector([Join(name, "bias")], [outputs]) : null);
 
     /// <summary>A square convolution.</summary>
-    public Convolution Convolution(string name, int inputs, int outputs, int kernel = 3, int stride = 1, Padding? padding = null) =>
-        new(FullName(name), Weights([name + ".weight"], [outputs, inputs, kernel, kernel], new WeightShape(outputs, inputs, kernel, kernel)), Vector([name + ".bias"], [outputs]),
+    public Convolution Convolution(string name, int inputs, int outputs, int kernel = 3, int stride = 1, Padding? padding = null, bool bias = true) =>
+        new(FullName(name), Weights([Join(name, "weight")], [outputs, inputs, kernel, kernel], new WeightShape(outputs, inputs, kernel, kernel)), bias ? Vector([Join(name, "bias")], [outputs]) : null,
             stride, padding ?? Padding.All(kernel / 2));
 
     /// <summary>A group norm.</summary>
@@ -42,11 +42,11 @@ public abstract class Parameters
 
     /// <summary>A layer norm.</summary>
     public LayerNorm LayerNorm(string name, int channels, float epsilon = 1e-5f) =>
-        new(FullName(name), Vector([name + ".weight"], [channels]), Vector([name + ".bias"], [channels]), Experts, channels, epsilon);
+        new(FullName(name), Vector([Join(name, "weight")], [channels]), Vector([Join(name, "bias")], [channels]), Experts, channels, epsilon);
 
     /// <summary>An embedding table.</summary>
     public Embedding Embedding(string name, int rows, int channels) =>
-        new(FullName(name), Vector([name + ".weight"], [rows, channels]), Experts, rows, channels);
+        new(FullName(name), Vector([Join(name, "weight")], [rows, channels]), Experts, rows, channels);
 
     /// <summary>Packed weights; <paramref name="names"/> are tried in order.</summary>
     protected internal abstract PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape);
@@ -54,7 +54,10 @@ public abstract class Parameters
     /// <summary>A float32 buffer [E, shape...]; <paramref name="names"/> are tried in order.</summary>
     protected internal abstract DeviceBuffer Vector(string[] names, long[] shape);
 
-    private static string[] Named(string name, string? alias, string tensor) => alias is null ? [$"{name}.{tensor}"] : [$"{name}.{tensor}", $"{alias}.{tensor}"];
+    private static string[] Named(string name, string? alias, string tensor) => alias is null ? [Join(name, tensor)] : [Join(name, tensor), Join(alias, tensor)];
+
+    // A module that is itself the root of its view has an empty name.
+    private static string Join(string name, string tensor) => name.Length == 0 ? tensor : $"{name}.{tensor}";
 
     private sealed class Prefixed(Parameters inner, string prefix) : Parameters
     {

@@ -1,0 +1,163 @@
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Tensors;
+using AfaNative.Kernels.Random;
+
+namespace AfaNative.Engine.Diffusion;
+
+/// <summary>What to draw, and how.</summary>
+public sealed record GenerationOptions
+{
+    /// <summary>What the picture shows.</summary>
+    public required string Prompt { get; init; }
+
+    /// <summary>What it should not show; used when <see cref="GuidanceScale"/> is above 1.</summary>
+    public string NegativePrompt { get; init; } = "";
+
+    /// <summary>Denoising steps.</summary>
+    public int Steps { get; init; } = 50;
+
+    /// <summary>Classifier-free guidance; 1 or less runs the model without the negative prompt.</summary>
+    public float GuidanceScale { get; init; } = 7.5f;
+
+    /// <summary>Pixels, a multiple of the VAE's factor (8).</summary>
+    public int Width { get; init; } = 512;
+
+    /// <summary>Pixels, a multiple of the VAE's factor (8).</summary>
+    public int Height { get; init; } = 512;
+
+    /// <summary>Noise added back at every step (DDIM's eta): 0 is deterministic, 1 is DDPM-like.</summary>
+    public float Eta { get; init; }
+
+    /// <summary>Text encoder layers left out at the end (diffusers' counting; A1111's "Clip skip" minus one).</summary>
+    public int ClipSkip { get; init; }
+
+    /// <summary>One seed per picture of this batch.</summary>
+    public required IReadOnlyList<ulong> Seeds { get; init; }
+
+    /// <summary>Start from these latents [count, C, H/8, W/8] (unit variance) instead of the seeds' noise.</summary>
+    public float[]? InitialLatents { get; init; }
+}
+
+/// <summary>Told about a run as it goes; every member may be null.</summary>
+public sealed record GenerationObserver
+{
+    /// <summary>Steps done, steps in all.</summary>
+    public Action<int, int>? Step { get; init; }
+
+    /// <summary>Latents [count, C, h, w] after a step (0 = the start).</summary>
+    public Action<int, float[]>? Latents { get; init; }
+
+    /// <summary>Step index, aggregation point, fused map and expert weights [1, B, H, W, N] (B as the model ran: negatives first under guidance).</summary>
+    public Action<int, int, Tensor, Tensor>? Aggregation { get; init; }
+}
+
+/// <summary>Text to image by DDIM with classifier-free guidance, for an ensemble or a single model.</summary>
+public sealed class TextToImagePipeline(DiffusionModel model)
+{
+    /// <summary>Hidden states [N, B, tokens, 1, D] of prompts.</summary>
+    public Tensor EncodePrompts(Ops ops, IReadOnlyList<string> prompts, int clipSkip = 0)
+    {
+        int length = model.TextEncoder.Config.MaxPositions;
+        int[] ids = [.. prompts.SelectMany(p => model.Tokenizer.Encode(p, length))];
+        return model.TextEncoder.Encode(ops, ids, length, clipSkip);
+    }
+
+    /// <summary>Draws one batch: pictures [count][H * W * 3] in 0..1.</summary>
+    /// <exception cref="AfaException">The options make no sense for this model.</exception>
+    /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
+    public IReadOnlyList<float[]> Generate(GenerationOptions options, GenerationObserver? observer = null, CancellationToken cancellation = default)
+    {
+        float[] latents = GenerateLatents(options, observer, cancellation);
+        return DecodeImages(latents, options, cancellation);
+    }
+
+    /// <summary>The denoising loop: final latents [count, C, h, w].</summary>
+    public float[] GenerateLatents(GenerationOptions options, GenerationObserver? observer = null, CancellationToken cancellation = default)
+    {
+        int factor = model.Vae.Config.Downscale, channels = model.Ensemble.Config.InChannels, count = options.Seeds.Count;
+        if (options.Width < factor || options.Height < factor || options.Width % factor != 0 || options.Height % factor != 0)
+        {
+            throw new AfaException($"The picture size {options.Width}x{options.Height} must be a multiple of {factor} in both directions.");
+        }
+
+        if (options.Steps < 1) throw new AfaException($"At least one step is needed, got {options.Steps}.");
+        if (count < 1) throw new AfaException("At least one seed is needed.");
+        int height = options.Height / factor, width = options.Width / factor, perImage = channels * height * width;
+        var sampler = new DdimSampler(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
+        var ops = new Ops(model.Device, cancellation);
+        using TensorScope scope = ops.Scope();
+        bool guided = options.GuidanceScale > 1;
+        Tensor text = EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. Enumerable.Repeat(options.Prompt, count)], options.ClipSkip);
+        float[] latents = Start(options, count, perImage, sampler.InitNoiseSigma);
+        var noise = new float[sampler.NeedsNoise ? latents.Length : 0];
+        observer?.Latents?.Invoke(0, latents);
+        observer?.Step?.Invoke(0, options.Steps);
+        int batch = guided ? 2 * count : count;
+        for (int step = 0; step < options.Steps; step++)
+        {
+            float[] predicted;
+            using (ops.Scope())
+            {
+                float[] input = guided ? [.. latents, .. latents] : latents;
+                var timesteps = new float[batch];
+                Array.Fill(timesteps, sampler.Timesteps[step]);
+                int index = step;
+                Action<int, Tensor, Tensor>? onAggregate = observer?.Aggregation is { } told ? (point, fused, maps) => told(index, point, fused, maps) : null;
+                Tensor result = model.Ensemble.Predict(ops, ops.UploadNchw(input, new Shape(1, batch, height, width, channels)), timesteps, text, onAggregate);
+                predicted = ops.DownloadNchw(result);
+            }
+
+            if (guided)
+            {
+                var combined = new float[latents.Length];
+                for (int i = 0; i < combined.Length; i++) combined[i] = predicted[i] + options.GuidanceScale * (predicted[latents.Length + i] - predicted[i]);
+                predicted = combined;
+            }
+
+            // Stream 0 of a seed is its starting noise, stream k the noise of step k: a picture does not depend on its batch.
+            for (int i = 0; noise.Length > 0 && i < count; i++) GaussianNoise.Fill(noise.AsSpan(i * perImage, perImage), options.Seeds[i], (ulong)(step + 1));
+            sampler.Step(step, predicted, noise, latents);
+            observer?.Latents?.Invoke(step + 1, latents);
+            observer?.Step?.Invoke(step + 1, options.Steps);
+        }
+
+        return latents;
+    }
+
+    /// <summary>Latents [count, C, h, w] to pictures [count][H * W * 3] in 0..1, one at a time.</summary>
+    public IReadOnlyList<float[]> DecodeImages(float[] latents, GenerationOptions options, CancellationToken cancellation = default)
+    {
+        int factor = model.Vae.Config.Downscale, channels = model.Ensemble.Config.InChannels, count = options.Seeds.Count;
+        int height = options.Height / factor, width = options.Width / factor, perImage = latents.Length / count;
+        var ops = new Ops(model.Device, cancellation);
+        var images = new List<float[]>();
+        for (int i = 0; i < count; i++)
+        {
+            using TensorScope scope = ops.Scope();
+            float[] unscaled = latents.AsSpan(i * perImage, perImage).ToArray();
+            for (int j = 0; j < unscaled.Length; j++) unscaled[j] /= model.Vae.Config.ScalingFactor;
+            float[] image = ops.Download(model.Vae.Decode(ops, ops.UploadNchw(unscaled, new Shape(1, 1, height, width, channels))));
+            for (int j = 0; j < image.Length; j++) image[j] = Math.Clamp(image[j] / 2 + 0.5f, 0f, 1f);
+            images.Add(image);
+        }
+
+        return images;
+    }
+
+    private static float[] Start(GenerationOptions options, int count, int perImage, float sigma)
+    {
+        var latents = new float[count * perImage];
+        if (options.InitialLatents is { } given)
+        {
+            if (given.Length != latents.Length) throw new AfaException($"The initial latents hold {given.Length} values, {count} picture(s) of this size need {latents.Length}.");
+            given.CopyTo(latents, 0);
+        }
+        else
+        {
+            for (int i = 0; i < count; i++) GaussianNoise.Fill(latents.AsSpan(i * perImage, perImage), options.Seeds[i], 0);
+        }
+
+        for (int i = 0; i < latents.Length; i++) latents[i] *= sigma;
+        return latents;
+    }
+}

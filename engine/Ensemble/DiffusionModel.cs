@@ -1,0 +1,147 @@
+using System.Text.Json;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Layers;
+using AfaNative.Engine.Text;
+using AfaNative.Engine.UNet;
+using AfaNative.Engine.Vae;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Engine.Ensemble;
+
+/// <summary>Everything text-to-image needs, loaded on a device: tokenizer, text encoders, the ensemble, the VAE and the noise schedule.</summary>
+public sealed class DiffusionModel : IDisposable
+{
+    private static readonly string[] s_weightNames = ["diffusion_pytorch_model", "model"];
+    private readonly List<IDisposable> _owned = [];
+
+    private DiffusionModel(IDevice device, EnsembleFolder folder)
+    {
+        Device = device;
+        Folder = folder;
+    }
+
+    /// <summary>Where the weights are.</summary>
+    public IDevice Device { get; }
+
+    /// <summary>Where they came from.</summary>
+    public EnsembleFolder Folder { get; }
+
+    /// <summary>The tokenizer of expert 0.</summary>
+    public ClipTokenizer Tokenizer { get; private set; } = null!;
+
+    /// <summary>The experts' text encoders, stacked.</summary>
+    public ClipTextEncoder TextEncoder { get; private set; } = null!;
+
+    /// <summary>The experts' U-Nets and their aggregators.</summary>
+    public AfaEnsemble Ensemble { get; private set; } = null!;
+
+    /// <summary>The VAE of expert 0.</summary>
+    public VaeModel Vae { get; private set; } = null!;
+
+    /// <summary>The noise schedule of expert 0.</summary>
+    public SchedulerConfig Scheduler { get; private set; } = null!;
+
+    /// <summary>
+    /// Loads a model folder. <paramref name="expert"/> picks one expert to run alone, without aggregators.
+    /// <paramref name="schedulerOverride"/> replaces the folder's noise schedule; <paramref name="progress"/> is told what is being loaded.
+    /// </summary>
+    /// <exception cref="CheckpointException">A file is missing, broken or does not fit.</exception>
+    public static DiffusionModel Load(IDevice device, string path, int? expert = null, SchedulerConfig? schedulerOverride = null, Action<string>? progress = null, CancellationToken cancellation = default)
+    {
+        EnsembleFolder folder = EnsembleFolder.Open(path);
+        if (expert is { } chosen)
+        {
+            if (chosen < 0 || chosen >= folder.UNets.Count) throw new AfaException($"{path}: expert {chosen} was asked for, it has experts 0 to {folder.UNets.Count - 1}.");
+            folder = folder with { UNets = [folder.UNets[chosen]], TextEncoders = [folder.TextEncoders[chosen]], Aggregators = [] };
+        }
+
+        var model = new DiffusionModel(device, folder);
+        try
+        {
+            // The small parts first: what is wrong with a folder shows before gigabytes are read.
+            model.Tokenizer = ClipTokenizer.Load(folder.Tokenizer);
+            model.Scheduler = schedulerOverride ?? SchedulerConfig.Load(folder.Scheduler);
+            UNetConfig unetConfig = Common(folder.UNets, UNetConfig.Load);
+            ClipTextConfig textConfig = Common(folder.TextEncoders, ClipTextConfig.Load);
+            if (textConfig.HiddenSize != unetConfig.CrossAttentionDim)
+            {
+                throw new CheckpointException($"{path}: the text encoder is {textConfig.HiddenSize} wide, the U-Net's cross-attention expects {unetConfig.CrossAttentionDim}.");
+            }
+
+            if (folder.UNets.Count > 1 && folder.Aggregators.Count == 0) throw new CheckpointException($"{path}: {folder.UNets.Count} experts but no aggregator folders; an ensemble needs aggregator_0 to aggregator_{unetConfig.AggregationChannels.Count - 1}.");
+            VaeConfig vaeConfig = VaeConfig.Load(folder.Vae);
+            if (vaeConfig.LatentChannels != unetConfig.InChannels) throw new CheckpointException($"{path}: the VAE has {vaeConfig.LatentChannels} latent channels, the U-Net expects {unetConfig.InChannels}.");
+            model.Vae = Read([folder.Vae], "VAE", p => new VaeModel(p, vaeConfig));
+            model.TextEncoder = Read(folder.TextEncoders, "text encoders", p => new ClipTextEncoder(p, textConfig), ClipTextEncoder.IsIgnorable);
+            var aggregators = new List<Sabw>();
+            foreach (string aggregator in folder.Aggregators)
+            {
+                SabwConfig config = SabwConfig.Load(aggregator);
+                aggregators.Add(Read([aggregator], Path.GetFileName(aggregator), p => new Sabw(p, config), null, "aggregator"));
+            }
+
+            UNetModel unet = Read(folder.UNets, folder.UNets.Count == 1 ? "U-Net" : $"{folder.UNets.Count} U-Nets", p => new UNetModel(p, unetConfig));
+            model.Ensemble = new AfaEnsemble(unet, aggregators);
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+
+        TModel Read<TModel>(IReadOnlyList<string> folders, string what, Func<Parameters, TModel> build, Func<string, bool>? ignore = null, params string[] names)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            progress?.Invoke(what);
+            (TModel built, CheckpointParameters parameters) = ReadComponent(device, folders, build, ignore, names);
+            model._owned.Add(parameters);
+            return built;
+        }
+    }
+
+    /// <summary>Loads one component from one folder per expert.</summary>
+    public static (TModel Model, CheckpointParameters Parameters) ReadComponent<TModel>(IDevice device, IReadOnlyList<string> folders, Func<Parameters, TModel> build, Func<string, bool>? ignore = null, params string[] names)
+    {
+        var checkpoints = new List<Checkpoint>();
+        try
+        {
+            foreach (string folder in folders) checkpoints.Add(Checkpoint.Open(folder, names.Length > 0 ? names : s_weightNames));
+            return CheckpointParameters.Load(device, checkpoints, build, ignore);
+        }
+        finally
+        {
+            foreach (Checkpoint checkpoint in checkpoints) checkpoint.Dispose();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (IDisposable owned in _owned) owned.Dispose();
+        _owned.Clear();
+    }
+
+    /// <summary>The configuration all experts share.</summary>
+    private static TConfig Common<TConfig>(IReadOnlyList<string> folders, Func<string, TConfig> load)
+    {
+        TConfig first = load(folders[0]);
+        for (int i = 1; i < folders.Count; i++)
+        {
+            JsonElement a = JsonSerializer.SerializeToElement(first), b = JsonSerializer.SerializeToElement(load(folders[i]));
+            foreach (JsonProperty property in a.EnumerateObject())
+            {
+                // Neither the size a model was trained at nor the legacy end-of-text id changes what is computed here.
+                if (property.Name is nameof(UNetConfig.SampleSize) or nameof(ClipTextConfig.EosTokenId)) continue;
+                string other = b.GetProperty(property.Name).GetRawText();
+                if (other != property.Value.GetRawText())
+                {
+                    throw new CheckpointException($"{folders[i]}: experts must share an architecture, but {property.Name} is {other} here and {property.Value.GetRawText()} in {folders[0]}.");
+                }
+            }
+        }
+
+        return first;
+    }
+}

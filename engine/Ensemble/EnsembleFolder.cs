@@ -1,0 +1,75 @@
+using AfaNative.Engine.Checkpoints;
+
+namespace AfaNative.Engine.Ensemble;
+
+/// <summary>
+/// The folders of a model on disk: a diffusers pipeline for expert 0 and, in the AFA authors' layout, <c>additional_unet_i</c>,
+/// <c>additional_text_encoder_i</c> and <c>aggregator_k</c> beside it. Class names in <c>model_index.json</c> are ignored: the folders decide.
+/// </summary>
+public sealed record EnsembleFolder
+{
+    /// <summary>The model's folder.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>One U-Net folder per expert.</summary>
+    public required IReadOnlyList<string> UNets { get; init; }
+
+    /// <summary>One text encoder folder per expert.</summary>
+    public required IReadOnlyList<string> TextEncoders { get; init; }
+
+    /// <summary>Aggregator folders in order; none for a plain model.</summary>
+    public required IReadOnlyList<string> Aggregators { get; init; }
+
+    /// <summary>The VAE, shared by all experts.</summary>
+    public string Vae => System.IO.Path.Combine(Path, "vae");
+
+    /// <summary>The tokenizer, shared by all experts.</summary>
+    public string Tokenizer => System.IO.Path.Combine(Path, "tokenizer");
+
+    /// <summary>The noise schedule.</summary>
+    public string Scheduler => System.IO.Path.Combine(Path, "scheduler");
+
+    /// <summary>Looks a model folder over.</summary>
+    /// <exception cref="CheckpointException">It is not a diffusers pipeline, or experts and aggregators do not add up.</exception>
+    public static EnsembleFolder Open(string path)
+    {
+        if (File.Exists(path))
+        {
+            throw new CheckpointException(path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
+                ? $"{path}: expected a model folder (diffusers layout), got a single file."
+                : $"{path}: expected a model folder (diffusers layout with safetensors weights), got a file; pickles (.ckpt, .bin) can run code when opened and are not read: convert with diffusers' save_pretrained(dir, safe_serialization=True).");
+        }
+
+        if (!Directory.Exists(path)) throw new CheckpointException($"{path}: no such folder.");
+        if (!Directory.Exists(System.IO.Path.Combine(path, "unet")))
+        {
+            throw new CheckpointException($"{path}: expected a diffusers pipeline folder with unet/, text_encoder/, tokenizer/, vae/ and scheduler/, but there is no unet/.");
+        }
+
+        List<string> unets = [System.IO.Path.Combine(path, "unet"), .. Numbered("additional_unet")];
+        List<string> texts = [System.IO.Path.Combine(path, "text_encoder"), .. Numbered("additional_text_encoder")];
+        List<string> aggregators = Numbered("aggregator");
+        if (texts.Count != unets.Count) throw new CheckpointException($"{path}: {unets.Count} U-Nets but {texts.Count} text encoders; every expert brings one of each.");
+        string config = System.IO.Path.Combine(path, "model_config.json");
+        if (File.Exists(config))
+        {
+            using JsonFile json = JsonFile.Open(config);
+            int models = json.Int("num_models", unets.Count), points = json.Int("num_aggregators", aggregators.Count);
+            if (models != unets.Count || points != aggregators.Count)
+            {
+                throw json.Error($"it announces {models} models and {points} aggregators, the folder holds {unets.Count} and {aggregators.Count}");
+            }
+        }
+
+        return new EnsembleFolder { Path = path, UNets = unets, TextEncoders = texts, Aggregators = aggregators };
+
+        List<string> Numbered(string name)
+        {
+            List<string> found = [];
+            while (Directory.Exists(System.IO.Path.Combine(path, $"{name}_{found.Count}"))) found.Add(System.IO.Path.Combine(path, $"{name}_{found.Count}"));
+            int present = Directory.EnumerateDirectories(path, name + "_*").Count(d => int.TryParse(System.IO.Path.GetFileName(d).AsSpan(name.Length + 1), out _));
+            if (present != found.Count) throw new CheckpointException($"{path}: {name} folders are not numbered 0..{present - 1}: {name}_{found.Count} is missing.");
+            return found;
+        }
+    }
+}

@@ -1,0 +1,46 @@
+using AfaNative.Engine.Tensors;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Engine.Verification;
+
+/// <summary>Replays reference cases on a device.</summary>
+public static class CaseRunner
+{
+    /// <summary>Folders with a <c>case.json</c> at any depth below <paramref name="folder"/>, sorted; model folders are not descended into needlessly.</summary>
+    /// <exception cref="AfaException">The folder does not exist.</exception>
+    public static IReadOnlyList<string> Find(string folder)
+    {
+        if (!Directory.Exists(folder)) throw new AfaException($"{folder}: no such folder of cases.");
+        return [.. Directory.EnumerateFiles(folder, "case.json", SearchOption.AllDirectories).Select(f => Path.GetDirectoryName(Path.GetFullPath(f))!).Order(StringComparer.Ordinal)];
+    }
+
+    /// <summary>Runs one case. A case that cannot be read or run fails; a kind that is not implemented is skipped.</summary>
+    public static CaseResult Run(string folder, IDevice device, CancellationToken cancellation = default)
+    {
+        string id = Path.GetFileName(folder), kind = "?";
+        var compare = new Comparer();
+        try
+        {
+            using var c = new GoldenCase(folder);
+            (id, kind) = (c.Id, c.Op);
+            var ops = new Ops(device, cancellation);
+            using TensorScope scope = ops.Scope();
+            string? skipped = null;
+            if (!OpCases.TryRun(c, ops, compare) && !NetworkCases.TryRun(c, ops, compare) && !PipelineCases.TryRun(c, ops, compare, out skipped))
+            {
+                skipped = $"kind '{kind}' is not known";
+            }
+
+            if (skipped is not null) return new CaseResult(id, kind, CaseVerdict.Skipped, 0, 0, 0, 0, skipped);
+        }
+        catch (Exception e) when (e is not OperationCanceledException and not OutOfMemoryException)
+        {
+            compare.Fail(e.GetType().Name, e.Message);
+        }
+
+        if (compare.Count == 0) compare.Fail("nothing", "the case held nothing to compare");
+        bool passed = compare.Failures.Count == 0;
+        return new CaseResult(id, kind, passed ? CaseVerdict.Passed : CaseVerdict.Failed, compare.MaxAbsolute, compare.MaxRelative, compare.Tolerance, compare.Count,
+            passed ? compare.Worst : string.Join("; ", compare.Failures.Take(3)) + (compare.Failures.Count > 3 ? $" and {compare.Failures.Count - 3} more" : ""));
+    }
+}
