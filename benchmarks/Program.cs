@@ -1,1 +1,4 @@
-Console.WriteLine("benchmarks");
+using AfaNative.Benchmarks;
+
+
+return BenchmarkProgram.Run(args);

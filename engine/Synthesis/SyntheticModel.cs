@@ -1,0 +1,194 @@
+using System.Text.Json.Nodes;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Layers;
+using AfaNative.Engine.Text;
+using AfaNative.Engine.UNet;
+using AfaNative.Engine.Vae;
+using AfaNative.Kernels;
+
+namespace AfaNative.Engine.Synthesis;
+
+/// <summary>What to synthesize.</summary>
+public sealed record SyntheticOptions
+{
+    /// <summary>Number of experts; above 1 the folder holds aggregators too.</summary>
+    public int Experts { get; init; } = 1;
+
+    /// <summary>Stable Diffusion 1.5's sizes instead of tiny ones.</summary>
+    public bool FullSize { get; init; }
+
+    /// <summary>Storage type of the weights.</summary>
+    public ElementType Type { get; init; } = ElementType.Float32;
+
+    /// <summary>Same seed, same bytes.</summary>
+    public ulong Seed { get; init; }
+}
+
+/// <summary>
+/// Writes models of random weights in the real formats, so that speed and memory can be tried without a download. What each file must hold is asked
+/// from the networks themselves.
+/// </summary>
+public static class SyntheticModel
+{
+    private static readonly string[] s_down = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"];
+    private static readonly string[] s_up = ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"];
+
+    /// <summary>Writes a diffusers pipeline folder, with additional experts and aggregators in the AFA authors' layout.</summary>
+    /// <param name="folder">Created; must not hold a model yet.</param>
+    /// <param name="options">Size, experts, storage type, seed.</param>
+    /// <param name="progress">Told each component's name.</param>
+    /// <param name="cancellation">Looked at between tensors.</param>
+    public static void Write(string folder, SyntheticOptions options, Action<string>? progress = null, CancellationToken cancellation = default)
+    {
+        if (options.Experts < 1) throw new AfaException($"An ensemble has at least one expert, got {options.Experts}.");
+        if (!options.Type.IsWeight()) throw new AfaException($"Weights are stored as float32, float16 or bfloat16, not {options.Type}.");
+        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any()) throw new AfaException($"{folder}: the folder is not empty; nothing was written.");
+        Directory.CreateDirectory(folder);
+        bool full = options.FullSize;
+        int vocabulary = full ? SyntheticTokenizer.FullVocabulary : SyntheticTokenizer.TinyVocabulary;
+        var unet = new UNetConfig
+        {
+            BlockOutChannels = full ? [320, 640, 1280, 1280] : [32, 32, 64, 64],
+            Heads = full ? [8, 8, 8, 8] : [4, 4, 4, 4],
+            CrossAttentionDim = full ? 768 : 32,
+            NormGroups = full ? 32 : 8,
+            SampleSize = full ? 64 : 16,
+        };
+        var vae = new VaeConfig { BlockOutChannels = full ? [128, 256, 512, 512] : [16, 32, 32, 32], NormGroups = full ? 32 : 8 };
+        var text = full ? new ClipTextConfig() : new ClipTextConfig { VocabularySize = vocabulary, HiddenSize = 32, IntermediateSize = 64, Layers = 2, Heads = 4 };
+        Save(System.IO.Path.Combine(folder, "model_index.json"), ModelIndex());
+        SyntheticTokenizer.Write(System.IO.Path.Combine(folder, "tokenizer"), vocabulary);
+        Save(System.IO.Path.Combine(folder, "scheduler", "scheduler_config.json"), Scheduler());
+        var weights = new SyntheticWeights(options.Type, options.Seed, cancellation);
+        Component("vae", "diffusion_pytorch_model", VaeJson(vae), p => new VaeModel(p, vae));
+        for (int e = 0; e < options.Experts; e++)
+        {
+            Component(e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}", "model", TextJson(text), p => new ClipTextEncoder(p, text));
+            Component(e == 0 ? "unet" : $"additional_unet_{e - 1}", "diffusion_pytorch_model", UNetJson(unet), p => new UNetModel(p, unet));
+        }
+
+        if (options.Experts == 1) return;
+        IReadOnlyList<int> channels = unet.AggregationChannels;
+        for (int k = 0; k < channels.Count; k++)
+        {
+            var sabw = new SabwConfig
+            {
+                InChannels = channels[k],
+                HiddenSize = full ? 128 : 32,
+                NumExperts = options.Experts,
+                NumLayers = full ? 2 : 1,
+                NumAttentionHeads = full ? 8 : 4,
+                CrossAttentionDim = unet.CrossAttentionDim,
+                TimeEmbeddingChannels = unet.TimeEmbeddingDim,
+            };
+            Component($"aggregator_{k}", "aggregator", SabwJson(sabw), p => new Sabw(p, sabw));
+        }
+
+        Save(System.IO.Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = options.Experts, ["num_aggregators"] = channels.Count });
+
+        void Component(string name, string file, JsonObject config, Action<Parameters> build)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            progress?.Invoke(name);
+            var list = new ParameterList();
+            build(list);
+            string to = System.IO.Path.Combine(folder, name);
+            Save(System.IO.Path.Combine(to, "config.json"), config);
+            SafetensorsWriter.Write(System.IO.Path.Combine(to, file + ".safetensors"), weights.For(name, list.Specs), new Dictionary<string, string> { ["format"] = "pt" });
+        }
+    }
+
+    private static void Save(string path, JsonObject json)
+    {
+        Directory.CreateDirectory(System.IO.Path.GetDirectoryName(path)!);
+        File.WriteAllText(path, json.ToJsonString(new System.Text.Json.JsonSerializerOptions { WriteIndented = true }) + "\n");
+    }
+
+    private static JsonArray Array<T>(IEnumerable<T> values) => [.. values.Select(v => (JsonNode?)JsonValue.Create(v))];
+
+    private static JsonObject ModelIndex() => new()
+    {
+        ["_class_name"] = "StableDiffusionPipeline",
+        ["_diffusers_version"] = "0.31.0",
+        ["requires_safety_checker"] = false,
+        ["safety_checker"] = Array(new string?[] { null, null }),
+        ["feature_extractor"] = Array(new string?[] { null, null }),
+        ["scheduler"] = Array(new[] { "diffusers", "DDIMScheduler" }),
+        ["text_encoder"] = Array(new[] { "transformers", "CLIPTextModel" }),
+        ["tokenizer"] = Array(new[] { "transformers", "CLIPTokenizer" }),
+        ["unet"] = Array(new[] { "diffusers", "UNet2DConditionModel" }),
+        ["vae"] = Array(new[] { "diffusers", "AutoencoderKL" }),
+    };
+
+    private static JsonObject Scheduler() => new()
+    {
+        ["_class_name"] = "DDIMScheduler",
+        ["beta_start"] = 0.00085,
+        ["beta_end"] = 0.012,
+        ["beta_schedule"] = "scaled_linear",
+        ["num_train_timesteps"] = 1000,
+        ["clip_sample"] = false,
+        ["set_alpha_to_one"] = false,
+        ["steps_offset"] = 1,
+        ["prediction_type"] = "epsilon",
+        ["timestep_spacing"] = "leading",
+    };
+
+    private static JsonObject UNetJson(UNetConfig c) => new()
+    {
+        ["_class_name"] = "UNet2DConditionModel",
+        ["act_fn"] = "silu",
+        ["attention_head_dim"] = c.Heads[0],
+        ["block_out_channels"] = Array(c.BlockOutChannels),
+        ["cross_attention_dim"] = c.CrossAttentionDim,
+        ["down_block_types"] = Array(s_down),
+        ["up_block_types"] = Array(s_up),
+        ["in_channels"] = c.InChannels,
+        ["out_channels"] = c.OutChannels,
+        ["layers_per_block"] = c.LayersPerBlock[0],
+        ["norm_eps"] = 1e-5,
+        ["norm_num_groups"] = c.NormGroups,
+        ["sample_size"] = c.SampleSize,
+    };
+
+    private static JsonObject VaeJson(VaeConfig c) => new()
+    {
+        ["_class_name"] = "AutoencoderKL",
+        ["act_fn"] = "silu",
+        ["block_out_channels"] = Array(c.BlockOutChannels),
+        ["down_block_types"] = Array(Enumerable.Repeat("DownEncoderBlock2D", c.BlockOutChannels.Count)),
+        ["up_block_types"] = Array(Enumerable.Repeat("UpDecoderBlock2D", c.BlockOutChannels.Count)),
+        ["in_channels"] = c.ImageChannels,
+        ["out_channels"] = c.ImageChannels,
+        ["latent_channels"] = c.LatentChannels,
+        ["layers_per_block"] = c.LayersPerBlock,
+        ["norm_num_groups"] = c.NormGroups,
+        ["scaling_factor"] = 0.18215,
+    };
+
+    private static JsonObject TextJson(ClipTextConfig c) => new()
+    {
+        ["architectures"] = Array(new[] { "CLIPTextModel" }),
+        ["hidden_act"] = "quick_gelu",
+        ["hidden_size"] = c.HiddenSize,
+        ["intermediate_size"] = c.IntermediateSize,
+        ["layer_norm_eps"] = 1e-5,
+        ["max_position_embeddings"] = c.MaxPositions,
+        ["num_attention_heads"] = c.Heads,
+        ["num_hidden_layers"] = c.Layers,
+        ["vocab_size"] = c.VocabularySize,
+        ["eos_token_id"] = 2,
+    };
+
+    private static JsonObject SabwJson(SabwConfig c) => new()
+    {
+        ["in_channels"] = c.InChannels,
+        ["hidden_size"] = c.HiddenSize,
+        ["num_experts"] = c.NumExperts,
+        ["num_layers"] = c.NumLayers,
+        ["num_attn_heads"] = c.NumAttentionHeads,
+        ["cross_attn_dim"] = c.CrossAttentionDim,
+        ["temb_channels"] = c.TimeEmbeddingChannels,
+    };
+}

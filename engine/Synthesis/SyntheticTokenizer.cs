@@ -1,0 +1,88 @@
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+
+namespace AfaNative.Engine.Synthesis;
+
+/// <summary>
+/// A byte-level tokenizer in CLIP's file format that owes nothing to anyone's vocabulary: the 256 bytes, the same with the end-of-word mark, and merges
+/// of the letters a to z counted up in order until the wanted size is reached.
+/// </summary>
+internal static class SyntheticTokenizer
+{
+    /// <summary>As many tokens as CLIP's.</summary>
+    public const int FullVocabulary = 49408;
+
+    /// <summary>Enough for two-letter merges.</summary>
+    public const int TinyVocabulary = 2014;
+
+    private const string EndOfWord = "</w>";
+
+    public static void Write(string folder, int vocabulary)
+    {
+        Directory.CreateDirectory(folder);
+        List<string> tokens = [.. Bytes(), .. Bytes().Select(b => b + EndOfWord)];
+        var merges = new StringBuilder("#version: 0.2\n");
+        foreach ((string left, string right) in Merges().Take(vocabulary - tokens.Count - 2))
+        {
+            merges.Append(left).Append(' ').Append(right).Append('\n');
+            tokens.Add(left + right);
+        }
+
+        tokens.Add("<|startoftext|>");
+        tokens.Add("<|endoftext|>");
+        var options = new JsonSerializerOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+        File.WriteAllText(Path.Combine(folder, "vocab.json"), JsonSerializer.Serialize(tokens.Select((t, i) => (t, i)).ToDictionary(p => p.t, p => p.i), options));
+        File.WriteAllText(Path.Combine(folder, "merges.txt"), merges.ToString());
+        File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), """
+            {
+              "tokenizer_class": "CLIPTokenizer",
+              "model_max_length": 77,
+              "do_lower_case": true,
+              "bos_token": "<|startoftext|>",
+              "eos_token": "<|endoftext|>",
+              "unk_token": "<|endoftext|>",
+              "pad_token": "<|endoftext|>"
+            }
+
+            """);
+    }
+
+    // Pairs, triples, then quadruples of letters, each first inside and then at the end of a word.
+    private static IEnumerable<(string Left, string Right)> Merges()
+    {
+        string[] letters = [.. Enumerable.Range('a', 26).Select(c => ((char)c).ToString())];
+        string[] pairs = [.. letters.SelectMany(a => letters.Select(b => a + b))];
+        foreach (string end in new[] { "", EndOfWord })
+        {
+            foreach (string a in letters)
+            {
+                foreach (string b in letters) yield return (a, b + end);
+            }
+        }
+
+        foreach (string end in new[] { "", EndOfWord })
+        {
+            foreach (string a in pairs)
+            {
+                foreach (string b in letters) yield return (a, b + end);
+            }
+        }
+
+        foreach (string a in pairs)
+        {
+            foreach (string b in pairs) yield return (a, b);
+        }
+    }
+
+    // Printable characters stand for themselves, the other bytes for characters from U+0100 on: the usual byte-level alphabet.
+    private static IEnumerable<string> Bytes()
+    {
+        int next = 256;
+        for (int b = 0; b < 256; b++)
+        {
+            bool printable = b is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE;
+            yield return ((char)(printable ? b : next++)).ToString();
+        }
+    }
+}
