@@ -36,4 +36,35 @@ public sealed class RgbImage
         }
         return new RgbImage(w, h, pixels);
     }
+
+    /// <summary>A picture of one colour.</summary>
+    internal static RgbImage Filled(int width, int height, (byte R, byte G, byte B) color)
+    {
+        var image = new RgbImage(width, height, new byte[3L * width * height]);
+        image.FillRectangle(0, 0, width, height, color);
+        return image;
+    }
+
+    /// <summary>Fills what of a rectangle lies inside the picture.</summary>
+    internal void FillRectangle(int x, int y, int width, int height, (byte R, byte G, byte B) color)
+    {
+        for (int row = Math.Max(0, y); row < Math.Min(Height, y + height); row++)
+        {
+            for (int column = Math.Max(0, x); column < Math.Min(Width, x + width); column++) Set(column, row, color);
+        }
+    }
+
+    /// <summary>Sets a pixel inside the picture.</summary>
+    internal void Set(int x, int y, (byte R, byte G, byte B) color)
+    {
+        int at = 3 * (y * Width + x);
+        (Pixels[at], Pixels[at + 1], Pixels[at + 2]) = color;
+    }
+
+    /// <summary>The colour of a pixel inside the picture.</summary>
+    internal (byte R, byte G, byte B) Get(int x, int y)
+    {
+        int at = 3 * (y * Width + x);
+        return (Pixels[at], Pixels[at + 1], Pixels[at + 2]);
+    }
 }

@@ -1,4 +1,3 @@
-using AfaNative.Engine.Synthesis;
-using AfaNative.Kernels;
+using AfaNative.Tool;
 
-SyntheticModel.Write(args[0], new SyntheticOptions { Experts = 3, FullSize = true, Type = ElementType.Float16 }, Console.WriteLine);
+return await CommandLineProgram.RunAsync(args).ConfigureAwait(false);

@@ -1,0 +1,54 @@
+using System.CommandLine;
+using AfaNative.Engine;
+using AfaNative.Tool.Commands;
+using Spectre.Console;
+
+namespace AfaNative.Tool;
+
+/// <summary>The root command, and the one place where errors become a sentence and an exit code.</summary>
+internal static class CommandLineProgram
+{
+    /// <summary>Exit code of a failure the user can act on.</summary>
+    public const int Failure = 1;
+
+    /// <summary>Exit code after Ctrl+C, as shells count it.</summary>
+    public const int Interrupted = 130;
+
+    private static readonly Option<bool> s_verbose = new("--verbose") { Description = "Show the stack trace of an error.", Recursive = true };
+
+    public static async Task<int> RunAsync(string[] args)
+    {
+        var root = new RootCommand("Samples from several Stable Diffusion models as one (adaptive feature aggregation).")
+        {
+            SampleCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), VerifyCommand.Create(),
+        };
+        root.Options.Add(s_verbose);
+        ParseResult parsed = root.Parse(args);
+        try
+        {
+            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromSeconds(2) }).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            Errors.MarkupLine("[yellow]Cancelled.[/] Nothing half-written was left behind.");
+            return Interrupted;
+        }
+        catch (Exception e)
+        {
+            if (parsed.GetValue(s_verbose)) Errors.WriteLine(e.ToString());
+            else Errors.MarkupLineInterpolated($"[red]Error:[/] {Sentence(e)}");
+            return Failure;
+        }
+    }
+
+    /// <summary>Where errors and progress go, so that standard output stays clean for results.</summary>
+    public static IAnsiConsole Errors { get; } = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
+
+    private static string Sentence(Exception e) => e switch
+    {
+        AfaException => e.Message,
+        OutOfMemoryException => "Out of memory: a smaller --width and --height, or fewer experts, need less.",
+        UnauthorizedAccessException or IOException => e.Message,
+        _ => $"{e.Message} (unexpected {e.GetType().Name}; --verbose shows where)",
+    };
+}

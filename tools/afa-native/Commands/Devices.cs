@@ -1,0 +1,24 @@
+using System.CommandLine;
+using AfaNative.Engine;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Tool.Commands;
+
+/// <summary>The options every computing command shares.</summary>
+internal static class Devices
+{
+    public static Option<string> DeviceOption() => new("--device") { Description = "Where to compute: cpu, or cpu-reference (plain and slow).", DefaultValueFactory = _ => "cpu" };
+
+    public static Option<int> ThreadsOption() => new("--threads") { Description = "Worker threads; 0 means one per core." };
+
+    public static IDevice Open(string name, int threads)
+    {
+        if (threads < 0 || threads > 1024) throw new AfaException($"--threads takes 0 to 1024, not {threads}.");
+        return name switch
+        {
+            "cpu" => new CpuDevice(threads),
+            "cpu-reference" => new CpuDevice(1, reference: true),
+            _ => throw new AfaException($"--device '{name}' is not known; this build has cpu and cpu-reference."),
+        };
+    }
+}

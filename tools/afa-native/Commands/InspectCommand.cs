@@ -1,0 +1,114 @@
+using System.CommandLine;
+using System.Globalization;
+using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.UNet;
+using AfaNative.Kernels;
+using Spectre.Console;
+
+namespace AfaNative.Tool.Commands;
+
+/// <summary><c>afa-native inspect</c>: says what a checkpoint is.</summary>
+internal static class InspectCommand
+{
+    private static readonly string[] s_baseNames = ["diffusion_pytorch_model", "model", "aggregator"];
+
+    public static Command Create()
+    {
+        var path = new Argument<string>("PATH") { Description = "A .safetensors file, a component's folder or a model folder." };
+        var all = new Option<bool>("--tensors") { Description = "List every tensor, not only the first of each file." };
+        var command = new Command("inspect", "Says what a checkpoint is: kind, architecture, storage, parameters, tensors, memory.") { path, all };
+        command.SetAction(result =>
+        {
+            string at = result.GetValue(path)!;
+            bool everything = result.GetValue(all);
+            if (Directory.Exists(Path.Combine(at, "unet"))) Model(at, everything);
+            else if (Directory.Exists(at)) Component(Checkpoint.Open(at, s_baseNames), everything);
+            else if (File.Exists(at)) Component(Checkpoint.OpenFile(at), everything);
+            else throw new AfaException($"{at}: no such file or folder.");
+        });
+        return command;
+    }
+
+    private static void Model(string path, bool everything)
+    {
+        EnsembleFolder folder = EnsembleFolder.Open(path);
+        UNetConfig config = UNetConfig.Load(folder.UNets[0]);
+        Console.WriteLine(folder.Aggregators.Count > 0 ? $"AFA ensemble of {folder.UNets.Count} experts with {folder.Aggregators.Count} aggregators" : "diffusers pipeline, one model");
+        Console.WriteLine($"U-Net: Stable Diffusion 1.x family, widths [{string.Join(", ", config.BlockOutChannels)}], text width {config.CrossAttentionDim}, trained at {config.SampleSize * 8} px, {config.AggregationChannels.Count} aggregation points");
+        long bytes = 0, parameters = 0;
+        var table = new Table().AddColumns("component", "parameters", "storage", "size");
+        foreach (string component in folder.UNets.Concat(folder.TextEncoders).Append(folder.Vae).Concat(folder.Aggregators))
+        {
+            using Checkpoint checkpoint = Checkpoint.Open(component, s_baseNames);
+            (long count, long size, string types) = Totals(checkpoint);
+            bytes += size;
+            parameters += count;
+            table.AddRow(Path.GetFileName(component), Count(count), types, Size(size));
+        }
+
+        AnsiConsole.Write(table);
+        Console.WriteLine($"{Count(parameters)} parameters, {Size(bytes)} of weights; sampling holds the weights as stored and about {Size(bytes + MapBytes(config, folder.UNets.Count, 512))} in all at 512 x 512");
+        if (!everything) return;
+        foreach (string component in folder.UNets.Concat(folder.TextEncoders).Append(folder.Vae).Concat(folder.Aggregators)) Component(Checkpoint.Open(component, s_baseNames), true);
+    }
+
+    // Two guided images' largest maps per expert (GEGLU halves, skips, concatenations) plus the VAE's full-size maps.
+    private static long MapBytes(UNetConfig config, int experts, int size)
+    {
+        long latent = size / 8L * (size / 8L), widest = config.BlockOutChannels[0];
+        return experts * 2 * latent * widest * 4 * 12 + 4L * size * size * 256 * 4;
+    }
+
+    private static void Component(Checkpoint checkpoint, bool everything)
+    {
+        using (checkpoint)
+        {
+            (long count, long size, string types) = Totals(checkpoint);
+            Console.WriteLine($"{checkpoint.Description}: {Kind(checkpoint)}, {checkpoint.Names.Count} tensors, {Count(count)} parameters, {types}, {Size(size)}");
+            var table = new Table().AddColumns("tensor", "shape", "storage");
+            int shown = 0;
+            foreach (string name in checkpoint.Names.Order(StringComparer.Ordinal))
+            {
+                if (!everything && shown++ == 20) break;
+                checkpoint.TryGet(name, out _, out SafetensorsTensor? tensor);
+                table.AddRow(Markup.Escape(name), Markup.Escape($"[{string.Join(", ", tensor!.Shape)}]"), tensor.Type.ToString());
+            }
+
+            AnsiConsole.Write(table);
+            if (!everything && checkpoint.Names.Count > 20) Console.WriteLine($"... and {checkpoint.Names.Count - 20} more (--tensors lists all)");
+        }
+    }
+
+    private static string Kind(Checkpoint checkpoint)
+    {
+        bool Has(string name) => checkpoint.TryGet(name, out _, out _);
+        if (Has("model.diffusion_model.input_blocks.0.0.weight")) return "single-file Stable Diffusion checkpoint (original key names)";
+        if (Has("conv_in.weight") && Has("time_embedding.linear_1.weight")) return "U-Net (diffusers names)";
+        if (Has("decoder.conv_in.weight") && Has("encoder.conv_in.weight")) return "VAE";
+        if (Has("text_model.embeddings.token_embedding.weight")) return "CLIP text encoder";
+        if (Has("conv_in.weight") && Has("res_block.conv1.weight")) return "SABW aggregator";
+        if (checkpoint.Names.Any(n => n.Contains("lora", StringComparison.OrdinalIgnoreCase))) return "LoRA";
+        return "safetensors file of unknown kind";
+    }
+
+    private static (long Count, long Size, string Types) Totals(Checkpoint checkpoint)
+    {
+        long count = 0, size = 0;
+        var types = new SortedSet<string>(StringComparer.Ordinal);
+        foreach (string name in checkpoint.Names)
+        {
+            checkpoint.TryGet(name, out _, out SafetensorsTensor? tensor);
+            count += tensor!.ElementCount;
+            size += tensor.ByteLength;
+            if (tensor.Type is not (ElementType.Int64 or ElementType.Int32)) types.Add(tensor.Type.ToString());
+        }
+
+        return (count, size, string.Join(" + ", types));
+    }
+
+    private static string Count(long count) => count >= 1_000_000 ? string.Create(CultureInfo.InvariantCulture, $"{count / 1e6:F2} M") : count.ToString("N0", CultureInfo.InvariantCulture);
+
+    private static string Size(long bytes) => bytes >= 1L << 30 ? string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 30):F2} GiB") : string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 20):F1} MiB");
+}

@@ -1,0 +1,139 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Reflection;
+using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Imaging;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Tool.Commands;
+
+/// <summary><c>afa-native sample</c>: draws pictures.</summary>
+internal static class SampleCommand
+{
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, int? Expert);
+
+    public static Command Create()
+    {
+        var model = new Argument<string>("MODEL") { Description = "An AFA ensemble folder, or a plain diffusers folder." };
+        var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show.", Required = true };
+        var negative = new Option<string>("--negative", "-n") { Description = "What they should not show.", DefaultValueFactory = _ => "" };
+        var steps = new Option<int>("--steps") { Description = "Denoising steps.", DefaultValueFactory = _ => 50 };
+        var guidance = new Option<float>("--guidance") { Description = "Classifier-free guidance; 1 turns it off.", DefaultValueFactory = _ => 7.5f };
+        var eta = new Option<float>("--eta") { Description = "DDIM's eta: 0 deterministic, 1 as noisy as DDPM." };
+        var seed = new Option<ulong?>("--seed", "-s") { Description = "Seed of the first picture; picture i has seed + i. Random when left out." };
+        var count = new Option<int>("--count", "-c") { Description = "Pictures to draw.", DefaultValueFactory = _ => 4 };
+        var batch = new Option<int>("--batch-size") { Description = "Pictures drawn at once; changes memory and speed, not the pictures.", DefaultValueFactory = _ => 1 };
+        var width = new Option<int>("--width", "-W") { Description = "Width in pixels.", DefaultValueFactory = _ => 512 };
+        var height = new Option<int>("--height", "-H") { Description = "Height in pixels.", DefaultValueFactory = _ => 512 };
+        var clipSkip = new Option<int>("--clip-skip") { Description = "Text encoder layers to leave out (diffusers' counting: 1 is A1111's 2)." };
+        var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
+        var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
+        var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };
+        Option<string> device = Devices.DeviceOption();
+        Option<int> threads = Devices.ThreadsOption();
+        var command = new Command("sample", "Draws pictures from a prompt.")
+        {
+            model, prompt, negative, steps, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, device, threads,
+        };
+        command.SetAction((r, cancellation) =>
+        {
+            ulong first = r.GetValue(seed) ?? (ulong)Random.Shared.Next();
+            int pictures = r.GetValue(count);
+            if (pictures < 1) throw new AfaException($"--count takes 1 or more, not {pictures}.");
+            if (r.GetValue(batch) < 1) throw new AfaException($"--batch-size takes 1 or more, not {r.GetValue(batch)}.");
+            var options = new GenerationOptions
+            {
+                Prompt = r.GetValue(prompt)!,
+                NegativePrompt = r.GetValue(negative)!,
+                Steps = r.GetValue(steps),
+                GuidanceScale = r.GetValue(guidance),
+                Eta = r.GetValue(eta),
+                Width = r.GetValue(width),
+                Height = r.GetValue(height),
+                ClipSkip = r.GetValue(clipSkip),
+                Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
+            };
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(expert));
+            return Task.Run(() => Run(settings, cancellation), cancellation);
+        });
+        return command;
+    }
+
+    private static int Run(Settings settings, CancellationToken cancellation)
+    {
+        GenerationOptions all = settings.Options;
+        using IDevice device = Devices.Open(settings.Device, settings.Threads);
+        using DiffusionModel model = DiffusionModel.Load(device, settings.Model, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation);
+        if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
+        Directory.CreateDirectory(settings.Output);
+        if (settings.Maps is not null) Directory.CreateDirectory(settings.Maps);
+        using var hashing = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        Task<(string[] Models, string? Aggregators)> hashes = Task.Run(() => Hashes(model.Folder, hashing.Token), hashing.Token);
+        int index = NextIndex(settings.Output);
+        var pictures = new List<RgbImage>();
+        try
+        {
+            var pipeline = new TextToImagePipeline(model);
+            for (int done = 0; done < settings.Count; done += settings.BatchSize)
+            {
+                int batch = Math.Min(settings.BatchSize, settings.Count - done);
+                GenerationOptions options = all with { Seeds = [.. all.Seeds.Skip(done).Take(batch)] };
+                AttentionRecorder? recorder = settings.Maps is null ? null : new AttentionRecorder(model, options.Steps, batch);
+                string which = batch == 1 ? $"{done + 1}" : $"{done + 1}-{done + batch}";
+                var progress = new ProgressLine($"picture {which} of {settings.Count}, step", options.Steps);
+                var observer = new GenerationObserver { Step = (step, _) => progress.Report(step), Aggregation = recorder is null ? null : recorder.Record };
+                IReadOnlyList<float[]> images = pipeline.Generate(options, observer, cancellation);
+                for (int i = 0; i < batch; i++)
+                {
+                    RgbImage picture = RgbImage.FromFloat(images[i], options.Width, options.Height);
+                    string name = string.Create(CultureInfo.InvariantCulture, $"{index++:D5}-{options.Seeds[i]}");
+                    string path = Path.Combine(settings.Output, name + ".png");
+                    PngFile.Write(path, picture, Metadata(options, options.Seeds[i], model.Folder, hashes.GetAwaiter().GetResult()));
+                    Console.WriteLine(path);
+                    pictures.Add(picture);
+                    if (recorder is not null) AttentionSheets.Write(settings.Maps!, name, model, options, picture, recorder.For(i));
+                }
+            }
+
+            if (pictures.Count > 1)
+            {
+                string path = Path.Combine(settings.Output, string.Create(CultureInfo.InvariantCulture, $"grid-{index - pictures.Count:D5}-{all.Seeds[0]}.png"));
+                PngFile.Write(path, ImageGrid.Compose(pictures), Metadata(all, all.Seeds[0], model.Folder, hashes.GetAwaiter().GetResult()));
+                Console.WriteLine(path);
+            }
+
+            return 0;
+        }
+        finally
+        {
+            hashing.Cancel();
+        }
+    }
+
+    // Numbers continue behind what the folder holds: no picture is ever overwritten.
+    private static int NextIndex(string folder) => 1 + Directory.EnumerateFiles(folder, "*.png").Select(Path.GetFileName)
+        .Select(n => int.TryParse(n.AsSpan(0, Math.Max(0, n!.IndexOf('-'))), NumberStyles.None, CultureInfo.InvariantCulture, out int i) ? i : 0).DefaultIfEmpty(0).Max();
+
+    private static (string[] Models, string? Aggregators) Hashes(EnsembleFolder folder, CancellationToken cancellation) => (
+        [.. folder.UNets.Select(u => FileHash.Short(FileHash.WeightFiles(u), cancellation))],
+        folder.Aggregators.Count == 0 ? null : FileHash.Short(folder.Aggregators.SelectMany(FileHash.WeightFiles), cancellation));
+
+    private static string Metadata(GenerationOptions options, ulong seed, EnsembleFolder folder, (string[] Models, string? Aggregators) hashes) => new GenerationMetadata
+    {
+        Prompt = options.Prompt,
+        NegativePrompt = options.NegativePrompt,
+        Steps = options.Steps,
+        Sampler = "DDIM",
+        CfgScale = options.GuidanceScale,
+        Seed = seed,
+        Width = options.Width,
+        Height = options.Height,
+        Models = [Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder.Path)))],
+        ModelHashes = hashes.Models,
+        AggregatorHash = hashes.Aggregators,
+        Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
+    }.ToParameters();
+}

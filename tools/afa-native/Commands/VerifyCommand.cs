@@ -1,0 +1,95 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using AfaNative.Engine;
+using AfaNative.Engine.Verification;
+using AfaNative.Kernels.Devices;
+using Spectre.Console;
+
+namespace AfaNative.Tool.Commands;
+
+/// <summary><c>afa-native verify</c>: replays reference cases on this machine.</summary>
+internal static class VerifyCommand
+{
+    private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true };
+
+    public static Command Create()
+    {
+        var cases = new Option<string?>("--cases") { Description = "Folder that holds case folders at any depth; without it a compact built-in set runs." };
+        var filter = new Option<string?>("--filter") { Description = "Run only cases whose folder contains this text." };
+        var gradients = new Option<string>("--gradients") { Description = "on or off: compare gradients too, where the device has backward kernels.", DefaultValueFactory = _ => "off" };
+        gradients.AcceptOnlyFromAmong("on", "off");
+        var json = new Option<string?>("--json") { Description = "Write the results to this file too." };
+        Option<string> device = Devices.DeviceOption();
+        Option<int> threads = Devices.ThreadsOption();
+        var command = new Command("verify", "Compares this machine's results with reference data.") { cases, filter, gradients, device, threads, json };
+        command.SetAction((result, cancellation) =>
+        {
+            if (result.GetValue(gradients) == "on") CommandLineProgram.Errors.MarkupLine("[yellow]Gradients are not implemented yet: only forward results are compared.[/]");
+            return Task.Run(() => Run(result.GetValue(cases) ?? BuiltIn(), result.GetValue(filter), result.GetValue(device)!, result.GetValue(threads), result.GetValue(json), cancellation), cancellation);
+        });
+        return command;
+    }
+
+    private static string BuiltIn()
+    {
+        string folder = Path.Combine(AppContext.BaseDirectory, "goldens");
+        return Directory.Exists(folder) ? folder : throw new AfaException($"The built-in cases are missing from {AppContext.BaseDirectory}; name a folder with --cases.");
+    }
+
+    private static int Run(string folder, string? filter, string deviceName, int threads, string? json, CancellationToken cancellation)
+    {
+        using IDevice device = Devices.Open(deviceName, threads);
+        List<CaseResult> results = [];
+        IReadOnlyList<string> folders = [.. CaseRunner.Find(folder).Where(f => filter is null || Path.GetRelativePath(folder, f).Contains(filter, StringComparison.OrdinalIgnoreCase))];
+        Console.WriteLine($"{"case",-38} {"max abs",9} {"max rel",9} {"tolerance",9}  verdict");
+        foreach (string one in folders)
+        {
+            CaseResult r = CaseRunner.Run(one, device, cancellation);
+            results.Add(r);
+            string numbers = r.Verdict == CaseVerdict.Skipped || r.Tolerance == 0 ? $"{"-",9} {"-",9} {"-",9}"
+                : string.Create(CultureInfo.InvariantCulture, $"{r.MaxAbsolute,9:0.0e+00} {r.MaxRelative,9:0.0e+00} {r.Tolerance,9:0e+00}");
+            string verdict = r.Verdict switch
+            {
+                CaseVerdict.Passed => r.Tolerance == 0 ? $"ok ({r.Comparisons} exact)" : $"ok ({r.Comparisons} compared)",
+                CaseVerdict.Failed => $"FAILED: {r.Detail}",
+                _ => $"skipped: {r.Detail}",
+            };
+            Console.WriteLine($"{r.Id,-38} {numbers}  {verdict}");
+        }
+
+        int passed = results.Count(r => r.Verdict == CaseVerdict.Passed), failed = results.Count(r => r.Verdict == CaseVerdict.Failed), skipped = results.Count - passed - failed;
+        Console.WriteLine($"{passed} passed, {failed} failed, {skipped} skipped on {device.Name}");
+        if (json is not null) WriteJson(json, device.Name, results);
+        if (passed + failed == 0)
+        {
+            CommandLineProgram.Errors.MarkupLineInterpolated($"[red]Error:[/] {folder}: no case was run.");
+            return CommandLineProgram.Failure;
+        }
+
+        return failed == 0 ? 0 : CommandLineProgram.Failure;
+    }
+
+    private static void WriteJson(string path, string device, List<CaseResult> results)
+    {
+        string temporary = path + ".tmp";
+        File.WriteAllText(temporary, JsonSerializer.Serialize(new
+        {
+            device,
+            cases = results.Select(r => new
+            {
+                id = r.Id,
+                kind = r.Kind,
+                verdict = r.Verdict.ToString().ToLowerInvariant(),
+                max_abs = Finite(r.MaxAbsolute),
+                max_rel = Finite(r.MaxRelative),
+                tolerance = r.Tolerance,
+                comparisons = r.Comparisons,
+                detail = r.Detail,
+            }),
+        }, s_json) + "\n");
+        File.Move(temporary, path, overwrite: true);
+
+        static double? Finite(double value) => double.IsFinite(value) ? value : null;
+    }
+}

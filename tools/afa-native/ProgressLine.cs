@@ -1,0 +1,39 @@
+using System.Diagnostics;
+
+namespace AfaNative.Tool;
+
+/// <summary>One line on standard error that says how far a run is and when it will be done; a line every ten percent when nobody watches a terminal.</summary>
+internal sealed class ProgressLine(string what, int total)
+{
+    private readonly Stopwatch _watch = Stopwatch.StartNew();
+    private readonly bool _terminal = !Console.IsErrorRedirected;
+    private int _tenth = -1;
+
+    /// <summary>Reports that <paramref name="done"/> of the total is done.</summary>
+    public void Report(int done)
+    {
+        int tenth = (int)(10L * done / Math.Max(1, total));
+        if (!_terminal && tenth == _tenth && done != total) return;
+        _tenth = tenth;
+        string text = $"{what} {done}/{total}";
+        if (done > 0)
+        {
+            double each = _watch.Elapsed.TotalSeconds / done;
+            text += $"  {each:F2} s each";
+            if (done < total) text += $", {Span(TimeSpan.FromSeconds(each * (total - done)))} left";
+        }
+
+        if (_terminal)
+        {
+            const int Bar = 24;
+            int filled = Bar * done / Math.Max(1, total);
+            Console.Error.Write($"\r[{new string('#', filled)}{new string('.', Bar - filled)}] {text}\u001b[K{(done == total ? "\n" : "")}");
+        }
+        else
+        {
+            Console.Error.WriteLine(text);
+        }
+    }
+
+    private static string Span(TimeSpan time) => time.TotalHours >= 1 ? time.ToString(@"h\:mm\:ss") : time.ToString(@"m\:ss");
+}
