@@ -5,62 +5,36 @@ using AfaNative.Kernels.Devices;
 namespace AfaNative.Kernels.Normalization;
 
 /// <summary>
-/// Group norm on channels-last maps. Statistics take one pass: per channel, sums of the distance to the map's first pixel (so a large mean costs no
-/// digits) over fixed chunks of pixels, joined in float64. The second pass is one multiply-add and the SiLU.
+/// Group norm on channels-last maps. Statistics read memory once: per channel and fixed chunk of pixels, a chunk's sums are taken around its own mean
+/// (the second look hits the cache), so neither a large mean nor an outlier costs digits; chunks are joined in float64. The second pass subtracts the
+/// group's mean before it scales, for the same reason.
 /// </summary>
 internal static unsafe class GroupNormSimd
 {
     private const int ChunkElements = 1 << 15;
+    private const int MaxChunkRows = 512;
 
     /// <summary>See <see cref="GroupNormShape"/>.</summary>
     public static void Run(WorkerPool pool, in GroupNormShape shape, float* x, float* weight, float* bias, float* y)
     {
         GroupNormShape s = shape;
-        int channels = s.Channels, padded = (channels + 15) & ~15, chunkRows = Math.Max(1, ChunkElements / channels);
+        int channels = s.Channels, padded = (channels + 15) & ~15, chunkRows = Math.Clamp(ChunkElements / channels, 1, MaxChunkRows);
         int chunks = (s.Pixels + chunkRows - 1) / chunkRows, maps = (s.SharedInput ? 1 : s.Experts) * s.Batch;
-        var sums = new float[(long)maps * chunks * 2 * padded];
-        var scaleShift = new float[(long)s.Experts * s.Batch * 2 * padded];
-        fixed (float* partialBase = sums, affineBase = scaleShift)
+        var sums = new float[(long)maps * chunks * 3 * padded];
+        var centerScaleShift = new float[(long)s.Experts * s.Batch * 3 * padded];
+        fixed (float* partialBase = sums, affineBase = centerScaleShift)
         {
             float* partial = partialBase, affine = affineBase;
             pool.Run(maps * chunks, (task, _) =>
             {
-                int map = task / chunks, chunk = task - map * chunks;
-                float* origin = x + (long)map * s.Pixels * channels;
-                int first = chunk * chunkRows, last = Math.Min(s.Pixels, first + chunkRows);
-                float* to = partial + (long)task * 2 * padded;
-                for (int c = 0; c < channels; c += 16)
-                {
-                    int n = Math.Min(16, channels - c);
-                    Vector512<float> shift = VectorMath.Load(origin + c, n), sum = Vector512<float>.Zero, squares = sum;
-                    float* from = origin + (long)first * channels + c;
-                    if (n == 16)
-                    {
-                        for (int r = first; r < last; r++, from += channels)
-                        {
-                            Vector512<float> d = Vector512.Load(from) - shift;
-                            sum += d;
-                            squares = Vector512.FusedMultiplyAdd(d, d, squares);
-                        }
-                    }
-                    else
-                    {
-                        for (int r = first; r < last; r++, from += channels)
-                        {
-                            Vector512<float> d = VectorMath.Load(from, n) - shift;
-                            sum += d;
-                            squares = Vector512.FusedMultiplyAdd(d, d, squares);
-                        }
-                    }
-
-                    sum.Store(to + c);
-                    squares.Store(to + padded + c);
-                }
+                int map = task / chunks, chunk = task - map * chunks, first = chunk * chunkRows, rows = Math.Min(s.Pixels - first, chunkRows);
+                float* from = x + ((long)map * s.Pixels + first) * channels, to = partial + (long)task * 3 * padded;
+                for (int c = 0; c < channels; c += 16) Moments(from + c, rows, channels, Math.Min(16, channels - c), to + c, padded);
             });
             for (int eb = 0; eb < s.Experts * s.Batch; eb++)
             {
                 int e = eb / s.Batch, map = s.SharedInput ? eb - e * s.Batch : eb;
-                Affine(s, x + (long)map * s.Pixels * channels, partial + (long)map * chunks * 2 * padded, chunks, padded, weight + (long)e * channels, bias + (long)e * channels, affine + (long)eb * 2 * padded);
+                Affine(s, partial + (long)map * chunks * 3 * padded, chunkRows, chunks, padded, weight + (long)e * channels, bias + (long)e * channels, affine + (long)eb * 3 * padded);
             }
 
             pool.Run(s.Experts * s.Batch * chunks, (task, _) =>
@@ -68,13 +42,13 @@ internal static unsafe class GroupNormSimd
                 int eb = task / chunks, chunk = task - eb * chunks, e = eb / s.Batch, map = s.SharedInput ? eb - e * s.Batch : eb;
                 int first = chunk * chunkRows, last = Math.Min(s.Pixels, first + chunkRows);
                 float* from = x + ((long)map * s.Pixels + first) * channels, to = y + ((long)eb * s.Pixels + first) * channels;
-                float* scale = affine + (long)eb * 2 * padded, shift = scale + padded;
+                float* center = affine + (long)eb * 3 * padded, scale = center + padded, shift = scale + padded;
                 for (int r = first; r < last; r++, from += channels, to += channels)
                 {
                     for (int c = 0; c < channels; c += 16)
                     {
                         int n = Math.Min(16, channels - c);
-                        Vector512<float> v = Vector512.FusedMultiplyAdd(VectorMath.Load(from + c, n), Vector512.Load(scale + c), Vector512.Load(shift + c));
+                        Vector512<float> v = Vector512.FusedMultiplyAdd(VectorMath.Load(from + c, n) - Vector512.Load(center + c), Vector512.Load(scale + c), Vector512.Load(shift + c));
                         VectorMath.Store(s.Silu ? VectorMath.Silu(v) : v, to + c, n);
                     }
                 }
@@ -82,34 +56,61 @@ internal static unsafe class GroupNormSimd
         }
     }
 
-    private static void Affine(in GroupNormShape s, float* origin, float* partial, int chunks, int padded, float* weight, float* bias, float* affine)
+    // Of 16 channels over some rows: a float32 mean m, then the sums of x - m and of (x - m)^2.
+    private static void Moments(float* from, int rows, int stride, int lanes, float* to, int padded)
     {
-        int width = s.Channels / s.Groups;
-        for (int g = 0; g < s.Groups; g++)
+        Vector512<float> origin = VectorMath.Load(from, lanes), distances = Vector512<float>.Zero, sum = distances, squares = distances;
+        float* row = from;
+        for (int r = 0; r < rows; r++, row += stride) distances += VectorMath.Load(row, lanes) - origin;
+        Vector512<float> mean = origin + distances / Vector512.Create((float)rows);
+        row = from;
+        for (int r = 0; r < rows; r++, row += stride)
         {
-            // Per channel: mean = shift + sum/n, M2 = squares - sum^2/n; joined over the group around its mean.
-            double total = 0;
-            for (int c = g * width; c < (g + 1) * width; c++) total += origin[c] * (double)s.Pixels + Sum(partial, chunks, padded, c);
-            double mean = total / ((double)s.Pixels * width), m2 = 0;
-            for (int c = g * width; c < (g + 1) * width; c++)
-            {
-                double sum = Sum(partial, chunks, padded, c), squares = Sum(partial + padded, chunks, padded, c), distance = origin[c] + sum / s.Pixels - mean;
-                m2 += squares - sum * sum / s.Pixels + s.Pixels * distance * distance;
-            }
-
-            double inverse = 1 / Math.Sqrt(Math.Max(0, m2 / ((double)s.Pixels * width)) + s.Epsilon);
-            for (int c = g * width; c < (g + 1) * width; c++)
-            {
-                affine[c] = (float)(weight[c] * inverse);
-                affine[padded + c] = (float)(bias[c] - mean * weight[c] * inverse);
-            }
+            Vector512<float> d = VectorMath.Load(row, lanes) - mean;
+            sum += d;
+            squares = Vector512.FusedMultiplyAdd(d, d, squares);
         }
+
+        mean.Store(to);
+        sum.Store(to + padded);
+        squares.Store(to + 2 * padded);
     }
 
-    private static double Sum(float* partial, int chunks, int padded, int channel)
+    // A group's mean, then its sum of squares around that mean: per chunk and channel M2 = squares - sum^2/n, plus n times the squared distance of the means.
+    private static void Affine(in GroupNormShape s, float* partial, int chunkRows, int chunks, int padded, float* weight, float* bias, float* affine)
     {
-        double sum = 0;
-        for (int i = 0; i < chunks; i++) sum += partial[(long)i * 2 * padded + channel];
-        return sum;
+        int width = s.Channels / s.Groups;
+        double count = (double)s.Pixels * width;
+        for (int g = 0; g < s.Groups; g++)
+        {
+            double total = 0, m2 = 0;
+            for (int i = 0; i < chunks; i++)
+            {
+                float* chunk = partial + (long)i * 3 * padded;
+                int rows = Math.Min(s.Pixels - i * chunkRows, chunkRows);
+                for (int c = g * width; c < (g + 1) * width; c++) total += (double)rows * chunk[c] + chunk[padded + c];
+            }
+
+            double mean = total / count;
+            for (int i = 0; i < chunks; i++)
+            {
+                float* chunk = partial + (long)i * 3 * padded;
+                int rows = Math.Min(s.Pixels - i * chunkRows, chunkRows);
+                for (int c = g * width; c < (g + 1) * width; c++)
+                {
+                    double sum = chunk[padded + c], distance = chunk[c] + sum / rows - mean;
+                    m2 += chunk[2 * padded + c] - sum * sum / rows + rows * distance * distance;
+                }
+            }
+
+            double inverse = 1 / Math.Sqrt(Math.Max(0, m2 / count) + s.Epsilon);
+            float center = (float)mean;
+            for (int c = g * width; c < (g + 1) * width; c++)
+            {
+                affine[c] = center;
+                affine[padded + c] = (float)(weight[c] * inverse);
+                affine[2 * padded + c] = (float)(bias[c] - (mean - center) * weight[c] * inverse);
+            }
+        }
     }
 }

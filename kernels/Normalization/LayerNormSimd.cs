@@ -24,20 +24,23 @@ internal static unsafe class LayerNormSimd
                 Vector512<float> sums = Vector512<float>.Zero;
                 for (int c = 0; c < channels; c += 16) sums += VectorMath.Load(from + c, Math.Min(16, channels - c));
                 float mean = Vector512.Sum(sums) / channels;
-                Vector512<float> squares = Vector512<float>.Zero;
+                Vector512<float> squares = Vector512<float>.Zero, rest = squares;
                 for (int c = 0; c < channels; c += 16)
                 {
                     int n = Math.Min(16, channels - c);
                     Vector512<float> d = VectorMath.Load(from + c, n) - Vector512.Create(mean);
                     if (n < 16) d = Vector512.ConditionalSelect(Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(n)).AsSingle(), d, Vector512<float>.Zero);
+                    rest += d;
                     squares = Vector512.FusedMultiplyAdd(d, d, squares);
                 }
 
-                Vector512<float> inverse = Vector512.Create(1 / MathF.Sqrt(Vector512.Sum(squares) / channels + s.Epsilon)), center = Vector512.Create(mean);
+                // What rounding left of the mean: it matters where the mean is large beside the deviation.
+                float error = Vector512.Sum(rest) / channels, variance = Math.Max(0, Vector512.Sum(squares) / channels - error * error);
+                Vector512<float> inverse = Vector512.Create(1 / MathF.Sqrt(variance + s.Epsilon)), center = Vector512.Create(mean), offset = Vector512.Create(error);
                 for (int c = 0; c < channels; c += 16)
                 {
                     int n = Math.Min(16, channels - c);
-                    Vector512<float> v = (VectorMath.Load(from + c, n) - center) * inverse;
+                    Vector512<float> v = (VectorMath.Load(from + c, n) - center - offset) * inverse;
                     VectorMath.Store(Vector512.FusedMultiplyAdd(v, VectorMath.Load(w + c, n), VectorMath.Load(b + c, n)), to + c, n);
                 }
             }
