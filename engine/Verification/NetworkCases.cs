@@ -1,3 +1,4 @@
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Layers;
@@ -6,7 +7,6 @@ using AfaNative.Engine.Text;
 using AfaNative.Engine.Training;
 using AfaNative.Engine.UNet;
 using AfaNative.Engine.Vae;
-using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Engine.Verification;
 
@@ -173,17 +173,18 @@ internal static class NetworkCases
 
     private static void Afa(GoldenCase c, Ops ops, Comparer compare)
     {
+        if (c.Json.Has("points"))
+        {
+            AfaFirstPoints(c, ops, compare);
+            return;
+        }
+
         using DiffusionModel model = DiffusionModel.Load(ops.Device, Path.Combine(c.Folder, "model"));
         for (int i = 0; c.Has($"{i}.in.sample", "io.safetensors"); i++)
         {
             using TensorScope scope = ops.Scope();
-            int set = i;
             Tensor sample = OpCases.Map(c, ops, $"{i}.in.sample", "io.safetensors");
-            Tensor predicted = model.Ensemble.Predict(ops, sample, Timesteps(c, $"{i}.in.timestep", sample.Shape.Batch), Contexts(c, ops, $"{i}.in.ctx", "io.safetensors"), (k, fused, maps) =>
-            {
-                if (c.Has($"{set}.attn.{k}", "attn_maps.safetensors")) compare.Close($"{set}.attn.{k}", ops.DownloadNchw(maps), c.Values($"{set}.attn.{k}", "attn_maps.safetensors"), Tolerance);
-                if (c.HasFile("features.safetensors") && c.Has($"{set}.feat.{k}", "features.safetensors")) compare.Close($"{set}.feat.{k}", ops.DownloadNchw(fused), c.Values($"{set}.feat.{k}", "features.safetensors"), Tolerance);
-            });
+            Tensor predicted = model.Ensemble.Predict(ops, sample, Timesteps(c, $"{i}.in.timestep", sample.Shape.Batch), Contexts(c, ops, $"{i}.in.ctx", "io.safetensors"), ComparePoint(c, ops, compare, i));
             float[] noise = ops.DownloadNchw(predicted);
             compare.Close($"{i}.out.noise_pred", noise, c.Values($"{i}.out.noise_pred", "io.safetensors"), Tolerance);
             if (c.Has($"{i}.in.target", "io.safetensors") && c.Root.TryGetProperty("inputs", out var inputs) && inputs[i].TryGetProperty("loss", out var loss))
@@ -195,6 +196,58 @@ internal static class NetworkCases
         if (c.HasFile("zero_init.safetensors")) ZeroInit(c, ops, compare, model);
         if (c.HasFile("train_forward.safetensors")) TrainForward(c, ops, compare, model);
     }
+
+    // A case cut down to its first aggregation points: the files hold only what those need, everything later is read as zeros.
+    private static void AfaFirstPoints(GoldenCase c, Ops ops, Comparer compare)
+    {
+        var owned = new List<IDisposable>();
+        var checkpoints = new List<Checkpoint>();
+        try
+        {
+            string model = Path.Combine(c.Folder, "model");
+            int points = c.Json.Int("points");
+            string[] unets = [Path.Combine(model, "unet"), .. Enumerable.Range(0, c.Json.Int("num_experts") - 1).Select(i => Path.Combine(model, $"additional_unet_{i}"))];
+            checkpoints.AddRange(unets.Select(u => Checkpoint.Open(u, "diffusion_pytorch_model")));
+            UNetConfig config = UNetConfig.Load(unets[0]);
+            (UNetModel unet, CheckpointParameters parameters) = CheckpointParameters.Load(ops.Device, checkpoints,
+                p => new UNetModel(new ZeroedParameters(p, ops.Device, n => !checkpoints[0].Names.Contains(n), owned), config));
+            owned.Add(parameters);
+            var aggregators = new List<Sabw>();
+            SabwConfig first = SabwConfig.Load(Path.Combine(model, "aggregator_0"));
+            for (int k = 0; k < config.AggregationChannels.Count; k++)
+            {
+                string folder = Path.Combine(model, $"aggregator_{k}");
+                if (k >= points)
+                {
+                    aggregators.Add(new Sabw(new ZeroedParameters(new ParameterList(), ops.Device, _ => true, owned), first with { InChannels = config.AggregationChannels[k] }));
+                    continue;
+                }
+
+                SabwConfig its = SabwConfig.Load(folder);
+                (Sabw aggregator, CheckpointParameters read) = DiffusionModel.ReadComponent(ops.Device, [folder], p => new Sabw(p, its), null, "aggregator");
+                owned.Add(read);
+                aggregators.Add(aggregator);
+            }
+
+            for (int i = 0; c.Has($"{i}.in.sample", "io.safetensors"); i++)
+            {
+                using TensorScope scope = ops.Scope();
+                Tensor sample = OpCases.Map(c, ops, $"{i}.in.sample", "io.safetensors");
+                new AfaEnsemble(unet, aggregators).Predict(ops, sample, Timesteps(c, $"{i}.in.timestep", sample.Shape.Batch), Contexts(c, ops, $"{i}.in.ctx", "io.safetensors"), ComparePoint(c, ops, compare, i));
+            }
+        }
+        finally
+        {
+            foreach (IDisposable one in owned) one.Dispose();
+            foreach (Checkpoint checkpoint in checkpoints) checkpoint.Dispose();
+        }
+    }
+
+    private static Action<int, Tensor, Tensor> ComparePoint(GoldenCase c, Ops ops, Comparer compare, int set) => (k, fused, maps) =>
+    {
+        if (c.Has($"{set}.attn.{k}", "attn_maps.safetensors")) compare.Close($"{set}.attn.{k}", ops.DownloadNchw(maps), c.Values($"{set}.attn.{k}", "attn_maps.safetensors"), Tolerance);
+        if (c.HasFile("features.safetensors") && c.Has($"{set}.feat.{k}", "features.safetensors")) compare.Close($"{set}.feat.{k}", ops.DownloadNchw(fused), c.Values($"{set}.feat.{k}", "features.safetensors"), Tolerance);
+    };
 
     // With conv_out = 0 every map is exactly 1/N.
     private static void ZeroInit(GoldenCase c, Ops ops, Comparer compare, DiffusionModel model)
@@ -209,7 +262,7 @@ internal static class NetworkCases
             foreach (string folder in model.Folder.Aggregators)
             {
                 SabwConfig sabw = SabwConfig.Load(folder);
-                (Sabw aggregator, CheckpointParameters its) = DiffusionModel.ReadComponent(ops.Device, [folder], p => new Sabw(new ZeroedWeights(p, ops.Device, "conv_out.weight", owned), sabw), null, "aggregator");
+                (Sabw aggregator, CheckpointParameters its) = DiffusionModel.ReadComponent(ops.Device, [folder], p => new Sabw(new ZeroedParameters(p, ops.Device, n => n == "conv_out.weight", owned), sabw), n => n == "conv_out.weight", "aggregator");
                 owned.Add(its);
                 aggregators.Add(aggregator);
             }
@@ -256,28 +309,5 @@ internal static class NetworkCases
     {
         int[] d = c.Dims(name, file);
         return ops.Upload(c.Values(name, file), new Shape(d[0], d[1], d[2], 1, d[3]));
-    }
-
-    /// <summary>Reads as another source does, but one tensor as zeros.</summary>
-    private sealed class ZeroedWeights(Parameters inner, IDevice device, string name, List<IDisposable> owned) : Parameters
-    {
-        public override int Experts => inner.Experts;
-
-        public override string FullName(string name) => inner.FullName(name);
-
-        protected internal override unsafe PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape)
-        {
-            PackedWeights read = inner.Weights(names, fileShape, shape);
-            if (names[0] != name || inner is ParameterList) return read;
-            var zeros = new float[(long)shape.Out * shape.K];
-            fixed (float* pointer = zeros)
-            {
-                PackedWeights packed = device.Pack(shape, [new WeightSource(pointer, Kernels.ElementType.Float32)]);
-                owned.Add(packed);
-                return packed;
-            }
-        }
-
-        protected internal override DeviceBuffer Vector(string[] names, long[] shape) => inner.Vector(names, shape);
     }
 }
