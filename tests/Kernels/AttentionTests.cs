@@ -1,0 +1,107 @@
+using AfaNative.Kernels.Attention;
+using AfaNative.Kernels.Devices;
+using Xunit;
+
+namespace AfaNative.Tests.Kernels;
+
+public unsafe class AttentionTests
+{
+    [Theory]
+    [InlineData(1, 1, 1, 1, 1, 1)]
+    [InlineData(1, 1, 2, 1, 33, 130)]
+    [InlineData(1, 2, 3, 8, 31, 77)]
+    [InlineData(2, 1, 2, 16, 545, 129)]
+    [InlineData(2, 2, 2, 40, 64, 256)]
+    [InlineData(1, 1, 8, 40, 1, 77)]
+    [InlineData(1, 1, 3, 64, 100, 300)]
+    [InlineData(1, 2, 2, 80, 47, 5)]
+    [InlineData(1, 1, 2, 160, 65, 127)]
+    [InlineData(1, 1, 1, 512, 70, 140)]
+    [InlineData(1, 1, 2, 13, 40, 1)]
+    [InlineData(2, 2, 3, 7, 9, 135)]
+    [InlineData(1, 1, 12, 64, 77, 77, true)]
+    [InlineData(2, 2, 2, 40, 300, 300, true)]
+    [InlineData(1, 1, 1, 9, 600, 600, true)]
+    [InlineData(1, 1, 1, 4, 1, 1, true)]
+    public void Simd_agrees_with_the_reference(int experts, int batch, int heads, int width, int queries, int keys, bool causal = false)
+    {
+        var shape = new AttentionShape(experts, batch, heads, width, queries, keys, 1f / MathF.Sqrt(width), causal);
+        foreach (float amplitude in (float[])[1f, 6f]) Compare(shape, amplitude);
+    }
+
+    [Fact]
+    public void Maxima_that_grow_from_block_to_block_are_followed()
+    {
+        const int width = 8, keys = 1000;
+        var shape = new AttentionShape(1, 1, 1, width, 3, keys, 1f);
+        float[] q = new float[3 * width], k = new float[keys * width], v = Noise(keys * width, 3, 1f);
+        Array.Fill(q, 0.5f);
+        // Scores run from -300 to 300, so whole blocks vanish when the next arrives.
+        for (int j = 0; j < keys; j++) Array.Fill(k, (j - keys / 2) * 0.6f / (0.5f * width), j * width, width);
+        Check(shape, q, k, v, 2e-4);
+    }
+
+    [Fact]
+    public void Threads_do_not_change_a_bit()
+    {
+        var shape = new AttentionShape(2, 2, 2, 40, 700, 333, 0.158f);
+        float[] q = Noise(4 * 700 * 80, 1, 2f), k = Noise(4 * 333 * 80, 2, 2f), v = Noise(4 * 333 * 80, 3, 2f);
+        Assert.Equal(Simd(shape, q, k, v, 1), Simd(shape, q, k, v, 2));
+
+        // Nor does the place in a batch: the last image alone gives the last quarter.
+        float[] all = Simd(shape, q, k, v, 2);
+        float[] alone = Simd(shape with { Experts = 1, Batch = 1 }, q[(3 * 700 * 80)..], k[(3 * 333 * 80)..], v[(3 * 333 * 80)..], 2);
+        Assert.Equal(all[(3 * 700 * 80)..], alone);
+    }
+
+    [Fact]
+    public void A_nan_query_stays_in_its_row()
+    {
+        var shape = new AttentionShape(1, 1, 1, 8, 40, 200, 0.3f);
+        float[] q = Noise(40 * 8, 1, 1f), k = Noise(200 * 8, 2, 1f), v = Noise(200 * 8, 3, 1f);
+        q[8 * 5] = float.NaN;
+        float[] y = Simd(shape, q, k, v, 1);
+        for (int i = 0; i < y.Length; i++) Assert.Equal(i / 8 == 5, float.IsNaN(y[i]));
+    }
+
+    private static void Compare(in AttentionShape s, float amplitude)
+    {
+        int images = s.Experts * s.Batch;
+        float[] q = Noise(images * s.Queries * s.Channels, 1, amplitude);
+        float[] k = Noise(images * s.Keys * s.Channels, 2, amplitude);
+        float[] v = Noise(images * s.Keys * s.Channels, 3, 1f);
+        // Rounding of the scores (up to amplitude^2 times a few) becomes a relative error of the weights.
+        Check(s, q, k, v, 3e-6 * amplitude * amplitude);
+    }
+
+    private static void Check(in AttentionShape s, float[] q, float[] k, float[] v, double tolerance)
+    {
+        float[] expected = new float[q.Length];
+        fixed (float* pq = q, pk = k, pv = v, py = expected) AttentionReference.Run(s, pq, pk, pv, py);
+        float[] actual = Simd(s, q, k, v, 2);
+        for (int i = 0; i < expected.Length; i++)
+            if (!(Math.Abs(expected[i] - actual[i]) <= tolerance)) Assert.Fail($"{s} at {i}: {expected[i]} but {actual[i]}");
+    }
+
+    private static float[] Simd(in AttentionShape s, float[] q, float[] k, float[] v, int threads)
+    {
+        const int guard = 16;
+        float[] y = new float[q.Length + 2 * guard];
+        Array.Fill(y, float.NaN);
+        y.AsSpan(0, guard).Fill(7f);
+        y.AsSpan(q.Length + guard).Fill(7f);
+        using var pool = new WorkerPool(threads);
+        fixed (float* pq = q, pk = k, pv = v, py = y) AttentionSimd.Run(pool, AfaNative.Kernels.MatrixMultiply.RegisterTile.Best, s, pq, pk, pv, py + guard);
+        Assert.All(y[..guard], x => Assert.Equal(7f, x));
+        Assert.All(y[^guard..], x => Assert.Equal(7f, x));
+        return y[guard..^guard];
+    }
+
+    private static float[] Noise(int count, int seed, float amplitude)
+    {
+        var random = new System.Random(seed);
+        float[] values = new float[count];
+        for (int i = 0; i < count; i++) values[i] = (float)(random.NextDouble() + random.NextDouble() + random.NextDouble() - 1.5) * 1.5f * amplitude;
+        return values;
+    }
+}
