@@ -43,7 +43,7 @@ internal static class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Erf(Vector512<float> x)
     {
-        Vector512<float> a = Vector512.Min(Vector512.Abs(x), Vector512.Create(3.9f)), s = a * a, u = a - Vector512.Create(2.4375f);
+        Vector512<float> end = Vector512.Create(3.9f), a = Vector512.Min(Vector512.Abs(x), end), s = a * a, u = a - Vector512.Create(2.4375f);
         Vector512<float> near = Vector512.Create(-9.66704465e-06f);
         near = Vector512.FusedMultiplyAdd(near, s, Vector512.Create(0.000112659589f));
         near = Vector512.FusedMultiplyAdd(near, s, Vector512.Create(-0.000848408032f));
@@ -66,7 +66,8 @@ internal static class VectorMath
         far = Vector512.FusedMultiplyAdd(far, u, Vector512.Create(-0.00296565588f));
         far = Vector512.FusedMultiplyAdd(far, u, Vector512.Create(0.000566541974f));
         Vector512<float> y = Vector512.ConditionalSelect(Vector512.LessThan(a, Vector512<float>.One), a * near, Vector512<float>.One - far);
-        return Vector512.CopySign(Vector512.Min(y, Vector512<float>.One), x);
+        // Exactly 1 at the end: a large x would multiply what is missing.
+        return Vector512.CopySign(Vector512.ConditionalSelect(Vector512.Equals(a, end), Vector512<float>.One, y), x);
     }
 
     /// <summary>0.5 x (1 + erf(x / sqrt 2)).</summary>

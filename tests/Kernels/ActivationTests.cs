@@ -47,6 +47,7 @@ public unsafe class ActivationTests
         Assert.InRange(worst, 0, 2e-7);
         Assert.Equal(0, VectorMath.Erf(Vector512<float>.Zero)[0]);
         Assert.Equal(-1, VectorMath.Erf(Vector512.Create(float.NegativeInfinity))[0]);
+        Assert.Equal(0, VectorMath.Gelu(Vector512.Create(-1000f))[0]);
         Assert.True(float.IsNaN(VectorMath.Erf(Vector512.Create(float.NaN))[0]));
     }
 
