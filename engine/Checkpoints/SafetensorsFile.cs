@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
 using AfaNative.Kernels;
+using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Engine.Checkpoints;
 
@@ -102,6 +103,12 @@ public sealed unsafe class SafetensorsFile : IDisposable
         float[] result = new float[t.ElementCount];
         byte* at = (byte*)Pointer(t);
         int size = t.Type.Size();
+        if (BitConverter.IsLittleEndian && t.Type is ElementType.Float16 or ElementType.BFloat16)
+        {
+            fixed (float* to = result) Widening.ToFloat32((ushort*)at, t.Type, to, result.Length);
+            return result;
+        }
+
         for (int i = 0; i < result.Length; i++, at += size)
         {
             var one = new ReadOnlySpan<byte>(at, size);

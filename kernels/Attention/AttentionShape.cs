@@ -1,7 +1,7 @@
 namespace AfaNative.Kernels.Attention;
 
 /// <summary>
-/// softmax(scale q k^T) v for every expert, image and head. q [E or 1, B, Queries, QStride], k and v [E, B, Keys, KStride/VStride],
+/// softmax(scale q k^T) v for every expert, image and head. q [E, B, Queries, Heads * HeadWidth], k and v [E, B, Keys, Heads * HeadWidth],
 /// y [E, B, Queries, Heads * HeadWidth]. Head h of a token is its elements [h * HeadWidth, (h + 1) * HeadWidth) (head index slow). Memory is linear in tokens.
 /// </summary>
 /// <param name="Experts">E.</param>

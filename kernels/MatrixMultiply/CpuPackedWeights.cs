@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Kernels.MatrixMultiply;
@@ -122,49 +121,5 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
                 }
             }
         }
-    }
-}
-
-/// <summary>float16 and bfloat16 to float32.</summary>
-internal static unsafe class Widening
-{
-    /// <summary>Widens <paramref name="count"/> elements (a multiple of 32); exact, subnormals, infinities and NaN included.</summary>
-    public static void ToFloat32(ushort* source, ElementType type, float* destination, long count)
-    {
-        if (type == ElementType.BFloat16)
-        {
-            for (long i = 0; i < count; i += 32)
-            {
-                (Vector512<uint> low, Vector512<uint> high) = Vector512.Widen(Vector512.Load(source + i));
-                (low << 16).AsSingle().Store(destination + i);
-                (high << 16).AsSingle().Store(destination + i + 16);
-            }
-
-            return;
-        }
-
-        for (long i = 0; i < count; i += 32)
-        {
-            (Vector512<uint> low, Vector512<uint> high) = Vector512.Widen(Vector512.Load(source + i));
-            FromHalf(low).Store(destination + i);
-            FromHalf(high).Store(destination + i + 16);
-        }
-    }
-
-    /// <summary>One element of a weight source.</summary>
-    public static float Element(in WeightSource source, long index) => source.Type switch
-    {
-        ElementType.Float32 => ((float*)source.Pointer)[index],
-        ElementType.Float16 => (float)((Half*)source.Pointer)[index],
-        _ => BitConverter.UInt32BitsToSingle((uint)((ushort*)source.Pointer)[index] << 16),
-    };
-
-    private static Vector512<float> FromHalf(Vector512<uint> h)
-    {
-        // Exponent and mantissa moved into place are too small by 2^112: one multiplication repairs normals and subnormals alike.
-        Vector512<uint> magnitude = (h & Vector512.Create(0x7FFFu)) << 13;
-        Vector512<float> value = magnitude.AsSingle() * Vector512.Create(BitConverter.UInt32BitsToSingle(0x77800000));
-        Vector512<uint> special = Vector512.GreaterThanOrEqual(magnitude, Vector512.Create(0x0F800000u)) & Vector512.Create(0x7F800000u);
-        return (value.AsUInt32() | special | ((h & Vector512.Create(0x8000u)) << 16)).AsSingle();
     }
 }
