@@ -33,13 +33,13 @@ public enum SimdWidth
 }
 
 /// <summary>The innermost kernel of matrix multiply, convolution and attention, per vector width and row count.</summary>
-internal static unsafe class RegisterTile
+public static unsafe class RegisterTile
 {
     /// <summary>Columns of a packed panel.</summary>
-    public const int Columns = 32;
+    internal const int Columns = 32;
 
     /// <summary>Most rows of a tile.</summary>
-    public const int MaxRows = 12;
+    internal const int MaxRows = 12;
 
     private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_wide = [&RegisterTile512.Run<Rows1>, &RegisterTile512.Run<Rows2>, &RegisterTile512.Run<Rows3>, &RegisterTile512.Run<Rows4>, &RegisterTile512.Run<Rows5>, &RegisterTile512.Run<Rows6>, &RegisterTile512.Run<Rows7>, &RegisterTile512.Run<Rows8>, &RegisterTile512.Run<Rows9>, &RegisterTile512.Run<Rows10>, &RegisterTile512.Run<Rows11>, &RegisterTile512.Run<Rows12>];
     private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_narrow = [&RegisterTile256.Run<Rows1>, &RegisterTile256.Run<Rows2>, &RegisterTile256.Run<Rows3>, &RegisterTile256.Run<Rows4>, &RegisterTile256.Run<Rows5>, &RegisterTile256.Run<Rows6>, &RegisterTile256.Run<Rows7>, &RegisterTile256.Run<Rows8>, &RegisterTile256.Run<Rows9>, &RegisterTile256.Run<Rows10>, &RegisterTile256.Run<Rows11>, &RegisterTile256.Run<Rows12>];
@@ -50,7 +50,7 @@ internal static unsafe class RegisterTile
         Vector512.IsHardwareAccelerated ? SimdWidth.Vector512 : Vector256.IsHardwareAccelerated && System.Runtime.Intrinsics.X86.Fma.IsSupported ? SimdWidth.Vector256 : SimdWidth.Portable;
 
     /// <summary>Kernels for 1..12 rows at index rows - 1.</summary>
-    public static delegate*<float*, nint, float*, nint, float*, bool, void>[] For(SimdWidth width) => width switch
+    internal static delegate*<float*, nint, float*, nint, float*, bool, void>[] For(SimdWidth width) => width switch
     {
         SimdWidth.Vector512 => s_wide,
         SimdWidth.Vector256 => s_narrow,

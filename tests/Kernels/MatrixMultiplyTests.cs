@@ -4,13 +4,15 @@ using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Convolution;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Tests.Devices;
 using CsCheck;
 using Xunit;
 
 namespace AfaNative.Tests.Kernels;
 
 /// <summary>Linear layers and convolutions of random odd shapes on every vector width, against the plain reference.</summary>
-public unsafe class MatrixMultiplyTests
+[Collection("OpenCL")]
+public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
 {
     private static readonly ElementType[] s_types = [ElementType.Float32, ElementType.Float16, ElementType.BFloat16];
     private static readonly ActivationKind[] s_activations = Enum.GetValues<ActivationKind>();
@@ -83,8 +85,8 @@ public unsafe class MatrixMultiplyTests
     }
 
     /// <summary>Bits of <paramref name="flags"/>: 1 shared input, 2 bias, 4 row bias, 8 residual, 16 shared residual.</summary>
-    private static void Compare(ElementType type, WeightShape shape, int experts, long inputLength, int rows, int outputs, int flags, int rowsPerGroup, ActivationKind activation,
-        Action<CpuDevice, DeviceBuffer, PackedWeights, Epilogue, DeviceBuffer> run)
+    private void Compare(ElementType type, WeightShape shape, int experts, long inputLength, int rows, int outputs, int flags, int rowsPerGroup, ActivationKind activation,
+        Action<IDevice, DeviceBuffer, PackedWeights, Epilogue, DeviceBuffer> run)
     {
         var random = new System.Random(HashCode.Combine(experts, rows, outputs, flags) & 0xFFFF);
         float[] x = Uniform(random, inputLength), bias = Uniform(random, (long)experts * shape.Out);
@@ -93,9 +95,18 @@ public unsafe class MatrixMultiplyTests
         float[] rowBias = Uniform(random, (long)experts * groups * outputs), residual = Uniform(random, (sharedResidual ? 1 : experts) * (long)rows * outputs);
         float[][] weights = [.. Enumerable.Range(0, experts).Select(_ => Uniform(random, (long)shape.Out * shape.K))];
         float[]? expected = null, first = null;
-        foreach ((int threads, bool reference, SimdWidth? simd) in new (int, bool, SimdWidth?)[] { (1, true, null), (1, false, null), (2, false, null), (2, false, SimdWidth.Vector256), (1, false, SimdWidth.Portable) })
+        foreach (string kind in new[] { "reference", "one thread", "two threads", "256-bit", "portable", "OpenCL" })
         {
-            using var device = new CpuDevice(threads, reference, simd);
+            IDevice? device = kind switch
+            {
+                "reference" => new CpuDevice(1, reference: true),
+                "256-bit" => new CpuDevice(2, simd: SimdWidth.Vector256),
+                "portable" => new CpuDevice(1, simd: SimdWidth.Portable),
+                "OpenCL" => opencl.TryGet(),
+                _ => new CpuDevice(kind == "one thread" ? 1 : 2),
+            };
+            if (device is null) continue;
+            using IDisposable? owned = kind == "OpenCL" ? null : device;
             using PackedWeights packed = Pack(device, shape, weights, type);
             using DeviceBuffer dx = Upload(device, x), db = Upload(device, bias), dr = Upload(device, rowBias), ds = Upload(device, residual), y = device.Allocate((long)experts * rows * outputs);
             var came = new float[(long)experts * rows * outputs];
@@ -111,14 +122,14 @@ public unsafe class MatrixMultiplyTests
                 Activation = activation,
             }, y);
             device.Download(y, came);
-            if (reference)
+            if (kind == "reference")
             {
                 expected = came;
                 continue;
             }
 
             KernelCheck.AssertClose(expected!, came, 1e-5, 0.1);
-            if (simd is null)
+            if (kind.EndsWith("thread", StringComparison.Ordinal) || kind.EndsWith("threads", StringComparison.Ordinal))
             {
                 first ??= came;
                 KernelCheck.AssertSameBits(first, came);
@@ -126,7 +137,7 @@ public unsafe class MatrixMultiplyTests
         }
     }
 
-    private static PackedWeights Pack(CpuDevice device, WeightShape shape, float[][] experts, ElementType type)
+    private static PackedWeights Pack(IDevice device, WeightShape shape, float[][] experts, ElementType type)
     {
         var blocks = new List<nint>();
         try
@@ -154,7 +165,7 @@ public unsafe class MatrixMultiplyTests
         }
     }
 
-    private static DeviceBuffer Upload(CpuDevice device, float[] values)
+    private static DeviceBuffer Upload(IDevice device, float[] values)
     {
         DeviceBuffer buffer = device.Allocate(values.Length);
         device.Upload(values, buffer);

@@ -36,7 +36,7 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     [InlineData("no such folder", "sample", "/no/such/model", "--prompt", "x")]
     [InlineData("no such file or folder", "inspect", "/no/such/file")]
     [InlineData("no such folder of cases", "verify", "--cases", "/no/such/cases")]
-    [InlineData("not known", "verify", "--device", "abacus")]
+    [InlineData("is not a device", "verify", "--device", "abacus")]
     public void Mistakes_are_one_sentence_and_an_exit_code(string expected, params string[] arguments)
     {
         (int code, _, string error) = Run(arguments);

@@ -1,15 +1,28 @@
 using System.CommandLine;
 using AfaNative.Engine;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Ilgpu;
 
 namespace AfaNative.Tool.Commands;
 
 /// <summary>The options every computing command shares.</summary>
 internal static class Devices
 {
-    public static Option<string> DeviceOption() => new("--device") { Description = "Where to compute: cpu, or cpu-reference (plain and slow).", DefaultValueFactory = _ => "cpu" };
+    public static Option<string> DeviceOption() => new("--device") { Description = "Where to compute: cpu, cuda:N, opencl:N; cpu-reference and ilgpu-cpu are slow and for checking.", DefaultValueFactory = _ => "cpu" };
 
     public static Option<int> ThreadsOption() => new("--threads") { Description = "Worker threads; 0 means one per core." };
+
+    private static IlgpuDevice Accelerator(string name)
+    {
+        try
+        {
+            return IlgpuDevice.Open(name);
+        }
+        catch (ArgumentException e)
+        {
+            throw new AfaException($"--device {e.Message}", e);
+        }
+    }
 
     public static IDevice Open(string name, int threads)
     {
@@ -18,7 +31,7 @@ internal static class Devices
         {
             "cpu" => new CpuDevice(threads),
             "cpu-reference" => new CpuDevice(1, reference: true),
-            _ => throw new AfaException($"--device '{name}' is not known; this build has cpu and cpu-reference."),
+            _ => Accelerator(name),
         };
     }
 }

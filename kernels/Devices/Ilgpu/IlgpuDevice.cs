@@ -1,0 +1,182 @@
+using System.Reflection;
+using System.Runtime.InteropServices;
+using ILGPU;
+using ILGPU.Runtime;
+using ILGPU.Runtime.CPU;
+using ILGPU.Runtime.Cuda;
+using ILGPU.Runtime.OpenCL;
+
+namespace AfaNative.Kernels.Devices.Ilgpu;
+
+/// <summary>A device that a list shows: what to write after <c>--device</c>, what it is, and why it cannot be used (or null).</summary>
+public sealed record DeviceDescription(string Name, string Description, string? Unusable);
+
+/// <summary>An accelerator reached through ILGPU: <c>cuda:N</c>, <c>opencl:N</c>, or ILGPU's own CPU accelerator for debugging (<c>ilgpu-cpu</c>).</summary>
+public sealed class IlgpuDevice : IDevice
+{
+    private static readonly Lock s_resolverLock = new();
+    private static bool s_resolver;
+    private readonly Context _context;
+    private readonly Accelerator _accelerator;
+    private readonly IlgpuPool _pool;
+
+    private IlgpuDevice(string name, Context context, Accelerator accelerator)
+    {
+        Name = name;
+        _context = context;
+        _accelerator = accelerator;
+        _pool = new IlgpuPool(accelerator);
+        Kernels = new IlgpuKernels(accelerator);
+    }
+
+    /// <inheritdoc/>
+    public string Name { get; }
+
+    /// <inheritdoc/>
+    public IKernels Kernels { get; }
+
+    /// <inheritdoc/>
+    public long AllocatedBytes => _pool.LiveBytes;
+
+    /// <summary>Opens a device by name.</summary>
+    /// <exception cref="ArgumentException">There is none of that name, or it cannot be used; the message says why.</exception>
+    public static IlgpuDevice Open(string name)
+    {
+        Resolve();
+        (string kind, int index) = Split(name);
+        Context? context = null;
+        try
+        {
+            context = kind switch
+            {
+                "ilgpu-cpu" => Context.Create(b => b.CPU(new CPUDevice(32, 8, 1)).Optimize(OptimizationLevel.O2)),
+                "opencl" => Context.Create(b => b.OpenCL(_ => true).Optimize(OptimizationLevel.O2)),
+                "cuda" => Context.Create(b => b.Cuda().Optimize(OptimizationLevel.O2)),
+                _ => throw new ArgumentException($"'{name}' is not a device: expected cuda:N, opencl:N or ilgpu-cpu."),
+            };
+            int count = kind switch { "opencl" => context.GetCLDevices().Count, "cuda" => context.GetCudaDevices().Count, _ => 1 };
+            if (index >= count) throw new ArgumentException(count == 0 ? $"'{name}': no {(kind == "cuda" ? "CUDA" : "OpenCL")} device was found ({Missing(kind)})." : $"'{name}': there are only {count} devices, {kind}:0 to {kind}:{count - 1}.");
+            Accelerator accelerator = kind switch
+            {
+                "opencl" => OpenCL(context, index),
+                "cuda" => context.CreateCudaAccelerator(index),
+                _ => context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Auto),
+            };
+            return new IlgpuDevice(name, context, accelerator);
+        }
+        catch (Exception e)
+        {
+            context?.Dispose();
+            if (e is ArgumentException) throw;
+            throw new ArgumentException($"'{name}' cannot be used: {(e.InnerException ?? e).Message}", e);
+        }
+    }
+
+    /// <summary>Every device of this machine that ILGPU reaches, and a line for each kind that is absent.</summary>
+    public static IReadOnlyList<DeviceDescription> List()
+    {
+        Resolve();
+        var found = new List<DeviceDescription>();
+        Kind("cuda", "CUDA", b => b.Cuda(), c => [.. Enumerable.Range(0, c.GetCudaDevices().Count).Select(c.GetCudaDevice).Select(d => $"{d.Name}, {d.MemorySize >> 20} MiB, compute {d.Architecture}")]);
+        Kind("opencl", "OpenCL", b => b.OpenCL(_ => true), c => [.. Enumerable.Range(0, c.GetCLDevices().Count).Select(c.GetCLDevice).Select(d => $"{d.Name} ({d.VendorName}), {d.MemorySize >> 20} MiB, OpenCL {d.DeviceVersion}")]);
+        found.Add(new DeviceDescription("ilgpu-cpu", "ILGPU's CPU accelerator, for debugging kernels (very slow)", null));
+        return found;
+
+        void Kind(string name, string title, Action<Context.Builder> add, Func<Context, string[]> describe)
+        {
+            try
+            {
+                using Context context = Context.Create(b => add(b));
+                string[] devices = describe(context);
+                for (int i = 0; i < devices.Length; i++) found.Add(new DeviceDescription($"{name}:{i}", devices[i], null));
+                if (devices.Length == 0) found.Add(new DeviceDescription($"{name}:0", title, Missing(name)));
+            }
+            catch (Exception e)
+            {
+                found.Add(new DeviceDescription($"{name}:0", title, (e.InnerException ?? e).Message));
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public DeviceBuffer Allocate(long length) => _pool.Rent(length);
+
+    /// <inheritdoc/>
+    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination)
+    {
+        if (source.Length == 0) return;
+        IlgpuBuffer.ViewOf(destination).SubView(0, source.Length).CopyFromCPU(_accelerator.DefaultStream, source);
+        _accelerator.DefaultStream.Synchronize();
+    }
+
+    /// <inheritdoc/>
+    public void Download(DeviceBuffer source, Span<float> destination)
+    {
+        if (destination.Length == 0) return;
+        IlgpuBuffer.ViewOf(source).SubView(0, destination.Length).CopyToCPU(_accelerator.DefaultStream, destination);
+        _accelerator.DefaultStream.Synchronize();
+    }
+
+    /// <inheritdoc/>
+    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new IlgpuPackedWeights(_accelerator, shape, experts);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _accelerator.Synchronize();
+        (Kernels as IDisposable)?.Dispose();
+        _pool.Dispose();
+        _accelerator.Dispose();
+        _context.Dispose();
+    }
+
+    private static (string Kind, int Index) Split(string name)
+    {
+        int colon = name.IndexOf(':', StringComparison.Ordinal);
+        if (colon < 0) return (name, 0);
+        return int.TryParse(name.AsSpan(colon + 1), out int index) && index >= 0 ? (name[..colon], index) : throw new ArgumentException($"'{name}': expected a device number after the colon.");
+    }
+
+    private static string Missing(string kind)
+    {
+        string library = kind == "cuda" ? OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1" : OperatingSystem.IsWindows() ? "OpenCL.dll" : "libOpenCL.so.1";
+        if (!NativeLibrary.TryLoad(library, out nint handle)) return $"{library} is not installed";
+        NativeLibrary.Free(handle);
+        return $"{library} is there, but reports no device";
+    }
+
+    // PoCL 3 runs these kernels, but announces neither OpenCL 2.0 nor the generic address space ILGPU asks for.
+    private static CLAccelerator OpenCL(Context context, int index)
+    {
+        CLDevice device = context.GetCLDevice(index);
+        if (device.DeviceVersion < CLDeviceVersion.CL20 || !device.Capabilities.GenericAddressSpace)
+        {
+            typeof(CLDevice).GetProperty(nameof(CLDevice.DeviceVersion))!.GetSetMethod(true)!.Invoke(device, [CLDeviceVersion.CL20]);
+            for (Type? type = device.Capabilities.GetType(); type is not null; type = type.BaseType)
+            {
+                foreach (FieldInfo field in type.GetFields(BindingFlags.NonPublic | BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly))
+                {
+                    if (field.Name.Contains("GenericAddressSpace", StringComparison.Ordinal)) field.SetValue(device.Capabilities, true);
+                }
+            }
+        }
+
+        return context.CreateCLAccelerator(index);
+    }
+
+    // ILGPU looks for "cuda" and "OpenCL", which only development packages install under these names.
+    private static void Resolve()
+    {
+        lock (s_resolverLock)
+        {
+            if (s_resolver || !OperatingSystem.IsLinux()) return;
+            s_resolver = true;
+            NativeLibrary.SetDllImportResolver(typeof(Context).Assembly, (name, _, _) => name switch
+            {
+                "cuda" => NativeLibrary.TryLoad("libcuda.so.1", out nint handle) ? handle : 0,
+                "OpenCL" => NativeLibrary.TryLoad("libOpenCL.so.1", out nint handle) ? handle : 0,
+                _ => 0,
+            });
+        }
+    }
+}

@@ -1,0 +1,154 @@
+using AfaNative.Kernels.MatrixMultiply;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace AfaNative.Kernels.Devices.Ilgpu;
+
+/// <summary>Float32 elements on an accelerator.</summary>
+internal sealed class IlgpuBuffer(IlgpuPool pool, MemoryBuffer1D<float, Stride1D.Dense> memory, long length) : DeviceBuffer
+{
+    private MemoryBuffer1D<float, Stride1D.Dense>? _memory = memory;
+
+    public override long Length => length;
+
+    public static ArrayView<float> ViewOf(DeviceBuffer buffer)
+    {
+        MemoryBuffer1D<float, Stride1D.Dense>? memory = ((IlgpuBuffer)buffer)._memory;
+        ObjectDisposedException.ThrowIf(memory is null, buffer);
+        return memory.View.AsContiguous().SubView(0, buffer.Length);
+    }
+
+    protected override void Dispose(bool disposing)
+    {
+        if (_memory is null) return;
+        pool.Return(_memory);
+        _memory = null;
+    }
+}
+
+/// <summary>Keeps freed blocks by size. Ops of a device run in order on one stream, so a block may be handed out again before they are done.</summary>
+internal sealed class IlgpuPool(Accelerator accelerator) : IDisposable
+{
+    private readonly Dictionary<long, Stack<MemoryBuffer1D<float, Stride1D.Dense>>> _free = [];
+    private readonly Lock _lock = new();
+
+    public long LiveBytes { get; private set; }
+
+    public IlgpuBuffer Rent(long length)
+    {
+        long capacity = Capacity(length);
+        lock (_lock)
+        {
+            LiveBytes += capacity * sizeof(float);
+            if (_free.TryGetValue(capacity, out var stack) && stack.TryPop(out var block)) return new IlgpuBuffer(this, block, length);
+        }
+
+        try
+        {
+            return new IlgpuBuffer(this, accelerator.Allocate1D<float>(capacity), length);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // The driver is out of memory or says something else: give back what lies unused and try once more.
+            Trim();
+            try
+            {
+                return new IlgpuBuffer(this, accelerator.Allocate1D<float>(capacity), length);
+            }
+            catch (Exception again)
+            {
+                throw new OutOfMemoryException($"{accelerator.Name} could not give {capacity * 4.0 / (1 << 20):F0} MiB more (in use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer experts need less.", again);
+            }
+        }
+    }
+
+    public void Return(MemoryBuffer1D<float, Stride1D.Dense> memory)
+    {
+        lock (_lock)
+        {
+            LiveBytes -= memory.Length * sizeof(float);
+            if (!_free.TryGetValue(memory.Length, out var stack)) _free[memory.Length] = stack = new Stack<MemoryBuffer1D<float, Stride1D.Dense>>();
+            stack.Push(memory);
+        }
+    }
+
+    public void Dispose() => Trim();
+
+    private void Trim()
+    {
+        lock (_lock)
+        {
+            foreach (var stack in _free.Values)
+            {
+                while (stack.TryPop(out var block)) block.Dispose();
+            }
+        }
+    }
+
+    private static long Capacity(long length)
+    {
+        long size = Math.Max(64, length), step = 64;
+        while (step * 16 < size) step *= 2;
+        return (size + step - 1) / step * step;
+    }
+}
+
+/// <summary>Weights [E][K][columns] in their storage type; a GEGLU projection's values and gates alternate.</summary>
+internal sealed class IlgpuPackedWeights : PackedWeights
+{
+    public unsafe IlgpuPackedWeights(Accelerator accelerator, WeightShape shape, ReadOnlySpan<WeightSource> experts) : base(shape, experts.Length)
+    {
+        Type = experts[0].Type;
+        foreach (WeightSource source in experts)
+        {
+            if (source.Type != Type) Type = ElementType.Float32;
+        }
+
+        long per = (long)shape.K * shape.Out;
+        if (per * experts.Length > int.MaxValue) throw new ArgumentException($"a weight of {per * experts.Length} elements is beyond this device's 32-bit indices");
+        if (Type == ElementType.Float32)
+        {
+            var host = new float[per * experts.Length];
+            for (int e = 0; e < experts.Length; e++)
+            {
+                for (long i = 0; i < per; i++) host[e * per + Position(i)] = Widening.Element(experts[e], i);
+            }
+
+            Wide = accelerator.Allocate1D(host);
+        }
+        else
+        {
+            var host = new ushort[per * experts.Length];
+            for (int e = 0; e < experts.Length; e++)
+            {
+                for (long i = 0; i < per; i++) host[e * per + Position(i)] = ((ushort*)experts[e].Pointer)[i];
+            }
+
+            Narrow = accelerator.Allocate1D(host);
+        }
+    }
+
+    public ElementType Type { get; }
+
+    public MemoryBuffer1D<float, Stride1D.Dense>? Wide { get; }
+
+    public MemoryBuffer1D<ushort, Stride1D.Dense>? Narrow { get; }
+
+    public override long ByteLength => (long)Experts * Shape.K * Shape.Out * Type.Size();
+
+    protected override void Dispose(bool disposing)
+    {
+        Wide?.Dispose();
+        Narrow?.Dispose();
+    }
+
+    // File order [Out][In][taps] to [taps][In][Out].
+    private long Position(long index)
+    {
+        int taps = Shape.KernelHeight * Shape.KernelWidth;
+        long n = index / Shape.K, rest = index - n * Shape.K, i = rest / taps, tap = rest - i * taps;
+        int half = Shape.Out / 2;
+        long column = !Shape.Geglu ? n : n < half ? 2 * n : 2 * (n - half) + 1;
+        return (tap * Shape.In + i) * Shape.Out + column;
+    }
+}

@@ -1,0 +1,114 @@
+using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Verification;
+using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Tests.Ensemble;
+using Xunit;
+
+namespace AfaNative.Tests.Devices;
+
+/// <summary>One OpenCL device for all tests that want it; null where there is none.</summary>
+public sealed class OpenClDevice : IDisposable
+{
+    private readonly IlgpuDevice? _device;
+
+    public OpenClDevice()
+    {
+        if (IlgpuDevice.List().Any(d => d.Name == "opencl:0" && d.Unusable is null)) _device = IlgpuDevice.Open("opencl:0");
+    }
+
+    internal IlgpuDevice? TryGet() => _device;
+
+    internal IlgpuDevice Get()
+    {
+        if (_device is null) Assert.Skip("no OpenCL device (pocl-opencl-icd gives one without a GPU)");
+        return _device;
+    }
+
+    public void Dispose() => _device?.Dispose();
+}
+
+[CollectionDefinition("OpenCL")]
+public sealed class OpenClCollection : ICollectionFixture<OpenClDevice>;
+
+/// <summary>The portable kernels: every compact case on OpenCL, the full set where it lies beside the checkout, and the smallest on ILGPU's CPU accelerator.</summary>
+[Collection("OpenCL")]
+public sealed class IlgpuDeviceTests(OpenClDevice opencl)
+{
+    private static string Compact => Path.Combine(AppContext.BaseDirectory, "goldens");
+
+    public static TheoryData<string> CompactCases() => [.. CaseRunner.Find(Compact).Select(f => Path.GetRelativePath(Compact, f))];
+
+    public static TheoryData<string> SharedNetworks()
+    {
+        if (SharedFiles.Goldens() is not { } goldens) return [""];
+        return [.. CaseRunner.Find(goldens).Select(f => Path.GetRelativePath(goldens, f)).Where(f => !f.Contains("ops") && !f.Contains("schedulers") && !f.Contains("ldm") && !f.Contains("tokenizer"))];
+    }
+
+    [Theory]
+    [MemberData(nameof(CompactCases))]
+    public void Compact_set_on_OpenCL(string path) => Check(Path.Combine(Compact, path), opencl.Get());
+
+    [Theory]
+    [MemberData(nameof(SharedNetworks))]
+    public void Networks_of_the_full_set_on_OpenCL(string path)
+    {
+        if (SharedFiles.Goldens() is not { } goldens)
+        {
+            Assert.Skip("the full set of reference cases is not beside this checkout (AFA_SHARED names another place)");
+            return;
+        }
+
+        Check(Path.Combine(goldens, path), opencl.Get());
+    }
+
+    [Theory]
+    [InlineData("ops/act_gelu_erf")]
+    [InlineData("ops/attention_cross_hd8")]
+    [InlineData("ops/conv2d_3x3_s2_asym_odd")]
+    [InlineData("ops/expert_softmax_sum_n3")]
+    [InlineData("ops/feed_forward_geglu")]
+    [InlineData("ops/group_norm_g32_smallvar")]
+    [InlineData("ops/layer_norm_a")]
+    [InlineData("ops/linear_bias")]
+    [InlineData("ops/softmax_lastdim")]
+    [InlineData("ops/upsample_nearest_size_9x13")]
+    public void Small_cases_on_the_debugging_accelerator(string path)
+    {
+        using IlgpuDevice device = IlgpuDevice.Open("ilgpu-cpu");
+        Check(Path.Combine(Compact, path), device);
+    }
+
+    [Fact]
+    public void A_picture_is_the_CPUs_within_rounding()
+    {
+        IlgpuDevice device = opencl.Get();
+        using var tiny = new TinyEnsemble();
+        var options = new GenerationOptions { Prompt = "a red circle", Steps = 2, Width = 64, Height = 64, Seeds = [7] };
+        using var cpu = new CpuDevice(2);
+        float[][] pictures = new float[2][];
+        foreach (IDevice one in new IDevice[] { cpu, device })
+        {
+            using DiffusionModel model = DiffusionModel.Load(one, tiny.Path);
+            pictures[one == cpu ? 0 : 1] = new TextToImagePipeline(model).GenerateLatents(options);
+        }
+
+        float largest = pictures[0].Max(MathF.Abs);
+        for (int i = 0; i < pictures[0].Length; i++) Assert.True(Math.Abs(pictures[0][i] - pictures[1][i]) <= 1e-4 * largest);
+    }
+
+    [Theory]
+    [InlineData("cuda:99")]
+    [InlineData("opencl:99")]
+    [InlineData("opencl:x")]
+    [InlineData("abacus")]
+    public void A_device_that_is_not_there_is_named(string name) => Assert.Contains(name, Assert.Throws<ArgumentException>(() => IlgpuDevice.Open(name)).Message);
+
+    private static void Check(string folder, IDevice device)
+    {
+        CaseResult result = CaseRunner.Run(folder, device);
+        if (result.Verdict == CaseVerdict.Skipped) Assert.Skip(result.Detail);
+        Assert.True(result.Verdict == CaseVerdict.Passed, result.Detail);
+    }
+}

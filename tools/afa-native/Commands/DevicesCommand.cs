@@ -1,0 +1,21 @@
+using System.CommandLine;
+using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.MatrixMultiply;
+
+namespace AfaNative.Tool.Commands;
+
+/// <summary><c>afa-native devices</c>: what can be written after --device here, and why something cannot.</summary>
+internal static class DevicesCommand
+{
+    public static Command Create()
+    {
+        var command = new Command("devices", "Lists the devices of this machine, and says why one cannot be used.");
+        command.SetAction(_ =>
+        {
+            Console.WriteLine($"{"cpu",-14} {Environment.ProcessorCount} threads, {RegisterTile.Best} kernels");
+            Console.WriteLine($"{"cpu-reference",-14} plain loops on one thread, what the others are checked against");
+            foreach (DeviceDescription device in IlgpuDevice.List()) Console.WriteLine($"{device.Name,-14} {device.Description}{(device.Unusable is null ? "" : $": not usable, {device.Unusable}")}");
+        });
+        return command;
+    }
+}
