@@ -90,9 +90,15 @@ public enum CaseVerdict
 public sealed record CaseResult(string Id, string Kind, CaseVerdict Verdict, double MaxAbsolute, double MaxRelative, double Tolerance, int Comparisons, string Detail);
 
 /// <summary>Collects a case's comparisons; the worst, measured against its own tolerance, speaks for the case.</summary>
-internal sealed class Comparer
+internal sealed class Comparer(double floor = 0)
 {
     private double _worst = -1;
+
+    /// <summary>No tolerance is below this: what the device's storage allows.</summary>
+    public double Floor { get; private set; } = floor;
+
+    /// <summary>Whole generations: several steps, and guidance that multiplies the difference of two predictions.</summary>
+    public void ForGeneration() => Floor *= 4;
 
     public double MaxAbsolute { get; private set; }
 
@@ -124,7 +130,7 @@ internal sealed class Comparer
         }
 
         double relative = max == 0 ? 0 : max / Math.Max(reference, 1e-30);
-        Record(name, max, relative, tolerance);
+        Record(name, max, relative, Math.Max(tolerance, Floor));
     }
 
     public void Exact(string name, bool equal, string detail)

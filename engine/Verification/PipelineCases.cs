@@ -93,6 +93,7 @@ internal static class PipelineCases
     private static void Generate(GoldenCase c, Ops ops, Comparer compare, int? expert, SchedulerConfig? scheduler)
     {
         using DiffusionModel model = DiffusionModel.Load(ops.Device, c.Resolve(c.Json.String("model_dir")), expert, schedulerOverride: scheduler);
+        compare.ForGeneration();
         int[] start = c.Dims("latents.0");
         var options = new GenerationOptions
         {
@@ -132,6 +133,6 @@ internal static class PipelineCases
         }
 
         compare.Close("image", image, expected, NetworkCases.Tolerance * 10);
-        compare.Exact("image, 8 bit", far <= expected.Length / 1000, $"{far} of {expected.Length} values are more than 1/255 away");
+        if (compare.Floor == 0) compare.Exact("image, 8 bit", far <= expected.Length / 1000, $"{far} of {expected.Length} values are more than 1/255 away");
     }
 }

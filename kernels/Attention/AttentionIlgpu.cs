@@ -7,48 +7,74 @@ namespace AfaNative.Kernels.Attention;
 /// <summary>Sizes for the portable attention kernel.</summary>
 internal struct AttentionArguments
 {
-    public int Heads, HeadWidth, Queries, Keys, Causal;
+    public int Heads, HeadWidth, Queries, Keys, Causal, Chunks;
     public float Scale;
 }
 
-/// <summary>Attention on any ILGPU device: a thread per query and head, online softmax four keys at a time, the running output kept in y.</summary>
-internal static class AttentionIlgpu
+/// <summary>
+/// Attention on any ILGPU device: a thread per query, head and eight output channels, online softmax over the keys with the eight sums in registers.
+/// Scores are computed once per chunk of channels: no shared memory, no barrier, memory linear in tokens.
+/// </summary>
+internal static class AttentionIlgpu<T, TStorage>
+    where T : unmanaged
+    where TStorage : struct, IStorage<T>
 {
-    /// <summary>index = (expert and image, head, query).</summary>
-    public static void Run(Index1D index, AttentionArguments s, ArrayView<float> q, ArrayView<float> k, ArrayView<float> v, ArrayView<float> y)
+    /// <summary>Output channels of a thread.</summary>
+    public const int Chunk = 8;
+
+    /// <summary>index = (expert and image, head, query, chunk of channels).</summary>
+    public static void Run(Index1D index, AttentionArguments s, ArrayView<T> q, ArrayView<T> k, ArrayView<T> v, ArrayView<T> y)
     {
-        int query = index % s.Queries, head = index / s.Queries % s.Heads, image = index / s.Queries / s.Heads, channels = s.Heads * s.HeadWidth;
-        int qAt = (image * s.Queries + query) * channels + head * s.HeadWidth, kAt = image * s.Keys * channels + head * s.HeadWidth;
-        int end = s.Causal == 1 && query + 1 < s.Keys ? query + 1 : s.Keys;
-        for (int d = 0; d < s.HeadWidth; d++) y[qAt + d] = 0;
-        float max = -1e30f, sum = 0;
-        for (int j = 0; j < end; j += 4)
+        int chunk = index % s.Chunks, query = index / s.Chunks % s.Queries, head = index / s.Chunks / s.Queries % s.Heads, image = index / s.Chunks / s.Queries / s.Heads;
+        int channels = s.Heads * s.HeadWidth, qAt = (image * s.Queries + query) * channels + head * s.HeadWidth, kAt = image * s.Keys * channels + head * s.HeadWidth;
+        int end = s.Causal == 1 && query + 1 < s.Keys ? query + 1 : s.Keys, d0 = chunk * Chunk, width = s.HeadWidth - d0;
+        float max = -1e30f, sum = 0, o0 = 0, o1 = 0, o2 = 0, o3 = 0, o4 = 0, o5 = 0, o6 = 0, o7 = 0;
+        for (int j = 0; j < end; j++)
         {
-            int last = end - 1, j1 = j + 1 < end ? j + 1 : last, j2 = j + 2 < end ? j + 2 : last, j3 = j + 3 < end ? j + 3 : last;
-            int a0 = kAt + j * channels, a1 = kAt + j1 * channels, a2 = kAt + j2 * channels, a3 = kAt + j3 * channels;
-            float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-            for (int d = 0; d < s.HeadWidth; d++)
+            int at = kAt + j * channels;
+            float score = 0;
+            for (int d = 0; d < s.HeadWidth; d++) score += Load(q, qAt + d) * Load(k, at + d);
+            score *= s.Scale;
+            at += d0;
+            if (score > max)
             {
-                float value = q[qAt + d];
-                s0 += value * k[a0 + d];
-                s1 += value * k[a1 + d];
-                s2 += value * k[a2 + d];
-                s3 += value * k[a3 + d];
+                float factor = PortableMath.Exp(max - score);
+                sum *= factor;
+                o0 *= factor;
+                o1 *= factor;
+                o2 *= factor;
+                o3 *= factor;
+                o4 *= factor;
+                o5 *= factor;
+                o6 *= factor;
+                o7 *= factor;
+                max = score;
             }
 
-            s0 *= s.Scale;
-            s1 = j + 1 < end ? s1 * s.Scale : -1e30f;
-            s2 = j + 2 < end ? s2 * s.Scale : -1e30f;
-            s3 = j + 3 < end ? s3 * s.Scale : -1e30f;
-            float high = s0 > s1 ? s0 : s1, other = s2 > s3 ? s2 : s3;
-            high = high > other ? high : other;
-            float newMax = max > high ? max : high, factor = PortableMath.Exp(max - newMax);
-            float p0 = PortableMath.Exp(s0 - newMax), p1 = j + 1 < end ? PortableMath.Exp(s1 - newMax) : 0, p2 = j + 2 < end ? PortableMath.Exp(s2 - newMax) : 0, p3 = j + 3 < end ? PortableMath.Exp(s3 - newMax) : 0;
-            for (int d = 0; d < s.HeadWidth; d++) y[qAt + d] = y[qAt + d] * factor + p0 * v[a0 + d] + p1 * v[a1 + d] + p2 * v[a2 + d] + p3 * v[a3 + d];
-            sum = sum * factor + p0 + p1 + p2 + p3;
-            max = newMax;
+            float p = PortableMath.Exp(score - max);
+            sum += p;
+            o0 += p * Load(v, at);
+            if (width > 1) o1 += p * Load(v, at + 1);
+            if (width > 2) o2 += p * Load(v, at + 2);
+            if (width > 3) o3 += p * Load(v, at + 3);
+            if (width > 4) o4 += p * Load(v, at + 4);
+            if (width > 5) o5 += p * Load(v, at + 5);
+            if (width > 6) o6 += p * Load(v, at + 6);
+            if (width > 7) o7 += p * Load(v, at + 7);
         }
 
-        for (int d = 0; d < s.HeadWidth; d++) y[qAt + d] /= sum;
+        int to = qAt + d0;
+        Store(y, to, o0 / sum);
+        if (width > 1) Store(y, to + 1, o1 / sum);
+        if (width > 2) Store(y, to + 2, o2 / sum);
+        if (width > 3) Store(y, to + 3, o3 / sum);
+        if (width > 4) Store(y, to + 4, o4 / sum);
+        if (width > 5) Store(y, to + 5, o5 / sum);
+        if (width > 6) Store(y, to + 6, o6 / sum);
+        if (width > 7) Store(y, to + 7, o7 / sum);
     }
+
+    private static float Load(ArrayView<T> view, int index) => default(TStorage).Load(view, index);
+
+    private static void Store(ArrayView<T> view, int index, float value) => default(TStorage).Store(view, index, value);
 }

@@ -1,9 +1,9 @@
 namespace AfaNative.Kernels.Devices;
 
-/// <summary>A block of float32 elements on a device, returned to the device's pool when disposed.</summary>
+/// <summary>A block of elements on a device, float32 to everyone outside the kernels, returned to the device's pool when disposed.</summary>
 public abstract class DeviceBuffer : IDisposable
 {
-    /// <summary>Number of float32 elements a caller may use.</summary>
+    /// <summary>Number of elements a caller may use.</summary>
     public abstract long Length { get; }
 
     /// <inheritdoc/>
@@ -71,6 +71,9 @@ public interface IDevice : IDisposable
 {
     /// <summary>What the user wrote after <c>--device</c>.</summary>
     string Name { get; }
+
+    /// <summary>How buffers store their elements; everyone outside the kernels sees float32.</summary>
+    ElementType Storage => ElementType.Float32;
 
     /// <summary>The ops.</summary>
     IKernels Kernels { get; }

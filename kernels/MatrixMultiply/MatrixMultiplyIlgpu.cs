@@ -9,7 +9,7 @@ internal struct MultiplyArguments
 {
     public int Experts, Rows, K, Columns, PackedColumns;
     public int Inputs, Batch, Height, Width, OutHeight, OutWidth, Stride, PadTop, PadLeft, KernelWidth;
-    public int ExpertStride, Bfloat, Geglu, Activation;
+    public int ExpertStride, Geglu, Activation;
     public int HasBias, HasRowBias, RowsPerGroup, Groups, HasResidual, ResidualStride;
 }
 
@@ -17,7 +17,11 @@ internal struct MultiplyArguments
 /// Matrix multiply and implicit-GEMM convolution on any ILGPU device. Weights [E][K][columns]; columns 2j and 2j + 1 of a GEGLU projection are value j
 /// and its gate.
 /// </summary>
-internal static class MatrixMultiplyIlgpu
+internal static class MatrixMultiplyIlgpu<T, TStorage, W, WStorage>
+    where T : unmanaged
+    where TStorage : struct, IStorage<T>
+    where W : unmanaged
+    where WStorage : struct, IStorage<W>
 {
     /// <summary>Tile of a group: 64 rows and 64 columns by 16 x 16 threads of 4 x 4 sums each.</summary>
     public const int Tile = 64;
@@ -25,7 +29,7 @@ internal static class MatrixMultiplyIlgpu
     private const int Block = 16;
 
     /// <summary>One thread per output (pair, for GEGLU): no barrier, for devices where barriers are dear and for tiny shapes.</summary>
-    public static void Direct32(Index1D index, MultiplyArguments s, ArrayView<float> x, ArrayView<float> w, ArrayView<float> bias, ArrayView<float> rowBias, ArrayView<float> residual, ArrayView<float> y)
+    public static void Direct(Index1D index, MultiplyArguments s, ArrayView<T> x, ArrayView<W> w, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
     {
         int width = s.Geglu == 1 ? 2 : 1, n = index % s.Columns, row = index / s.Columns % s.Rows, e = index / s.Columns / s.Rows;
         float first = 0, second = 0;
@@ -33,31 +37,15 @@ internal static class MatrixMultiplyIlgpu
         {
             float a = Input(s, x, e, row, k);
             int at = (e * s.K + k) * s.PackedColumns + n * width;
-            first += a * w[at];
-            if (width == 2) second += a * w[at + 1];
-        }
-
-        Store(s, e, row, n, first, second, bias, rowBias, residual, y);
-    }
-
-    /// <summary>As <see cref="Direct32"/> with 16-bit weights.</summary>
-    public static void Direct16(Index1D index, MultiplyArguments s, ArrayView<float> x, ArrayView<ushort> w, ArrayView<float> bias, ArrayView<float> rowBias, ArrayView<float> residual, ArrayView<float> y)
-    {
-        int width = s.Geglu == 1 ? 2 : 1, n = index % s.Columns, row = index / s.Columns % s.Rows, e = index / s.Columns / s.Rows;
-        float first = 0, second = 0;
-        for (int k = 0; k < s.K; k++)
-        {
-            float a = Input(s, x, e, row, k);
-            int at = (e * s.K + k) * s.PackedColumns + n * width;
-            first += a * PortableMath.Widen(w[at], s.Bfloat);
-            if (width == 2) second += a * PortableMath.Widen(w[at + 1], s.Bfloat);
+            first += a * Weight(w, at);
+            if (width == 2) second += a * Weight(w, at + 1);
         }
 
         Store(s, e, row, n, first, second, bias, rowBias, residual, y);
     }
 
     /// <summary>Tiles in shared memory: grid (column tiles, row tiles, experts), groups of 16 x 16 threads.</summary>
-    public static void Tiled32(MultiplyArguments s, ArrayView<float> x, ArrayView<float> w, ArrayView<float> bias, ArrayView<float> rowBias, ArrayView<float> residual, ArrayView<float> y)
+    public static void Tiled(MultiplyArguments s, ArrayView<T> x, ArrayView<W> w, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
     {
         ArrayView<float> sharedA = SharedMemory.Allocate1D<float>(Block * Tile), sharedB = SharedMemory.Allocate1D<float>(Block * Tile);
         int thread = Group.IdxY * 16 + Group.IdxX, e = Grid.IdxZ, row0 = Grid.IdxY * Tile, column0 = Grid.IdxX * Tile;
@@ -68,30 +56,7 @@ internal static class MatrixMultiplyIlgpu
             {
                 int at = thread + i * 256, ar = at / Block, ak = k0 + at % Block, bk = k0 + at / Tile, bn = column0 + at % Tile;
                 sharedA[at % Block * Tile + ar] = row0 + ar < s.Rows && ak < s.K ? Input(s, x, e, row0 + ar, ak) : 0;
-                sharedB[at] = bk < s.K && bn < s.PackedColumns ? w[(e * s.K + bk) * s.PackedColumns + bn] : 0;
-            }
-
-            Group.Barrier();
-            Accumulate(ref c, sharedA, sharedB);
-            Group.Barrier();
-        }
-
-        StoreTile(s, c, e, row0, column0, bias, rowBias, residual, y);
-    }
-
-    /// <summary>As <see cref="Tiled32"/> with 16-bit weights.</summary>
-    public static void Tiled16(MultiplyArguments s, ArrayView<float> x, ArrayView<ushort> w, ArrayView<float> bias, ArrayView<float> rowBias, ArrayView<float> residual, ArrayView<float> y)
-    {
-        ArrayView<float> sharedA = SharedMemory.Allocate1D<float>(Block * Tile), sharedB = SharedMemory.Allocate1D<float>(Block * Tile);
-        int thread = Group.IdxY * 16 + Group.IdxX, e = Grid.IdxZ, row0 = Grid.IdxY * Tile, column0 = Grid.IdxX * Tile;
-        Sums c = default;
-        for (int k0 = 0; k0 < s.K; k0 += Block)
-        {
-            for (int i = 0; i < 4; i++)
-            {
-                int at = thread + i * 256, ar = at / Block, ak = k0 + at % Block, bk = k0 + at / Tile, bn = column0 + at % Tile;
-                sharedA[at % Block * Tile + ar] = row0 + ar < s.Rows && ak < s.K ? Input(s, x, e, row0 + ar, ak) : 0;
-                sharedB[at] = bk < s.K && bn < s.PackedColumns ? PortableMath.Widen(w[(e * s.K + bk) * s.PackedColumns + bn], s.Bfloat) : 0;
+                sharedB[at] = bk < s.K && bn < s.PackedColumns ? Weight(w, (e * s.K + bk) * s.PackedColumns + bn) : 0;
             }
 
             Group.Barrier();
@@ -122,7 +87,7 @@ internal static class MatrixMultiplyIlgpu
         }
     }
 
-    private static void StoreTile(MultiplyArguments s, Sums c, int e, int row0, int column0, ArrayView<float> bias, ArrayView<float> rowBias, ArrayView<float> residual, ArrayView<float> y)
+    private static void StoreTile(MultiplyArguments s, Sums c, int e, int row0, int column0, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
     {
         int row = row0 + Group.IdxY * 4, column = column0 + Group.IdxX * 4;
         StoreFour(s, e, row, column, c.C00, c.C01, c.C02, c.C03, bias, rowBias, residual, y);
@@ -131,7 +96,7 @@ internal static class MatrixMultiplyIlgpu
         StoreFour(s, e, row + 3, column, c.C30, c.C31, c.C32, c.C33, bias, rowBias, residual, y);
     }
 
-    private static void StoreFour(MultiplyArguments s, int e, int row, int column, float v0, float v1, float v2, float v3, ArrayView<float> bias, ArrayView<float> rowBias, ArrayView<float> residual, ArrayView<float> y)
+    private static void StoreFour(MultiplyArguments s, int e, int row, int column, float v0, float v1, float v2, float v3, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
     {
         if (row >= s.Rows) return;
         if (s.Geglu == 1)
@@ -147,36 +112,40 @@ internal static class MatrixMultiplyIlgpu
         if (column + 3 < s.Columns) Store(s, e, row, column + 3, v3, 0, bias, rowBias, residual, y);
     }
 
-    private static float Input(MultiplyArguments s, ArrayView<float> x, int e, int row, int k)
+    private static float Input(MultiplyArguments s, ArrayView<T> x, int e, int row, int k)
     {
         int tap = k / s.Inputs, i = k - tap * s.Inputs;
         int pixels = s.OutHeight * s.OutWidth, b = row / pixels, pixel = row - b * pixels, oy = pixel / s.OutWidth, ox = pixel - oy * s.OutWidth;
         int ky = tap / s.KernelWidth, iy = oy * s.Stride - s.PadTop + ky, ix = ox * s.Stride - s.PadLeft + tap - ky * s.KernelWidth;
         if (iy < 0 || iy >= s.Height || ix < 0 || ix >= s.Width) return 0;
-        return x[e * s.ExpertStride + ((b * s.Height + iy) * s.Width + ix) * s.Inputs + i];
+        return Load(x, e * s.ExpertStride + ((b * s.Height + iy) * s.Width + ix) * s.Inputs + i);
     }
 
-    private static void Store(MultiplyArguments s, int e, int row, int n, float value, float gate, ArrayView<float> bias, ArrayView<float> rowBias, ArrayView<float> residual, ArrayView<float> y)
+    private static void Store(MultiplyArguments s, int e, int row, int n, float value, float gate, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
     {
         if (s.Geglu == 1)
         {
             if (s.HasBias == 1)
             {
-                value += bias[e * 2 * s.Columns + n];
-                gate += bias[e * 2 * s.Columns + s.Columns + n];
+                value += Load(bias, e * 2 * s.Columns + n);
+                gate += Load(bias, e * 2 * s.Columns + s.Columns + n);
             }
 
             value *= PortableMath.Activate(2, gate);
         }
         else if (s.HasBias == 1)
         {
-            value += bias[e * s.Columns + n];
+            value += Load(bias, e * s.Columns + n);
         }
 
-        if (s.HasRowBias == 1) value += rowBias[(e * s.Groups + row / s.RowsPerGroup) * s.Columns + n];
+        if (s.HasRowBias == 1) value += Load(rowBias, (e * s.Groups + row / s.RowsPerGroup) * s.Columns + n);
         value = PortableMath.Activate(s.Activation, value);
         int at = (e * s.Rows + row) * s.Columns + n;
-        if (s.HasResidual == 1) value += residual[e * s.ResidualStride + row * s.Columns + n];
-        y[at] = value;
+        if (s.HasResidual == 1) value += Load(residual, e * s.ResidualStride + row * s.Columns + n);
+        default(TStorage).Store(y, at, value);
     }
+
+    private static float Load(ArrayView<T> view, int index) => default(TStorage).Load(view, index);
+
+    private static float Weight(ArrayView<W> view, int index) => default(WStorage).Load(view, index);
 }

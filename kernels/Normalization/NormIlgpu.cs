@@ -15,10 +15,12 @@ internal struct NormArguments
 /// Norms on any ILGPU device, without barriers: group statistics are taken by slices of pixels around each slice's own mean, joined by one thread a
 /// group, and applied element by element.
 /// </summary>
-internal static class NormIlgpu
+internal static class NormIlgpu<T, TStorage>
+    where T : unmanaged
+    where TStorage : struct, IStorage<T>
 {
     /// <summary>index = (map, group, slice): count, mean and sum of squares around it.</summary>
-    public static void GroupStatistics(Index1D index, NormArguments s, ArrayView<float> x, ArrayView<float> partial)
+    public static void GroupStatistics(Index1D index, NormArguments s, ArrayView<T> x, ArrayView<float> partial)
     {
         int slice = index % s.Slices, group = index / s.Slices % s.Groups, map = index / s.Slices / s.Groups, width = s.Channels / s.Groups;
         int first = (int)((long)s.Pixels * slice / s.Slices), last = (int)((long)s.Pixels * (slice + 1) / s.Slices), origin = map * s.Pixels * s.Channels + group * width;
@@ -26,7 +28,7 @@ internal static class NormIlgpu
         int count = (last - first) * width;
         for (int p = first; p < last; p++)
         {
-            for (int c = 0; c < width; c++) sum += x[origin + p * s.Channels + c];
+            for (int c = 0; c < width; c++) sum += Load(x, origin + p * s.Channels + c);
         }
 
         float mean = count > 0 ? sum / count : 0;
@@ -34,7 +36,7 @@ internal static class NormIlgpu
         {
             for (int c = 0; c < width; c++)
             {
-                float d = x[origin + p * s.Channels + c] - mean;
+                float d = Load(x, origin + p * s.Channels + c) - mean;
                 m2 += d * d;
             }
         }
@@ -66,47 +68,45 @@ internal static class NormIlgpu
     }
 
     /// <summary>index = element of y [E, B, Pixels, Channels].</summary>
-    public static void GroupApply(Index1D index, NormArguments s, ArrayView<float> x, ArrayView<float> statistics, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y)
+    public static void GroupApply(Index1D index, NormArguments s, ArrayView<T> x, ArrayView<float> statistics, ArrayView<T> weight, ArrayView<T> bias, ArrayView<T> y)
     {
         int c = index % s.Channels, image = index / s.Channels / s.Pixels, e = image / s.Batch, map = s.SharedInput == 1 ? image - e * s.Batch : image;
         int from = s.SharedInput == 1 ? index - e * s.Batch * s.Pixels * s.Channels : index, at = (map * s.Groups + c / (s.Channels / s.Groups)) * 2;
-        float value = (x[from] - statistics[at]) * statistics[at + 1] * weight[e * s.Channels + c] + bias[e * s.Channels + c];
-        y[index] = s.Silu == 1 ? PortableMath.Activate(1, value) : value;
+        float value = (Load(x, from) - statistics[at]) * statistics[at + 1] * Load(weight, e * s.Channels + c) + Load(bias, e * s.Channels + c);
+        Store(y, index, s.Silu == 1 ? PortableMath.Activate(1, value) : value);
     }
 
     /// <summary>index = row of y [E, Rows, Channels].</summary>
-    public static void Layer(Index1D index, NormArguments s, ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y)
+    public static void Layer(Index1D index, NormArguments s, ArrayView<T> x, ArrayView<T> weight, ArrayView<T> bias, ArrayView<T> y)
     {
         int e = index / s.Rows, from = (s.SharedInput == 1 ? index - e * s.Rows : index) * s.Channels, to = index * s.Channels;
         float sum = 0, squares = 0;
-        for (int c = 0; c < s.Channels; c++) sum += x[from + c];
+        for (int c = 0; c < s.Channels; c++) sum += Load(x, from + c);
         float mean = sum / s.Channels;
         sum = 0;
         for (int c = 0; c < s.Channels; c++)
         {
-            float d = x[from + c] - mean;
+            float d = Load(x, from + c) - mean;
             sum += d;
             squares += d * d;
         }
 
         // What float32 rounding left of the mean is put right before it scales.
         float rest = sum / s.Channels, inverse = 1 / MathF.Sqrt(squares / s.Channels - rest * rest + s.Epsilon);
-        for (int c = 0; c < s.Channels; c++) y[to + c] = (x[from + c] - mean - rest) * inverse * weight[e * s.Channels + c] + bias[e * s.Channels + c];
+        for (int c = 0; c < s.Channels; c++) Store(y, to + c, (Load(x, from + c) - mean - rest) * inverse * Load(weight, e * s.Channels + c) + Load(bias, e * s.Channels + c));
     }
 
     /// <summary>index = row.</summary>
-    public static void Softmax(Index1D index, int width, ArrayView<float> x, ArrayView<float> y)
+    public static void Softmax(Index1D index, int width, ArrayView<T> x, ArrayView<T> y)
     {
         int at = index * width;
-        float max = x[at], sum = 0;
-        for (int i = 1; i < width; i++) max = x[at + i] > max ? x[at + i] : max;
-        for (int i = 0; i < width; i++)
-        {
-            float p = PortableMath.Exp(x[at + i] - max);
-            y[at + i] = p;
-            sum += p;
-        }
-
-        for (int i = 0; i < width; i++) y[at + i] /= sum;
+        float max = Load(x, at), sum = 0;
+        for (int i = 1; i < width; i++) max = Load(x, at + i) > max ? Load(x, at + i) : max;
+        for (int i = 0; i < width; i++) sum += PortableMath.Exp(Load(x, at + i) - max);
+        for (int i = 0; i < width; i++) Store(y, at + i, PortableMath.Exp(Load(x, at + i) - max) / sum);
     }
+
+    private static float Load(ArrayView<T> view, int index) => default(TStorage).Load(view, index);
+
+    private static void Store(ArrayView<T> view, int index, float value) => default(TStorage).Store(view, index, value);
 }

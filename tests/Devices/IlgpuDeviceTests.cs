@@ -1,6 +1,7 @@
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Verification;
+using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.Ensemble;
@@ -11,11 +12,13 @@ namespace AfaNative.Tests.Devices;
 /// <summary>One OpenCL device for all tests that want it; null where there is none.</summary>
 public sealed class OpenClDevice : IDisposable
 {
-    private readonly IlgpuDevice? _device;
+    private readonly IlgpuDevice? _device, _half;
 
     public OpenClDevice()
     {
-        if (IlgpuDevice.List().Any(d => d.Name == "opencl:0" && d.Unusable is null)) _device = IlgpuDevice.Open("opencl:0");
+        if (!IlgpuDevice.List().Any(d => d.Name == "opencl:0" && d.Unusable is null)) return;
+        _device = IlgpuDevice.Open("opencl:0");
+        _half = IlgpuDevice.Open("opencl:0", ElementType.Float16);
     }
 
     internal IlgpuDevice? TryGet() => _device;
@@ -26,7 +29,20 @@ public sealed class OpenClDevice : IDisposable
         return _device;
     }
 
-    public void Dispose() => _device?.Dispose();
+    internal IlgpuDevice Half
+    {
+        get
+        {
+            Get();
+            return _half!;
+        }
+    }
+
+    public void Dispose()
+    {
+        _device?.Dispose();
+        _half?.Dispose();
+    }
 }
 
 [CollectionDefinition("OpenCL")]
@@ -49,6 +65,35 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
     [Theory]
     [MemberData(nameof(CompactCases))]
     public void Compact_set_on_OpenCL(string path) => Check(Path.Combine(Compact, path), opencl.Get());
+
+    [Theory]
+    [MemberData(nameof(CompactCases))]
+    public void Compact_set_on_OpenCL_with_float16_activations(string path) => Check(Path.Combine(Compact, path), opencl.Half);
+
+    [Theory]
+    [InlineData("ops/aggregator")]
+    [InlineData("ops/transformer_2d")]
+    [InlineData("ops/resnet_block_shortcut")]
+    [InlineData("ops/feed_forward_geglu")]
+    public void Modules_on_OpenCL_with_bfloat16_activations(string path)
+    {
+        opencl.Get();
+        using IlgpuDevice device = IlgpuDevice.Open("opencl:0", ElementType.BFloat16);
+        Check(Path.Combine(Compact, path), device);
+    }
+
+    [Fact]
+    public void Half_precision_survives_the_way_in_and_out()
+    {
+        float[] values = [0f, -0f, 1f, 65504f, 6e-8f, -3.1415927f, 1e-5f, 70000f, float.NegativeInfinity];
+        using DeviceBuffer a = opencl.Half.Allocate(values.Length), b = opencl.Half.Allocate(values.Length);
+        opencl.Half.Upload(values, a);
+        // None copies through the kernel's own widening and narrowing.
+        opencl.Half.Kernels.Activate(AfaNative.Kernels.Activation.ActivationKind.None, values.Length, a, b);
+        var came = new float[values.Length];
+        opencl.Half.Download(b, came);
+        Assert.Equal(values.Select(v => (float)(Half)v), came);
+    }
 
     [Theory]
     [MemberData(nameof(SharedNetworks))]

@@ -18,29 +18,38 @@ public sealed class IlgpuDevice : IDevice
     private static bool s_resolver;
     private readonly Context _context;
     private readonly Accelerator _accelerator;
-    private readonly IlgpuPool _pool;
+    private readonly IlgpuBackend _backend;
 
-    private IlgpuDevice(string name, Context context, Accelerator accelerator)
+    private IlgpuDevice(string name, Context context, Accelerator accelerator, ElementType storage)
     {
         Name = name;
+        Storage = storage;
         _context = context;
         _accelerator = accelerator;
-        _pool = new IlgpuPool(accelerator);
-        Kernels = new IlgpuKernels(accelerator);
+        _backend = storage switch
+        {
+            ElementType.Float32 => new IlgpuKernels<float, Float32Storage>(accelerator),
+            ElementType.Float16 => new IlgpuKernels<ushort, Float16Storage>(accelerator),
+            ElementType.BFloat16 => new IlgpuKernels<ushort, BFloat16Storage>(accelerator),
+            _ => throw new ArgumentException($"activations are stored as float32, float16 or bfloat16, not {storage}"),
+        };
     }
 
     /// <inheritdoc/>
     public string Name { get; }
 
     /// <inheritdoc/>
-    public IKernels Kernels { get; }
+    public ElementType Storage { get; }
 
     /// <inheritdoc/>
-    public long AllocatedBytes => _pool.LiveBytes;
+    public IKernels Kernels => _backend.Ops;
 
-    /// <summary>Opens a device by name.</summary>
+    /// <inheritdoc/>
+    public long AllocatedBytes => _backend.LiveBytes;
+
+    /// <summary>Opens a device by name; its buffers hold <paramref name="storage"/>, its arithmetic is float32.</summary>
     /// <exception cref="ArgumentException">There is none of that name, or it cannot be used; the message says why.</exception>
-    public static IlgpuDevice Open(string name)
+    public static IlgpuDevice Open(string name, ElementType storage = ElementType.Float32)
     {
         Resolve();
         (string kind, int index) = Split(name);
@@ -62,7 +71,7 @@ public sealed class IlgpuDevice : IDevice
                 "cuda" => context.CreateCudaAccelerator(index),
                 _ => context.GetCPUDevice(0).CreateCPUAccelerator(context, CPUAcceleratorMode.Auto),
             };
-            return new IlgpuDevice(name, context, accelerator);
+            return new IlgpuDevice(name, context, accelerator, storage);
         }
         catch (Exception e)
         {
@@ -99,23 +108,13 @@ public sealed class IlgpuDevice : IDevice
     }
 
     /// <inheritdoc/>
-    public DeviceBuffer Allocate(long length) => _pool.Rent(length);
+    public DeviceBuffer Allocate(long length) => _backend.Allocate(length);
 
     /// <inheritdoc/>
-    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination)
-    {
-        if (source.Length == 0) return;
-        IlgpuBuffer.ViewOf(destination).SubView(0, source.Length).CopyFromCPU(_accelerator.DefaultStream, source);
-        _accelerator.DefaultStream.Synchronize();
-    }
+    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination) => _backend.Upload(source, destination);
 
     /// <inheritdoc/>
-    public void Download(DeviceBuffer source, Span<float> destination)
-    {
-        if (destination.Length == 0) return;
-        IlgpuBuffer.ViewOf(source).SubView(0, destination.Length).CopyToCPU(_accelerator.DefaultStream, destination);
-        _accelerator.DefaultStream.Synchronize();
-    }
+    public void Download(DeviceBuffer source, Span<float> destination) => _backend.Download(source, destination);
 
     /// <inheritdoc/>
     public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new IlgpuPackedWeights(_accelerator, shape, experts);
@@ -124,8 +123,7 @@ public sealed class IlgpuDevice : IDevice
     public void Dispose()
     {
         _accelerator.Synchronize();
-        (Kernels as IDisposable)?.Dispose();
-        _pool.Dispose();
+        _backend.Dispose();
         _accelerator.Dispose();
         _context.Dispose();
     }

@@ -9,60 +9,123 @@ using AfaNative.Kernels.Normalization;
 using AfaNative.Kernels.Resampling;
 using ILGPU;
 using ILGPU.Runtime;
-using View = ILGPU.ArrayView<float>;
 
 namespace AfaNative.Kernels.Devices.Ilgpu;
 
+/// <summary>What depends on how a device stores activations.</summary>
+internal abstract class IlgpuBackend : IDisposable
+{
+    /// <summary>The ops.</summary>
+    public abstract IKernels Ops { get; }
+
+    /// <summary>Bytes in live buffers.</summary>
+    public abstract long LiveBytes { get; }
+
+    /// <summary>Takes a buffer from the pool.</summary>
+    public abstract DeviceBuffer Allocate(long length);
+
+    /// <summary>Copies float32 values in, rounding to storage.</summary>
+    public abstract void Upload(ReadOnlySpan<float> source, DeviceBuffer destination);
+
+    /// <summary>Copies values out as float32.</summary>
+    public abstract void Download(DeviceBuffer source, Span<float> destination);
+
+    /// <inheritdoc/>
+    public abstract void Dispose();
+}
+
 /// <summary>The portable kernels, launched on the accelerator's stream in order. Kernels are compiled when first used.</summary>
-internal sealed class IlgpuKernels : IKernels, IDisposable
+internal sealed class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
+    where T : unmanaged
+    where TStorage : struct, IStorage<T>
 {
     private readonly Accelerator _accelerator;
-    private readonly MemoryBuffer1D<float, Stride1D.Dense> _none;
-    private readonly Lazy<Action<Index1D, MultiplyArguments, View, View, View, View, View, View>> _direct32;
-    private readonly Lazy<Action<Index1D, MultiplyArguments, View, ArrayView<ushort>, View, View, View, View>> _direct16;
-    private readonly Lazy<Action<KernelConfig, MultiplyArguments, View, View, View, View, View, View>> _tiled32;
-    private readonly Lazy<Action<KernelConfig, MultiplyArguments, View, ArrayView<ushort>, View, View, View, View>> _tiled16;
-    private readonly Lazy<Action<Index1D, AttentionArguments, View, View, View, View>> _attention;
-    private readonly Lazy<Action<Index1D, NormArguments, View, View>> _groupStatistics, _groupJoin;
-    private readonly Lazy<Action<Index1D, NormArguments, View, View, View, View, View>> _groupApply;
-    private readonly Lazy<Action<Index1D, NormArguments, View, View, View, View>> _layerNorm;
-    private readonly Lazy<Action<Index1D, int, View, View>> _softmax, _activate, _geglu;
-    private readonly Lazy<Action<Index1D, int, int, int, View, View, View>> _add;
-    private readonly Lazy<Action<Index1D, ConcatArguments, View, View, View>> _concat;
-    private readonly Lazy<Action<Index1D, int, int, View, View>> _mean;
-    private readonly Lazy<Action<Index1D, int, int, int, View, View>> _expertsToChannels;
-    private readonly Lazy<Action<Index1D, UpsampleShape, View, View>> _upsample;
-    private readonly Lazy<Action<Index1D, int, int, int, int, ArrayView<int>, View, View, View>> _tokens;
-    private readonly Lazy<Action<Index1D, FusionShape, int, View, View, View, View>> _fuse;
+    private readonly IlgpuPool<T> _pool;
+    private readonly MemoryBuffer1D<T, Stride1D.Dense> _none;
+    private readonly MultiplyLauncher<float, Float32Storage> _multiply32;
+    private readonly MultiplyLauncher<ushort, Float16Storage> _multiply16;
+    private readonly MultiplyLauncher<ushort, BFloat16Storage> _multiplyBFloat16;
+    private readonly Lazy<Action<Index1D, AttentionArguments, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>> _attention;
+    private readonly Lazy<Action<Index1D, NormArguments, ArrayView<T>, ArrayView<float>>> _groupStatistics;
+    private readonly Lazy<Action<Index1D, NormArguments, ArrayView<float>, ArrayView<float>>> _groupJoin;
+    private readonly Lazy<Action<Index1D, NormArguments, ArrayView<T>, ArrayView<float>, ArrayView<T>, ArrayView<T>, ArrayView<T>>> _groupApply;
+    private readonly Lazy<Action<Index1D, NormArguments, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>> _layerNorm;
+    private readonly Lazy<Action<Index1D, int, ArrayView<T>, ArrayView<T>>> _softmax, _activate, _geglu;
+    private readonly Lazy<Action<Index1D, int, int, int, ArrayView<T>, ArrayView<T>, ArrayView<T>>> _add;
+    private readonly Lazy<Action<Index1D, ConcatArguments, ArrayView<T>, ArrayView<T>, ArrayView<T>>> _concat;
+    private readonly Lazy<Action<Index1D, int, int, ArrayView<T>, ArrayView<T>>> _mean;
+    private readonly Lazy<Action<Index1D, int, int, int, ArrayView<T>, ArrayView<T>>> _expertsToChannels;
+    private readonly Lazy<Action<Index1D, UpsampleShape, ArrayView<T>, ArrayView<T>>> _upsample;
+    private readonly Lazy<Action<Index1D, int, int, int, int, ArrayView<int>, ArrayView<T>, ArrayView<T>, ArrayView<T>>> _tokens;
+    private readonly Lazy<Action<Index1D, FusionShape, int, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>> _fuse;
 
     public IlgpuKernels(Accelerator accelerator)
     {
         _accelerator = accelerator;
-        _none = accelerator.Allocate1D<float>(64);
-        _direct32 = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, MultiplyArguments, View, View, View, View, View, View>(MatrixMultiplyIlgpu.Direct32));
-        _direct16 = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, MultiplyArguments, View, ArrayView<ushort>, View, View, View, View>(MatrixMultiplyIlgpu.Direct16));
-        _tiled32 = new(() => accelerator.LoadStreamKernel<MultiplyArguments, View, View, View, View, View, View>(MatrixMultiplyIlgpu.Tiled32));
-        _tiled16 = new(() => accelerator.LoadStreamKernel<MultiplyArguments, View, ArrayView<ushort>, View, View, View, View>(MatrixMultiplyIlgpu.Tiled16));
-        _attention = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, AttentionArguments, View, View, View, View>(AttentionIlgpu.Run));
-        _groupStatistics = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, NormArguments, View, View>(NormIlgpu.GroupStatistics));
-        _groupJoin = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, NormArguments, View, View>(NormIlgpu.GroupJoin));
-        _groupApply = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, NormArguments, View, View, View, View, View>(NormIlgpu.GroupApply));
-        _layerNorm = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, NormArguments, View, View, View, View>(NormIlgpu.Layer));
-        _softmax = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, View, View>(NormIlgpu.Softmax));
-        _activate = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, View, View>(ElementwiseIlgpu.Activate));
-        _geglu = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, View, View>(ElementwiseIlgpu.Geglu));
-        _add = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, int, int, View, View, View>(ElementwiseIlgpu.Add));
-        _concat = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, ConcatArguments, View, View, View>(ElementwiseIlgpu.Concat));
-        _mean = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, int, View, View>(ElementwiseIlgpu.MeanOverExperts));
-        _expertsToChannels = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, int, int, View, View>(ElementwiseIlgpu.ExpertsToChannels));
-        _upsample = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, UpsampleShape, View, View>(ElementwiseIlgpu.UpsampleNearest));
-        _tokens = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, int, int, int, ArrayView<int>, View, View, View>(ElementwiseIlgpu.TokenEmbedding));
-        _fuse = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, FusionShape, int, View, View, View, View>(ElementwiseIlgpu.FuseExperts));
+        _pool = new IlgpuPool<T>(accelerator);
+        _none = accelerator.Allocate1D<T>(64);
+        _multiply32 = new(accelerator);
+        _multiply16 = new(accelerator);
+        _multiplyBFloat16 = new(accelerator);
+        _attention = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, AttentionArguments, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>(AttentionIlgpu<T, TStorage>.Run));
+        _groupStatistics = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, NormArguments, ArrayView<T>, ArrayView<float>>(NormIlgpu<T, TStorage>.GroupStatistics));
+        _groupJoin = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, NormArguments, ArrayView<float>, ArrayView<float>>(NormIlgpu<T, TStorage>.GroupJoin));
+        _groupApply = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, NormArguments, ArrayView<T>, ArrayView<float>, ArrayView<T>, ArrayView<T>, ArrayView<T>>(NormIlgpu<T, TStorage>.GroupApply));
+        _layerNorm = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, NormArguments, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>(NormIlgpu<T, TStorage>.Layer));
+        _softmax = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, ArrayView<T>, ArrayView<T>>(NormIlgpu<T, TStorage>.Softmax));
+        _activate = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, ArrayView<T>, ArrayView<T>>(ElementwiseIlgpu<T, TStorage>.Activate));
+        _geglu = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, ArrayView<T>, ArrayView<T>>(ElementwiseIlgpu<T, TStorage>.Geglu));
+        _add = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, int, int, ArrayView<T>, ArrayView<T>, ArrayView<T>>(ElementwiseIlgpu<T, TStorage>.Add));
+        _concat = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, ConcatArguments, ArrayView<T>, ArrayView<T>, ArrayView<T>>(ElementwiseIlgpu<T, TStorage>.Concat));
+        _mean = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, int, ArrayView<T>, ArrayView<T>>(ElementwiseIlgpu<T, TStorage>.MeanOverExperts));
+        _expertsToChannels = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, int, int, ArrayView<T>, ArrayView<T>>(ElementwiseIlgpu<T, TStorage>.ExpertsToChannels));
+        _upsample = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, UpsampleShape, ArrayView<T>, ArrayView<T>>(ElementwiseIlgpu<T, TStorage>.UpsampleNearest));
+        _tokens = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, int, int, int, int, ArrayView<int>, ArrayView<T>, ArrayView<T>, ArrayView<T>>(ElementwiseIlgpu<T, TStorage>.TokenEmbedding));
+        _fuse = new(() => accelerator.LoadAutoGroupedStreamKernel<Index1D, FusionShape, int, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>(ElementwiseIlgpu<T, TStorage>.FuseExperts));
     }
 
-    public void Dispose()
+    public override IKernels Ops => this;
+
+    public override long LiveBytes => _pool.LiveBytes;
+
+    public override DeviceBuffer Allocate(long length) => _pool.Rent(length);
+
+    public override void Upload(ReadOnlySpan<float> source, DeviceBuffer destination)
+    {
+        if (source.Length == 0) return;
+        var stored = new T[source.Length];
+        if (stored is float[] wide) source.CopyTo(wide);
+        else if (typeof(TStorage) == typeof(Float16Storage)) Narrow(source, (ushort[])(object)stored, v => BitConverter.HalfToUInt16Bits((System.Half)v));
+        else Narrow(source, (ushort[])(object)stored, PortableMath.NarrowBFloat);
+        Of(destination).SubView(0, stored.Length).CopyFromCPU(_accelerator.DefaultStream, stored);
+        _accelerator.DefaultStream.Synchronize();
+    }
+
+    public override void Download(DeviceBuffer source, Span<float> destination)
+    {
+        if (destination.Length == 0) return;
+        var stored = new T[destination.Length];
+        Of(source).SubView(0, stored.Length).CopyToCPU(_accelerator.DefaultStream, stored);
+        _accelerator.DefaultStream.Synchronize();
+        if (stored is float[] wide) wide.CopyTo(destination);
+        else if (typeof(TStorage) == typeof(Float16Storage)) Widen((ushort[])(object)stored, destination, v => (float)BitConverter.UInt16BitsToHalf(v));
+        else Widen((ushort[])(object)stored, destination, v => BitConverter.UInt32BitsToSingle((uint)v << 16));
+    }
+
+    public override void Dispose()
     {
         _none.Dispose();
+        _pool.Dispose();
+    }
+
+    private static void Narrow(ReadOnlySpan<float> from, ushort[] to, Func<float, ushort> convert)
+    {
+        for (int i = 0; i < to.Length; i++) to[i] = convert(from[i]);
+    }
+
+    private static void Widen(ushort[] from, Span<float> to, Func<ushort, float> convert)
+    {
+        for (int i = 0; i < from.Length; i++) to[i] = convert(from[i]);
     }
 
     public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y) =>
@@ -72,8 +135,8 @@ internal sealed class IlgpuKernels : IKernels, IDisposable
 
     public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y)
     {
-        var arguments = new AttentionArguments { Heads = shape.Heads, HeadWidth = shape.HeadWidth, Queries = shape.Queries, Keys = shape.Keys, Causal = shape.Causal ? 1 : 0, Scale = shape.Scale };
-        _attention.Value(Count((long)shape.Experts * shape.Batch * shape.Heads * shape.Queries), arguments, Of(q), Of(k), Of(v), Of(y));
+        var arguments = new AttentionArguments { Heads = shape.Heads, HeadWidth = shape.HeadWidth, Queries = shape.Queries, Keys = shape.Keys, Causal = shape.Causal ? 1 : 0, Scale = shape.Scale, Chunks = (shape.HeadWidth + AttentionIlgpu<T, TStorage>.Chunk - 1) / AttentionIlgpu<T, TStorage>.Chunk };
+        _attention.Value(Count((long)shape.Experts * shape.Batch * shape.Heads * shape.Queries * arguments.Chunks), arguments, Of(q), Of(k), Of(v), Of(y));
     }
 
     public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
@@ -132,8 +195,7 @@ internal sealed class IlgpuKernels : IKernels, IDisposable
     {
         var host = new float[timesteps.Length * dim];
         fixed (float* pointer = host) Embeddings.Timesteps(timesteps, dim, pointer);
-        Of(y).SubView(0, host.Length).CopyFromCPU(_accelerator.DefaultStream, host);
-        _accelerator.DefaultStream.Synchronize();
+        Upload(host, y);
     }
 
     public void TokenEmbedding(int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens, DeviceBuffer positions, DeviceBuffer y)
@@ -169,7 +231,6 @@ internal sealed class IlgpuKernels : IKernels, IDisposable
             PadLeft = shape.PadLeft,
             KernelWidth = shape.KernelWidth,
             ExpertStride = shape.SharedInput ? 0 : shape.Batch * shape.Height * shape.Width * w.In,
-            Bfloat = packed.Type == ElementType.BFloat16 ? 1 : 0,
             Geglu = w.Geglu ? 1 : 0,
             Activation = (int)epilogue.Activation,
             HasBias = epilogue.Bias is null ? 0 : 1,
@@ -179,28 +240,45 @@ internal sealed class IlgpuKernels : IKernels, IDisposable
             HasResidual = epilogue.Residual is null ? 0 : 1,
             ResidualStride = epilogue.SharedResidual ? 0 : rows * columns,
         };
-        View bias = Or(epilogue.Bias), rowBias = Or(epilogue.RowBias), residual = Or(epilogue.Residual);
+        ArrayView<T> bias = Or(epilogue.Bias), rowBias = Or(epilogue.RowBias), residual = Or(epilogue.Residual);
         // ILGPU's CPU accelerator pays milliseconds for a barrier.
         bool direct = _accelerator.AcceleratorType == AcceleratorType.CPU || rows < 8;
-        var grid = new KernelConfig(new Index3D((w.Out + MatrixMultiplyIlgpu.Tile - 1) / MatrixMultiplyIlgpu.Tile, (rows + MatrixMultiplyIlgpu.Tile - 1) / MatrixMultiplyIlgpu.Tile, shape.Experts), new Index3D(16, 16, 1));
-        int outputs = Count((long)shape.Experts * rows * columns);
-        if (packed.Wide is { } wide)
+        switch (packed.Type)
         {
-            View view = wide.View.AsContiguous();
-            if (direct) _direct32.Value(outputs, s, Of(x), view, bias, rowBias, residual, Of(y));
-            else _tiled32.Value(grid, s, Of(x), view, bias, rowBias, residual, Of(y));
-        }
-        else
-        {
-            ArrayView<ushort> view = packed.Narrow!.View.AsContiguous();
-            if (direct) _direct16.Value(outputs, s, Of(x), view, bias, rowBias, residual, Of(y));
-            else _tiled16.Value(grid, s, Of(x), view, bias, rowBias, residual, Of(y));
+            case ElementType.Float32: _multiply32.Launch(direct, s, w.Out, Of(x), packed.Wide!.View.AsContiguous(), bias, rowBias, residual, Of(y)); break;
+            case ElementType.Float16: _multiply16.Launch(direct, s, w.Out, Of(x), packed.Narrow!.View.AsContiguous(), bias, rowBias, residual, Of(y)); break;
+            default: _multiplyBFloat16.Launch(direct, s, w.Out, Of(x), packed.Narrow!.View.AsContiguous(), bias, rowBias, residual, Of(y)); break;
         }
     }
 
-    private View Or(DeviceBuffer? buffer) => buffer is null ? _none.View.AsContiguous() : Of(buffer);
+    private ArrayView<T> Or(DeviceBuffer? buffer) => buffer is null ? _none.View.AsContiguous() : Of(buffer);
 
-    private static View Of(DeviceBuffer buffer) => IlgpuBuffer.ViewOf(buffer);
+    private static ArrayView<T> Of(DeviceBuffer buffer) => IlgpuBuffer<T>.ViewOf(buffer);
 
     private static int Count(long count) => count <= int.MaxValue ? (int)count : throw new ArgumentException($"a tensor of {count} elements is beyond this device's 32-bit indices; draw smaller pictures or smaller batches");
+
+    private sealed class MultiplyLauncher<W, WStorage>(Accelerator accelerator)
+        where W : unmanaged
+        where WStorage : struct, IStorage<W>
+    {
+        private const int Tile = 64;
+
+        private readonly Lazy<Action<Index1D, MultiplyArguments, ArrayView<T>, ArrayView<W>, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>> _direct = new(() =>
+            accelerator.LoadAutoGroupedStreamKernel<Index1D, MultiplyArguments, ArrayView<T>, ArrayView<W>, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>(MatrixMultiplyIlgpu<T, TStorage, W, WStorage>.Direct));
+
+        private readonly Lazy<Action<KernelConfig, MultiplyArguments, ArrayView<T>, ArrayView<W>, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>> _tiled = new(() =>
+            accelerator.LoadStreamKernel<MultiplyArguments, ArrayView<T>, ArrayView<W>, ArrayView<T>, ArrayView<T>, ArrayView<T>, ArrayView<T>>(MatrixMultiplyIlgpu<T, TStorage, W, WStorage>.Tiled));
+
+        public void Launch(bool direct, MultiplyArguments s, int packedColumns, ArrayView<T> x, ArrayView<W> w, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
+        {
+            if (direct)
+            {
+                _direct.Value(Count((long)s.Experts * s.Rows * s.Columns), s, x, w, bias, rowBias, residual, y);
+                return;
+            }
+
+            var grid = new KernelConfig(new Index3D((packedColumns + Tile - 1) / Tile, (s.Rows + Tile - 1) / Tile, s.Experts), new Index3D(16, 16, 1));
+            _tiled.Value(grid, s, x, w, bias, rowBias, residual, y);
+        }
+    }
 }

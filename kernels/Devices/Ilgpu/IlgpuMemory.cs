@@ -4,16 +4,17 @@ using ILGPU.Runtime;
 
 namespace AfaNative.Kernels.Devices.Ilgpu;
 
-/// <summary>Float32 elements on an accelerator.</summary>
-internal sealed class IlgpuBuffer(IlgpuPool pool, MemoryBuffer1D<float, Stride1D.Dense> memory, long length) : DeviceBuffer
+/// <summary>Elements on an accelerator, stored as T and float32 to everyone outside the kernels.</summary>
+internal sealed class IlgpuBuffer<T>(IlgpuPool<T> pool, MemoryBuffer1D<T, Stride1D.Dense> memory, long length) : DeviceBuffer
+    where T : unmanaged
 {
-    private MemoryBuffer1D<float, Stride1D.Dense>? _memory = memory;
+    private MemoryBuffer1D<T, Stride1D.Dense>? _memory = memory;
 
     public override long Length => length;
 
-    public static ArrayView<float> ViewOf(DeviceBuffer buffer)
+    public static ArrayView<T> ViewOf(DeviceBuffer buffer)
     {
-        MemoryBuffer1D<float, Stride1D.Dense>? memory = ((IlgpuBuffer)buffer)._memory;
+        MemoryBuffer1D<T, Stride1D.Dense>? memory = ((IlgpuBuffer<T>)buffer)._memory;
         ObjectDisposedException.ThrowIf(memory is null, buffer);
         return memory.View.AsContiguous().SubView(0, buffer.Length);
     }
@@ -27,25 +28,28 @@ internal sealed class IlgpuBuffer(IlgpuPool pool, MemoryBuffer1D<float, Stride1D
 }
 
 /// <summary>Keeps freed blocks by size. Ops of a device run in order on one stream, so a block may be handed out again before they are done.</summary>
-internal sealed class IlgpuPool(Accelerator accelerator) : IDisposable
+internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
+    where T : unmanaged
 {
-    private readonly Dictionary<long, Stack<MemoryBuffer1D<float, Stride1D.Dense>>> _free = [];
+    private readonly Dictionary<long, Stack<MemoryBuffer1D<T, Stride1D.Dense>>> _free = [];
     private readonly Lock _lock = new();
 
     public long LiveBytes { get; private set; }
 
-    public IlgpuBuffer Rent(long length)
+    private static int ElementSize => System.Runtime.CompilerServices.Unsafe.SizeOf<T>();
+
+    public IlgpuBuffer<T> Rent(long length)
     {
         long capacity = Capacity(length);
         lock (_lock)
         {
-            LiveBytes += capacity * sizeof(float);
-            if (_free.TryGetValue(capacity, out var stack) && stack.TryPop(out var block)) return new IlgpuBuffer(this, block, length);
+            LiveBytes += capacity * ElementSize;
+            if (_free.TryGetValue(capacity, out var stack) && stack.TryPop(out var block)) return new IlgpuBuffer<T>(this, block, length);
         }
 
         try
         {
-            return new IlgpuBuffer(this, accelerator.Allocate1D<float>(capacity), length);
+            return new IlgpuBuffer<T>(this, accelerator.Allocate1D<T>(capacity), length);
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
@@ -53,21 +57,21 @@ internal sealed class IlgpuPool(Accelerator accelerator) : IDisposable
             Trim();
             try
             {
-                return new IlgpuBuffer(this, accelerator.Allocate1D<float>(capacity), length);
+                return new IlgpuBuffer<T>(this, accelerator.Allocate1D<T>(capacity), length);
             }
             catch (Exception again)
             {
-                throw new OutOfMemoryException($"{accelerator.Name} could not give {capacity * 4.0 / (1 << 20):F0} MiB more (in use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer experts need less.", again);
+                throw new OutOfMemoryException($"{accelerator.Name} could not give {capacity * (double)ElementSize / (1 << 20):F0} MiB more (in use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer experts need less.", again);
             }
         }
     }
 
-    public void Return(MemoryBuffer1D<float, Stride1D.Dense> memory)
+    public void Return(MemoryBuffer1D<T, Stride1D.Dense> memory)
     {
         lock (_lock)
         {
-            LiveBytes -= memory.Length * sizeof(float);
-            if (!_free.TryGetValue(memory.Length, out var stack)) _free[memory.Length] = stack = new Stack<MemoryBuffer1D<float, Stride1D.Dense>>();
+            LiveBytes -= memory.Length * ElementSize;
+            if (!_free.TryGetValue(memory.Length, out var stack)) _free[memory.Length] = stack = new Stack<MemoryBuffer1D<T, Stride1D.Dense>>();
             stack.Push(memory);
         }
     }

@@ -55,14 +55,33 @@ internal static class PortableMath
         return x;
     }
 
-    /// <summary>A 16-bit weight as float32: binary16, or bfloat16 when <paramref name="bfloat"/> is 1.</summary>
-    public static float Widen(ushort bits, int bfloat)
+    /// <summary>binary16 to float32, exact.</summary>
+    public static float WidenHalf(ushort bits)
     {
-        if (bfloat == 1) return Interop.IntAsFloat((uint)bits << 16);
         uint sign = (uint)(bits & 0x8000) << 16, magnitude = (uint)(bits & 0x7FFF) << 13;
         if (magnitude >= 0x0F800000u) return Interop.IntAsFloat(sign | 0x7F800000u | magnitude);
         // Exponent and mantissa in place are too small by 2^112: one multiplication repairs normals and subnormals alike.
         float value = Interop.IntAsFloat(magnitude) * Interop.IntAsFloat(0x77800000u);
         return sign != 0 ? -value : value;
+    }
+
+    /// <summary>float32 to binary16, to nearest, ties to even; overflow gives infinity.</summary>
+    public static ushort NarrowHalf(float value)
+    {
+        uint bits = Interop.FloatAsInt(value), sign = (bits >> 16) & 0x8000u;
+        bits &= 0x7FFFFFFFu;
+        if (bits > 0x7F800000u) return (ushort)(sign | 0x7E00u);
+        if (bits >= 0x477FF000u) return (ushort)(sign | 0x7C00u);
+        // Below 2^-14 the result is subnormal: adding 0.5 lets the float adder shift and round.
+        if (bits < 0x38800000u) return (ushort)(sign | (Interop.FloatAsInt(Interop.IntAsFloat(bits) + 0.5f) - 0x3F000000u));
+        return (ushort)(sign | ((bits + 0xFFFu + ((bits >> 13) & 1u) - 0x38000000u) >> 13));
+    }
+
+    /// <summary>float32 to bfloat16, to nearest, ties to even.</summary>
+    public static ushort NarrowBFloat(float value)
+    {
+        uint bits = Interop.FloatAsInt(value);
+        if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return (ushort)((bits >> 16) | 0x40u);
+        return (ushort)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
     }
 }

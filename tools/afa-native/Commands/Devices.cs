@@ -1,5 +1,6 @@
 using System.CommandLine;
 using AfaNative.Engine;
+using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 
@@ -12,11 +13,18 @@ internal static class Devices
 
     public static Option<int> ThreadsOption() => new("--threads") { Description = "Worker threads; 0 means one per core." };
 
-    private static IlgpuDevice Accelerator(string name)
+    public static Option<string> PrecisionOption()
+    {
+        var option = new Option<string>("--precision") { Description = "How an accelerator stores activations: f32, f16 or bf16; sums are float32 always.", DefaultValueFactory = _ => "f32" };
+        option.AcceptOnlyFromAmong("f32", "f16", "bf16");
+        return option;
+    }
+
+    private static IlgpuDevice Accelerator(string name, string precision)
     {
         try
         {
-            return IlgpuDevice.Open(name);
+            return IlgpuDevice.Open(name, precision switch { "f16" => ElementType.Float16, "bf16" => ElementType.BFloat16, _ => ElementType.Float32 });
         }
         catch (ArgumentException e)
         {
@@ -24,14 +32,15 @@ internal static class Devices
         }
     }
 
-    public static IDevice Open(string name, int threads)
+    public static IDevice Open(string name, int threads, string precision)
     {
+        if (name.StartsWith("cpu", StringComparison.Ordinal) && precision != "f32") throw new AfaException($"--precision {precision} is for accelerators; {name} computes in f32.");
         if (threads < 0 || threads > 1024) throw new AfaException($"--threads takes 0 to 1024, not {threads}.");
         return name switch
         {
             "cpu" => new CpuDevice(threads),
             "cpu-reference" => new CpuDevice(1, reference: true),
-            _ => Accelerator(name),
+            _ => Accelerator(name, precision),
         };
     }
 }

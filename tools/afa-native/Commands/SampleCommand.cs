@@ -13,7 +13,7 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, int? Expert);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, int? Expert);
 
     public static Command Create()
     {
@@ -34,9 +34,10 @@ internal static class SampleCommand
         var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
+        Option<string> precision = Devices.PrecisionOption();
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, negative, steps, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, device, threads,
+            model, prompt, negative, steps, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, device, threads, precision,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -56,7 +57,7 @@ internal static class SampleCommand
                 ClipSkip = r.GetValue(clipSkip),
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(expert));
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(expert));
             return Task.Run(() => Run(settings, cancellation), cancellation);
         });
         return command;
@@ -65,7 +66,7 @@ internal static class SampleCommand
     private static int Run(Settings settings, CancellationToken cancellation)
     {
         GenerationOptions all = settings.Options;
-        using IDevice device = Devices.Open(settings.Device, settings.Threads);
+        using IDevice device = Devices.Open(settings.Device, settings.Threads, settings.Precision);
         using DiffusionModel model = DiffusionModel.Load(device, settings.Model, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         Directory.CreateDirectory(settings.Output);

@@ -22,11 +22,12 @@ internal static class VerifyCommand
         var json = new Option<string?>("--json") { Description = "Write the results to this file too." };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
-        var command = new Command("verify", "Compares this machine's results with reference data.") { cases, filter, gradients, device, threads, json };
+        Option<string> precision = Devices.PrecisionOption();
+        var command = new Command("verify", "Compares this machine's results with reference data.") { cases, filter, gradients, device, threads, precision, json };
         command.SetAction((result, cancellation) =>
         {
             if (result.GetValue(gradients) == "on") CommandLineProgram.Errors.MarkupLine("[yellow]Gradients are not implemented yet: only forward results are compared.[/]");
-            return Task.Run(() => Run(result.GetValue(cases) ?? BuiltIn(), result.GetValue(filter), result.GetValue(device)!, result.GetValue(threads), result.GetValue(json), cancellation), cancellation);
+            return Task.Run(() => Run(result.GetValue(cases) ?? BuiltIn(), result.GetValue(filter), result.GetValue(device)!, result.GetValue(threads), result.GetValue(precision)!, result.GetValue(json), cancellation), cancellation);
         });
         return command;
     }
@@ -37,9 +38,9 @@ internal static class VerifyCommand
         return Directory.Exists(folder) ? folder : throw new AfaException($"The built-in cases are missing from {AppContext.BaseDirectory}; name a folder with --cases.");
     }
 
-    private static int Run(string folder, string? filter, string deviceName, int threads, string? json, CancellationToken cancellation)
+    private static int Run(string folder, string? filter, string deviceName, int threads, string precision, string? json, CancellationToken cancellation)
     {
-        using IDevice device = Devices.Open(deviceName, threads);
+        using IDevice device = Devices.Open(deviceName, threads, precision);
         List<CaseResult> results = [];
         IReadOnlyList<string> folders = [.. CaseRunner.Find(folder).Where(f => filter is null || Path.GetRelativePath(folder, f).Contains(filter, StringComparison.OrdinalIgnoreCase))];
         Console.WriteLine($"{"case",-38} {"max abs",9} {"max rel",9} {"tolerance",9}  verdict");
