@@ -64,6 +64,13 @@ public readonly unsafe struct WeightSource(void* Pointer, ElementType Type)
     public ElementType Type { get; } = Type;
 }
 
+/// <summary>Launched work kept by a device, so that it can run again without the host going through it.</summary>
+public interface IRecordedWork : IDisposable
+{
+    /// <summary>Runs the work again on the same buffers; false when that is no longer possible and it must be launched (and recorded) anew.</summary>
+    bool TryReplay();
+}
+
 /// <summary>
 /// Where tensors live and ops run. A model never knows which device it is on: it asks <see cref="Kernels"/> for ops on buffers it allocated here.
 /// </summary>
@@ -89,6 +96,12 @@ public interface IDevice : IDisposable
 
     /// <summary>Copies the start of a buffer to host memory.</summary>
     void Download(DeviceBuffer source, Span<float> destination);
+
+    /// <summary>
+    /// Records the ops <paramref name="work"/> calls instead of running them; null where the device cannot, and then nothing ran. The work must have run
+    /// once before, must not upload or download, and what it reads and leaves must be buffers that outlive the recording.
+    /// </summary>
+    IRecordedWork? Record(Action work) => null;
 
     /// <summary>Brings the weights of E experts into the device's layout.</summary>
     PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts);

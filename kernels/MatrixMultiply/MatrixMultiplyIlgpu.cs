@@ -64,7 +64,7 @@ internal static class MatrixMultiplyIlgpu<T, TStorage, W, WStorage>
             Group.Barrier();
         }
 
-        StoreTile(s, c, e, row0, column0, bias, rowBias, residual, y);
+        StoreTile(s, c, sharedA, e, row0, column0, bias, rowBias, residual, y);
     }
 
     private struct Sums
@@ -87,29 +87,34 @@ internal static class MatrixMultiplyIlgpu<T, TStorage, W, WStorage>
         }
     }
 
-    private static void StoreTile(MultiplyArguments s, Sums c, int e, int row0, int column0, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
+    // Row by row of the threads' blocks through shared memory: neighbouring threads store neighbouring columns, and the epilogue exists once in the code.
+    private static void StoreTile(MultiplyArguments s, Sums c, ArrayView<float> shared, int e, int row0, int column0, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
     {
-        int row = row0 + Group.IdxY * 4, column = column0 + Group.IdxX * 4;
-        StoreFour(s, e, row, column, c.C00, c.C01, c.C02, c.C03, bias, rowBias, residual, y);
-        StoreFour(s, e, row + 1, column, c.C10, c.C11, c.C12, c.C13, bias, rowBias, residual, y);
-        StoreFour(s, e, row + 2, column, c.C20, c.C21, c.C22, c.C23, bias, rowBias, residual, y);
-        StoreFour(s, e, row + 3, column, c.C30, c.C31, c.C32, c.C33, bias, rowBias, residual, y);
+        int thread = Group.IdxY * 16 + Group.IdxX, width = s.Geglu == 1 ? 2 : 1;
+        for (int r = 0; r < 4; r++)
+        {
+            int to = thread * 4;
+            if (r == 0) Put(shared, to, c.C00, c.C01, c.C02, c.C03);
+            if (r == 1) Put(shared, to, c.C10, c.C11, c.C12, c.C13);
+            if (r == 2) Put(shared, to, c.C20, c.C21, c.C22, c.C23);
+            if (r == 3) Put(shared, to, c.C30, c.C31, c.C32, c.C33);
+            Group.Barrier();
+            for (int i = thread * width; i < 16 * Tile; i += 256 * width)
+            {
+                int row = row0 + i / Tile * 4 + r, column = (column0 + i % Tile) / width;
+                if (row < s.Rows && column < s.Columns) Store(s, e, row, column, shared[i], shared[i + width - 1], bias, rowBias, residual, y);
+            }
+
+            Group.Barrier();
+        }
     }
 
-    private static void StoreFour(MultiplyArguments s, int e, int row, int column, float v0, float v1, float v2, float v3, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
+    private static void Put(ArrayView<float> shared, int at, float v0, float v1, float v2, float v3)
     {
-        if (row >= s.Rows) return;
-        if (s.Geglu == 1)
-        {
-            if (column / 2 < s.Columns) Store(s, e, row, column / 2, v0, v1, bias, rowBias, residual, y);
-            if (column / 2 + 1 < s.Columns) Store(s, e, row, column / 2 + 1, v2, v3, bias, rowBias, residual, y);
-            return;
-        }
-
-        if (column < s.Columns) Store(s, e, row, column, v0, 0, bias, rowBias, residual, y);
-        if (column + 1 < s.Columns) Store(s, e, row, column + 1, v1, 0, bias, rowBias, residual, y);
-        if (column + 2 < s.Columns) Store(s, e, row, column + 2, v2, 0, bias, rowBias, residual, y);
-        if (column + 3 < s.Columns) Store(s, e, row, column + 3, v3, 0, bias, rowBias, residual, y);
+        shared[at] = v0;
+        shared[at + 1] = v1;
+        shared[at + 2] = v2;
+        shared[at + 3] = v3;
     }
 
     private static float Input(MultiplyArguments s, ArrayView<T> x, int e, int row, int k)

@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
+using AfaNative.Kernels.Devices.Cuda;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
@@ -26,9 +27,13 @@ public sealed class IlgpuDevice : IDevice
         Storage = storage;
         _context = context;
         _accelerator = accelerator;
+        // The kernels of CudaKernels are written for compute capability 8.0 and later (mma.sync of bfloat16, cp.async).
+        bool cuda = accelerator is CudaAccelerator { Architecture.Major: >= 8 };
         _backend = storage switch
         {
             ElementType.Float32 => new IlgpuKernels<float, Float32Storage>(accelerator),
+            ElementType.Float16 when cuda => new CudaKernels<Float16Storage, Float16Math>(accelerator),
+            ElementType.BFloat16 when cuda => new CudaKernels<BFloat16Storage, BFloat16Math>(accelerator),
             ElementType.Float16 => new IlgpuKernels<ushort, Float16Storage>(accelerator),
             ElementType.BFloat16 => new IlgpuKernels<ushort, BFloat16Storage>(accelerator),
             _ => throw new ArgumentException($"activations are stored as float32, float16 or bfloat16, not {storage}"),
@@ -60,7 +65,7 @@ public sealed class IlgpuDevice : IDevice
             {
                 "ilgpu-cpu" => Context.Create(b => b.CPU(new CPUDevice(32, 8, 1)).Optimize(OptimizationLevel.O2)),
                 "opencl" => Context.Create(b => b.OpenCL(_ => true).Optimize(OptimizationLevel.O2)),
-                "cuda" => Context.Create(b => b.Cuda().Optimize(OptimizationLevel.O2)),
+                "cuda" => Context.Create(b => b.Cuda().EnablePtx().Optimize(OptimizationLevel.O2)),
                 _ => throw new ArgumentException($"'{name}' is not a device: expected cuda:N, opencl:N or ilgpu-cpu."),
             };
             int count = kind switch { "opencl" => context.GetCLDevices().Count, "cuda" => context.GetCudaDevices().Count, _ => 1 };
@@ -117,7 +122,10 @@ public sealed class IlgpuDevice : IDevice
     public void Download(DeviceBuffer source, Span<float> destination) => _backend.Download(source, destination);
 
     /// <inheritdoc/>
-    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new IlgpuPackedWeights(_accelerator, shape, experts);
+    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => _backend.Pack(shape, experts);
+
+    /// <inheritdoc/>
+    public IRecordedWork? Record(Action work) => _backend.Record(work);
 
     /// <inheritdoc/>
     public void Dispose()

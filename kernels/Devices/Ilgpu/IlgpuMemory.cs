@@ -19,12 +19,53 @@ internal sealed class IlgpuBuffer<T>(IlgpuPool<T> pool, MemoryBuffer1D<T, Stride
         return memory.View.AsContiguous().SubView(0, buffer.Length);
     }
 
+    /// <summary>The device's address of the first element.</summary>
+    public static ulong AddressOf(DeviceBuffer buffer)
+    {
+        MemoryBuffer1D<T, Stride1D.Dense>? memory = ((IlgpuBuffer<T>)buffer)._memory;
+        ObjectDisposedException.ThrowIf(memory is null, buffer);
+        return (ulong)memory.NativePtr;
+    }
+
     protected override void Dispose(bool disposing)
     {
         if (_memory is null) return;
         pool.Return(_memory);
         _memory = null;
     }
+}
+
+/// <summary>A float32 buffer that only grows, for what lives within one op.</summary>
+internal sealed class IlgpuScratch(Accelerator accelerator, AcceleratorStream stream) : IDisposable
+{
+    private MemoryBuffer1D<float, Stride1D.Dense>? _memory;
+
+    /// <summary>How often it moved.</summary>
+    public int Generation { get; private set; }
+
+    public ArrayView<float> View(long count)
+    {
+        if (_memory is null || _memory.Length < count)
+        {
+            // Launched work may still use the old one.
+            stream.Synchronize();
+            Generation++;
+            _memory?.Dispose();
+            _memory = null;
+            _memory = accelerator.Allocate1D<float>(Math.Max(count, 4096));
+        }
+
+        return _memory.View.AsContiguous();
+    }
+
+    /// <summary>The device's address of at least <paramref name="count"/> elements.</summary>
+    public ulong Address(long count)
+    {
+        View(count);
+        return (ulong)_memory!.NativePtr;
+    }
+
+    public void Dispose() => _memory?.Dispose();
 }
 
 /// <summary>Keeps freed blocks by size. Ops of a device run in order on one stream, so a block may be handed out again before they are done.</summary>
@@ -35,6 +76,9 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
     private readonly Lock _lock = new();
 
     public long LiveBytes { get; private set; }
+
+    /// <summary>How often unused blocks went back to the driver.</summary>
+    public int Generation { get; private set; }
 
     private static int ElementSize => System.Runtime.CompilerServices.Unsafe.SizeOf<T>();
 
@@ -82,6 +126,7 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
     {
         lock (_lock)
         {
+            Generation++;
             foreach (var stack in _free.Values)
             {
                 while (stack.TryPop(out var block)) block.Dispose();
