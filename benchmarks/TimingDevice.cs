@@ -22,9 +22,13 @@ internal sealed class TimingDevice(IDevice inner) : IDevice, IKernels
 
     public long AllocatedBytes => inner.AllocatedBytes;
 
+    public long BufferBytes(long length) => inner.BufferBytes(length);
+
+    public long PackedBytes(WeightShape shape, ReadOnlySpan<AfaNative.Kernels.ElementType> types) => inner.PackedBytes(shape, types);
+
     public DeviceBuffer Allocate(long length) => inner.Allocate(length);
 
-    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination) => inner.Upload(source, destination);
+    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0) => inner.Upload(source, destination, offset);
 
     public void Download(DeviceBuffer source, Span<float> destination) => inner.Download(source, destination);
 

@@ -99,14 +99,22 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <summary>A tensor of any type as float32.</summary>
     public float[] ReadFloat32(string name)
     {
+        float[] result = new float[Find(name).ElementCount];
+        ReadFloat32(name, 0, result);
+        return result;
+    }
+
+    /// <summary>Elements of a tensor of any type as float32, from element <paramref name="first"/> on.</summary>
+    public void ReadFloat32(string name, long first, Span<float> result)
+    {
         SafetensorsTensor t = Find(name);
-        float[] result = new float[t.ElementCount];
-        byte* at = (byte*)Pointer(t);
+        if (first < 0 || first + result.Length > t.ElementCount) throw new ArgumentException($"'{name}' has {t.ElementCount} elements, {result.Length} from {first} on were asked for");
         int size = t.Type.Size();
+        byte* at = (byte*)Pointer(t) + first * size;
         if (BitConverter.IsLittleEndian && t.Type is ElementType.Float16 or ElementType.BFloat16)
         {
             fixed (float* to = result) Widening.ToFloat32((ushort*)at, t.Type, to, result.Length);
-            return result;
+            return;
         }
 
         for (int i = 0; i < result.Length; i++, at += size)
@@ -123,8 +131,6 @@ public sealed unsafe class SafetensorsFile : IDisposable
                 _ => *at,
             };
         }
-
-        return result;
     }
 
     /// <summary>A tensor of whole numbers as int64.</summary>

@@ -92,21 +92,13 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         var noise = new float[sampler.NeedsNoise ? latents.Length : 0];
         observer?.Latents?.Invoke(0, latents);
         observer?.Step?.Invoke(0, options.Steps);
-        int batch = guided ? 2 * count : count;
+        using var predictor = new NoisePredictor(model.Ensemble, ops, text, new Shape(1, guided ? 2 * count : count, height, width, channels));
         for (int step = 0; step < options.Steps; step++)
         {
-            float[] predicted;
-            using (ops.Scope())
-            {
-                float[] input = guided ? [.. latents, .. latents] : latents;
-                var timesteps = new float[batch];
-                Array.Fill(timesteps, sampler.Timesteps[step]);
-                int index = step;
-                Action<int, Tensor, Tensor>? onAggregate = observer?.Aggregation is { } told ? (point, fused, maps) => told(index, point, fused, maps) : null;
-                Tensor result = model.Ensemble.Predict(ops, ops.UploadNchw(input, new Shape(1, batch, height, width, channels)), timesteps, text, onAggregate);
-                predicted = ops.DownloadNchw(result);
-            }
-
+            float[] input = guided ? [.. latents, .. latents] : latents;
+            int index = step;
+            Action<int, Tensor, Tensor>? onAggregate = observer?.Aggregation is { } told ? (point, fused, maps) => told(index, point, fused, maps) : null;
+            float[] predicted = predictor.Predict(input, sampler.Timesteps[step], onAggregate);
             if (guided)
             {
                 var combined = new float[latents.Length];

@@ -49,7 +49,14 @@ public sealed class AfaEnsemble
     public Tensor Predict(Ops ops, Tensor latents, ReadOnlySpan<float> timesteps, Tensor text, Action<int, Tensor, Tensor>? onAggregate = null)
     {
         using TensorScope scope = ops.Scope();
-        Tensor time = _unet.EmbedTime(ops, timesteps);
+        return scope.Keep(Predict(ops, latents, ops.TimestepEmbedding(timesteps, Config.BlockOutChannels[0]), text, onAggregate));
+    }
+
+    /// <summary>As above, for time steps given by their sinusoids [1, B, 1, 1, BlockOutChannels[0]].</summary>
+    public Tensor Predict(Ops ops, Tensor latents, Tensor sinusoids, Tensor text, Action<int, Tensor, Tensor>? onAggregate = null)
+    {
+        using TensorScope scope = ops.Scope();
+        Tensor time = _unet.EmbedTime(ops, sinusoids);
         if (_aggregators.Count == 0) return scope.Keep(_unet.Forward(ops, latents, time, text));
         Tensor meanTime = ops.Activate(ops.MeanOverExperts(time), ActivationKind.Silu);
         var aggregation = new Aggregation(_aggregators, meanTime, ops.MeanOverExperts(text), onAggregate);

@@ -120,16 +120,30 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
     protected internal override DeviceBuffer Vector(string[] names, long[] shape)
     {
         long count = shape.Aggregate(1L, (a, b) => a * b);
-        var values = new float[count * Experts];
+        if (!_device.ReadsData)
+        {
+            DeviceBuffer planned = _device.Allocate(count * Experts);
+            _owned.Add(planned);
+            return planned;
+        }
+
+        // In pieces: a token table of every expert in one array would be the largest block of the whole load.
+        DeviceBuffer buffer = _device.Allocate(count * Experts);
+        _owned.Add(buffer);
+        var piece = new float[(int)Math.Min(count, 1 << 18)];
         for (int e = 0; e < Experts; e++)
         {
             Find(_checkpoints[e], names, out SafetensorsFile? file, out SafetensorsTensor? tensor);
-            file!.ReadFloat32(tensor!.Name).CopyTo(values, e * count);
+            for (long done = 0; done < count; done += piece.Length)
+            {
+                Span<float> part = piece.AsSpan(0, (int)Math.Min(piece.Length, count - done));
+                file!.ReadFloat32(tensor!.Name, done, part);
+                _device.Upload(part, buffer, e * count + done);
+            }
+
+            file!.Release(tensor!);
         }
 
-        DeviceBuffer buffer = _device.Allocate(values.Length);
-        _owned.Add(buffer);
-        _device.Upload(values, buffer);
         return buffer;
     }
 

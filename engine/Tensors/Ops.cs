@@ -32,6 +32,9 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
         if (ReferenceEquals(_scope, scope)) _scope = parent;
     }
 
+    /// <summary>Throws when the caller has asked to stop.</summary>
+    public void ThrowIfCancelled() => cancellation.ThrowIfCancellationRequested();
+
     /// <summary>An uninitialised tensor in the current scope.</summary>
     public Tensor Allocate(Shape shape)
     {

@@ -96,7 +96,14 @@ public sealed class UNetModel
     public Tensor EmbedTime(Ops ops, ReadOnlySpan<float> timesteps)
     {
         using TensorScope scope = ops.Scope();
-        Tensor sinusoids = ops.Observe("time_proj", ops.TimestepEmbedding(timesteps, Config.BlockOutChannels[0]));
+        return scope.Keep(EmbedTime(ops, ops.TimestepEmbedding(timesteps, Config.BlockOutChannels[0])));
+    }
+
+    /// <summary>Time embedding [E, B, 1, 1, T] of B time steps' sinusoids [1, B, 1, 1, BlockOutChannels[0]].</summary>
+    public Tensor EmbedTime(Ops ops, Tensor sinusoids)
+    {
+        using TensorScope scope = ops.Scope();
+        ops.Observe("time_proj", sinusoids);
         return scope.Keep(ops.Observe("time_embedding", ops.Linear(ops.Linear(sinusoids, _time1, ActivationKind.Silu), _time2)));
     }
 

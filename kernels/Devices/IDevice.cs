@@ -88,11 +88,36 @@ public interface IDevice : IDisposable
     /// <summary>Bytes now handed out to live buffers.</summary>
     long AllocatedBytes { get; }
 
+    /// <summary>False where contents do not matter, so that no one need read them from a file.</summary>
+    bool ReadsData => true;
+
+    /// <summary>Bytes of memory this device has now, for a run that wants to fit; null when unknown.</summary>
+    long? FreeBytes => null;
+
+    /// <summary>Freed bytes the pool keeps for reuse at most.</summary>
+    long KeptBytes => long.MaxValue;
+
+    /// <summary>Bytes the kernels need besides buffers and weights.</summary>
+    long WorkspaceBytes => 0;
+
+    /// <summary>Bytes of weights to keep on the device; what is packed beyond stays on the host and is copied in when used. Null where the device cannot.</summary>
+    long? ResidentWeightLimit
+    {
+        get => null;
+        set => throw new NotSupportedException($"{Name} cannot keep weights elsewhere");
+    }
+
+    /// <summary>Bytes that <see cref="Allocate"/> takes for so many elements.</summary>
+    long BufferBytes(long length);
+
+    /// <summary>Bytes that <see cref="Pack"/> takes for experts of these types.</summary>
+    long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types);
+
     /// <summary>Takes <paramref name="length"/> float32 elements from the pool; their content is undefined.</summary>
     DeviceBuffer Allocate(long length);
 
-    /// <summary>Copies host memory to the start of a buffer.</summary>
-    void Upload(ReadOnlySpan<float> source, DeviceBuffer destination);
+    /// <summary>Copies host memory into a buffer, from element <paramref name="offset"/> on.</summary>
+    void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0);
 
     /// <summary>Copies the start of a buffer to host memory.</summary>
     void Download(DeviceBuffer source, Span<float> destination);

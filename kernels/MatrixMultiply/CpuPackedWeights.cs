@@ -31,6 +31,18 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
         }
     }
 
+    /// <summary>Bytes of packed weights of experts of these types.</summary>
+    internal static long Bytes(WeightShape shape, ReadOnlySpan<ElementType> types)
+    {
+        ElementType type = types[0];
+        foreach (ElementType t in types)
+        {
+            if (t != type) type = ElementType.Float32;
+        }
+
+        return (long)types.Length * (shape.Geglu ? (shape.Out / 2 + 15) / 16 : (shape.Out + 31) / 32) * shape.K * 32 * type.Size();
+    }
+
     /// <summary>Storage type of all experts.</summary>
     public ElementType Type { get; }
 

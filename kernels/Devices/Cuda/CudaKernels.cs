@@ -80,9 +80,22 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
     ];
 
     public override PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) =>
-        shape.In % 8 == 0 ? new TensorCoreWeights(Accelerator, shape, experts, typeof(TMath) == typeof(BFloat16Math)) : base.Pack(shape, experts);
+        shape.In % 8 == 0 ? new TensorCoreWeights(Weights, shape, experts, typeof(TMath) == typeof(BFloat16Math)) : base.Pack(shape, experts);
 
-    public override IRecordedWork? Record(Action work) => CudaGraph.Record((ILGPU.Runtime.Cuda.CudaStream)Stream, work, () => MemoryGeneration);
+    public override long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => shape.In % 8 == 0 ? TensorCoreWeights.Bytes(shape, types.Length) : base.PackedBytes(shape, types);
+
+    public override IRecordedWork? Record(Action work)
+    {
+        Weights.Recording = true;
+        try
+        {
+            return CudaGraph.Record((ILGPU.Runtime.Cuda.CudaStream)Stream, work, () => MemoryGeneration);
+        }
+        finally
+        {
+            Weights.Recording = false;
+        }
+    }
 
     public override void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y) =>
         Convolution(new ConvolutionShape(shape.Experts, 1, 1, shape.Rows, shape.SharedInput, 1, 0, 0, 0, 0, 1, 1), x, weights, epilogue, y);

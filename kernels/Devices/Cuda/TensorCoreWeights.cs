@@ -1,6 +1,5 @@
+using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Kernels.MatrixMultiply;
-using ILGPU;
-using ILGPU.Runtime;
 
 namespace AfaNative.Kernels.Devices.Cuda;
 
@@ -10,18 +9,18 @@ namespace AfaNative.Kernels.Devices.Cuda;
 /// </summary>
 internal sealed class TensorCoreWeights : PackedWeights
 {
-    private readonly MemoryBuffer1D<ushort, Stride1D.Dense> _memory;
+    private readonly WeightBlock _memory;
 
-    public TensorCoreWeights(Accelerator accelerator, WeightShape shape, ReadOnlySpan<WeightSource> experts, bool bfloat16) : base(shape, experts.Length)
+    public TensorCoreWeights(WeightStore store, WeightShape shape, ReadOnlySpan<WeightSource> experts, bool bfloat16) : base(shape, experts.Length)
     {
-        PackedColumns = (shape.Out + 63) / 64 * 64;
-        PackedK = (shape.K + 31) / 32 * 32;
-        _memory = accelerator.Allocate1D<ushort>((long)experts.Length * PackedColumns * PackedK);
+        PackedColumns = Columns(shape);
+        PackedK = Terms(shape);
+        _memory = store.Add(Bytes(shape, experts.Length));
         var host = new ushort[PackedColumns * PackedK];
         for (int e = 0; e < experts.Length; e++)
         {
             Fill(host, shape, experts[e], bfloat16);
-            _memory.View.AsContiguous().SubView((long)e * host.Length, host.Length).CopyFromCPU(host);
+            _memory.Write<ushort>((long)e * host.Length * sizeof(ushort), host);
         }
     }
 
@@ -32,9 +31,12 @@ internal sealed class TensorCoreWeights : PackedWeights
     public int PackedK { get; }
 
     /// <summary>The device's address of the first element.</summary>
-    public ulong Address => (ulong)_memory.NativePtr;
+    public ulong Address => _memory.Address;
 
-    public override long ByteLength => _memory.LengthInBytes;
+    public override long ByteLength => _memory.Bytes;
+
+    /// <summary>Bytes of packed weights of so many experts.</summary>
+    public static long Bytes(WeightShape shape, int experts) => (long)experts * Columns(shape) * Terms(shape) * sizeof(ushort);
 
     protected override void Dispose(bool disposing) => _memory.Dispose();
 
@@ -58,5 +60,9 @@ internal sealed class TensorCoreWeights : PackedWeights
         }
     }
 
-    private static ushort Round(float value, bool bfloat16) => bfloat16 ? Ilgpu.PortableMath.NarrowBFloat(value) : BitConverter.HalfToUInt16Bits((System.Half)value);
+    private static int Columns(WeightShape shape) => (shape.Out + 63) / 64 * 64;
+
+    private static int Terms(WeightShape shape) => (shape.K + 31) / 32 * 32;
+
+    private static ushort Round(float value, bool bfloat16) => bfloat16 ? PortableMath.NarrowBFloat(value) : BitConverter.HalfToUInt16Bits((System.Half)value);
 }

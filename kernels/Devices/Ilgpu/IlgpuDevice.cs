@@ -113,10 +113,29 @@ public sealed class IlgpuDevice : IDevice
     }
 
     /// <inheritdoc/>
+    public long? FreeBytes => _accelerator is CudaAccelerator cuda ? cuda.GetFreeMemory() : _accelerator.MemorySize;
+
+    /// <inheritdoc/>
+    public long? ResidentWeightLimit
+    {
+        get => _backend.Weights.ResidentLimit;
+        set => _backend.Weights.ResidentLimit = value ?? long.MaxValue;
+    }
+
+    /// <summary>Bytes of weights that stayed on the host.</summary>
+    public long StreamedBytes => _backend.Weights.StreamedBytes;
+
+    /// <inheritdoc/>
+    public long BufferBytes(long length) => _backend.BufferBytes(length);
+
+    /// <inheritdoc/>
+    public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => _backend.PackedBytes(shape, types);
+
+    /// <inheritdoc/>
     public DeviceBuffer Allocate(long length) => _backend.Allocate(length);
 
     /// <inheritdoc/>
-    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination) => _backend.Upload(source, destination);
+    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0) => _backend.Upload(source, destination, offset);
 
     /// <inheritdoc/>
     public void Download(DeviceBuffer source, Span<float> destination) => _backend.Download(source, destination);

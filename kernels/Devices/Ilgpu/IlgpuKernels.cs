@@ -25,13 +25,22 @@ internal abstract class IlgpuBackend : IDisposable
     public abstract DeviceBuffer Allocate(long length);
 
     /// <summary>Copies float32 values in, rounding to storage.</summary>
-    public abstract void Upload(ReadOnlySpan<float> source, DeviceBuffer destination);
+    public abstract void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0);
 
     /// <summary>Copies values out as float32.</summary>
     public abstract void Download(DeviceBuffer source, Span<float> destination);
 
     /// <summary>Brings weights into the layout the multiply wants.</summary>
     public abstract PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts);
+
+    /// <summary>Bytes <see cref="Pack"/> takes.</summary>
+    public abstract long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types);
+
+    /// <summary>Bytes <see cref="Allocate"/> takes.</summary>
+    public abstract long BufferBytes(long length);
+
+    /// <summary>Where weights live.</summary>
+    public abstract WeightStore Weights { get; }
 
     /// <summary>Records what <paramref name="work"/> launches, for replay; null where the device cannot.</summary>
     public virtual IRecordedWork? Record(Action work) => null;
@@ -74,6 +83,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
         _pool = new IlgpuPool<T>(accelerator);
         _partial = new IlgpuScratch(accelerator, Stream);
         _statistics = new IlgpuScratch(accelerator, Stream);
+        Weights = new WeightStore(accelerator, Stream);
         _none = accelerator.Allocate1D<T>(64);
         _multiply32 = new(accelerator);
         _multiply16 = new(accelerator);
@@ -96,6 +106,8 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
     }
 
     public override IKernels Ops => this;
+
+    public override WeightStore Weights { get; }
 
     /// <summary>Everything runs on this stream, in order.</summary>
     protected AcceleratorStream Stream { get; }
@@ -125,18 +137,22 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
 
     public override long LiveBytes => _pool.LiveBytes;
 
-    public override PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new IlgpuPackedWeights(_accelerator, shape, experts);
+    public override PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new IlgpuPackedWeights(Weights, shape, experts);
+
+    public override long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => IlgpuPackedWeights.Bytes(shape, types);
+
+    public override long BufferBytes(long length) => IlgpuPool<T>.Capacity(length) * System.Runtime.CompilerServices.Unsafe.SizeOf<T>();
 
     public override DeviceBuffer Allocate(long length) => _pool.Rent(length);
 
-    public override void Upload(ReadOnlySpan<float> source, DeviceBuffer destination)
+    public override void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0)
     {
         if (source.Length == 0) return;
         var stored = new T[source.Length];
         if (stored is float[] wide) source.CopyTo(wide);
         else if (typeof(TStorage) == typeof(Float16Storage)) Narrow(source, (ushort[])(object)stored, v => BitConverter.HalfToUInt16Bits((System.Half)v));
         else Narrow(source, (ushort[])(object)stored, PortableMath.NarrowBFloat);
-        Of(destination).SubView(0, stored.Length).CopyFromCPU(Stream, stored);
+        Of(destination).SubView(offset, stored.Length).CopyFromCPU(Stream, stored);
         Stream.Synchronize();
     }
 
@@ -156,6 +172,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
         _none.Dispose();
         _partial.Dispose();
         _statistics.Dispose();
+        Weights.Dispose();
         _pool.Dispose();
         if (_accelerator.AcceleratorType == AcceleratorType.Cuda) Stream.Dispose();
     }
@@ -286,9 +303,9 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
         bool direct = _accelerator.AcceleratorType == AcceleratorType.CPU || rows < 8;
         switch (packed.Type)
         {
-            case ElementType.Float32: _multiply32.Launch(Stream, direct, s, w.Out, Of(x), packed.Wide!.View.AsContiguous(), bias, rowBias, residual, Of(y)); break;
-            case ElementType.Float16: _multiply16.Launch(Stream, direct, s, w.Out, Of(x), packed.Narrow!.View.AsContiguous(), bias, rowBias, residual, Of(y)); break;
-            default: _multiplyBFloat16.Launch(Stream, direct, s, w.Out, Of(x), packed.Narrow!.View.AsContiguous(), bias, rowBias, residual, Of(y)); break;
+            case ElementType.Float32: _multiply32.Launch(Stream, direct, s, w.Out, Of(x), packed.Memory.View<float>(), bias, rowBias, residual, Of(y)); break;
+            case ElementType.Float16: _multiply16.Launch(Stream, direct, s, w.Out, Of(x), packed.Memory.View<ushort>(), bias, rowBias, residual, Of(y)); break;
+            default: _multiplyBFloat16.Launch(Stream, direct, s, w.Out, Of(x), packed.Memory.View<ushort>(), bias, rowBias, residual, Of(y)); break;
         }
     }
 

@@ -1,4 +1,3 @@
-using AfaNative.Kernels.MatrixMultiply;
 using ILGPU;
 using ILGPU.Runtime;
 
@@ -134,70 +133,11 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
         }
     }
 
-    private static long Capacity(long length)
+    /// <summary>Elements of a block: sizes go in steps of an eighth of their magnitude.</summary>
+    public static long Capacity(long length)
     {
         long size = Math.Max(64, length), step = 64;
         while (step * 16 < size) step *= 2;
         return (size + step - 1) / step * step;
-    }
-}
-
-/// <summary>Weights [E][K][columns] in their storage type; a GEGLU projection's values and gates alternate.</summary>
-internal sealed class IlgpuPackedWeights : PackedWeights
-{
-    public unsafe IlgpuPackedWeights(Accelerator accelerator, WeightShape shape, ReadOnlySpan<WeightSource> experts) : base(shape, experts.Length)
-    {
-        Type = experts[0].Type;
-        foreach (WeightSource source in experts)
-        {
-            if (source.Type != Type) Type = ElementType.Float32;
-        }
-
-        long per = (long)shape.K * shape.Out;
-        if (per * experts.Length > int.MaxValue) throw new ArgumentException($"a weight of {per * experts.Length} elements is beyond this device's 32-bit indices");
-        if (Type == ElementType.Float32)
-        {
-            var host = new float[per * experts.Length];
-            for (int e = 0; e < experts.Length; e++)
-            {
-                for (long i = 0; i < per; i++) host[e * per + Position(i)] = Widening.Element(experts[e], i);
-            }
-
-            Wide = accelerator.Allocate1D(host);
-        }
-        else
-        {
-            var host = new ushort[per * experts.Length];
-            for (int e = 0; e < experts.Length; e++)
-            {
-                for (long i = 0; i < per; i++) host[e * per + Position(i)] = ((ushort*)experts[e].Pointer)[i];
-            }
-
-            Narrow = accelerator.Allocate1D(host);
-        }
-    }
-
-    public ElementType Type { get; }
-
-    public MemoryBuffer1D<float, Stride1D.Dense>? Wide { get; }
-
-    public MemoryBuffer1D<ushort, Stride1D.Dense>? Narrow { get; }
-
-    public override long ByteLength => (long)Experts * Shape.K * Shape.Out * Type.Size();
-
-    protected override void Dispose(bool disposing)
-    {
-        Wide?.Dispose();
-        Narrow?.Dispose();
-    }
-
-    // File order [Out][In][taps] to [taps][In][Out].
-    private long Position(long index)
-    {
-        int taps = Shape.KernelHeight * Shape.KernelWidth;
-        long n = index / Shape.K, rest = index - n * Shape.K, i = rest / taps, tap = rest - i * taps;
-        int half = Shape.Out / 2;
-        long column = !Shape.Geglu ? n : n < half ? 2 * n : 2 * (n - half) + 1;
-        return (tap * Shape.In + i) * Shape.Out + column;
     }
 }

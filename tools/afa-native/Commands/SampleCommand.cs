@@ -13,7 +13,7 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, int? Expert);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert);
 
     public static Command Create()
     {
@@ -35,9 +35,10 @@ internal static class SampleCommand
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
         Option<string> precision = Devices.PrecisionOption();
+        var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, negative, steps, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, device, threads, precision,
+            model, prompt, negative, steps, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -57,7 +58,7 @@ internal static class SampleCommand
                 ClipSkip = r.GetValue(clipSkip),
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(expert));
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert));
             return Task.Run(() => Run(settings, cancellation), cancellation);
         });
         return command;
@@ -67,6 +68,7 @@ internal static class SampleCommand
     {
         GenerationOptions all = settings.Options;
         using IDevice device = Devices.Open(settings.Device, settings.Threads, settings.Precision);
+        Plan(device, settings);
         using DiffusionModel model = DiffusionModel.Load(device, settings.Model, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         Directory.CreateDirectory(settings.Output);
@@ -111,6 +113,23 @@ internal static class SampleCommand
         finally
         {
             hashing.Cancel();
+        }
+    }
+
+    private static void Plan(IDevice device, Settings settings)
+    {
+        int batch = Math.Min(settings.BatchSize, settings.Count);
+        MemoryPlan plan = MemoryPlan.For(device, settings.Model, settings.Options with { Seeds = [.. settings.Options.Seeds.Take(batch)] }, settings.Expert);
+        Console.Error.WriteLine(plan);
+        long? budget = settings.Budget is null ? device.ResidentWeightLimit is null ? null : device.FreeBytes : MemoryPlan.Parse(settings.Budget);
+        if (budget is { } most)
+        {
+            long streamed = plan.Fit(device, most);
+            if (streamed > 0) Console.Error.WriteLine($"memory: {MemoryPlan.Format(streamed)} of the weights stay on the host and are copied in as they are used");
+        }
+        else if (device.FreeBytes is { } free && plan.Total > free)
+        {
+            Console.Error.WriteLine($"warning: this machine has {MemoryPlan.Format(free)} of memory; a smaller --batch-size, smaller pictures or fewer experts need less");
         }
     }
 

@@ -1,0 +1,189 @@
+using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Attention;
+using AfaNative.Kernels.Convolution;
+using AfaNative.Kernels.Elementwise;
+using AfaNative.Kernels.FeatureFusion;
+using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Normalization;
+using AfaNative.Kernels.Resampling;
+
+namespace AfaNative.Kernels.Devices;
+
+/// <summary>
+/// Stands in for a device to learn what a run will need: buffers and weights have sizes but no memory, ops do nothing. What it counts is what the device's
+/// pool would hold, blocks kept for reuse included.
+/// </summary>
+public sealed class PlanningDevice(IDevice device) : IDevice
+{
+    private readonly Dictionary<long, int> _free = [];
+    private long _live, _kept;
+
+    /// <inheritdoc/>
+    public string Name => device.Name;
+
+    /// <inheritdoc/>
+    public ElementType Storage => device.Storage;
+
+    /// <inheritdoc/>
+    public IKernels Kernels { get; } = new NoKernels();
+
+    /// <inheritdoc/>
+    public long AllocatedBytes => _live;
+
+    /// <inheritdoc/>
+    public bool ReadsData => false;
+
+    /// <summary>Bytes of all packed weights.</summary>
+    public long WeightBytes { get; private set; }
+
+    /// <summary>Bytes of the largest packed weight.</summary>
+    public long LargestWeight { get; private set; }
+
+    /// <summary>The most bytes that buffers, used and kept, ever took since <see cref="Mark"/>.</summary>
+    public long Peak { get; private set; }
+
+    /// <summary>Starts <see cref="Peak"/> anew.</summary>
+    public void Mark() => Peak = _live + _kept;
+
+    /// <inheritdoc/>
+    public long BufferBytes(long length) => device.BufferBytes(length);
+
+    /// <inheritdoc/>
+    public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => device.PackedBytes(shape, types);
+
+    /// <inheritdoc/>
+    public DeviceBuffer Allocate(long length)
+    {
+        long bytes = device.BufferBytes(length);
+        if (_free.TryGetValue(bytes, out int free) && free > 0)
+        {
+            _free[bytes] = free - 1;
+            _kept -= bytes;
+        }
+
+        _live += bytes;
+        Peak = Math.Max(Peak, _live + _kept);
+        return new PlannedBuffer(this, length, bytes);
+    }
+
+    /// <inheritdoc/>
+    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts)
+    {
+        var types = new ElementType[experts.Length];
+        for (int e = 0; e < types.Length; e++) types[e] = experts[e].Type;
+        long bytes = device.PackedBytes(shape, types);
+        WeightBytes += bytes;
+        LargestWeight = Math.Max(LargestWeight, bytes);
+        return new PlannedWeights(shape, experts.Length, bytes);
+    }
+
+    /// <inheritdoc/>
+    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0)
+    {
+    }
+
+    /// <inheritdoc/>
+    public void Download(DeviceBuffer source, Span<float> destination) => destination.Clear();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+    }
+
+    private void Return(long bytes)
+    {
+        _live -= bytes;
+        if (_kept + bytes > device.KeptBytes) return;
+        _free[bytes] = _free.GetValueOrDefault(bytes) + 1;
+        _kept += bytes;
+    }
+
+    private sealed class PlannedBuffer(PlanningDevice owner, long length, long bytes) : DeviceBuffer
+    {
+        private bool _disposed;
+
+        public override long Length => length;
+
+        protected override void Dispose(bool disposing)
+        {
+            if (!_disposed) owner.Return(bytes);
+            _disposed = true;
+        }
+    }
+
+    private sealed class PlannedWeights(WeightShape shape, int experts, long bytes) : PackedWeights(shape, experts)
+    {
+        public override long ByteLength => bytes;
+
+        protected override void Dispose(bool disposing)
+        {
+        }
+    }
+
+    private sealed class NoKernels : IKernels
+    {
+        public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
+        {
+        }
+
+        public void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
+        {
+        }
+
+        public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y)
+        {
+        }
+
+        public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
+        {
+        }
+
+        public void LayerNorm(in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
+        {
+        }
+
+        public void Activate(ActivationKind kind, long count, DeviceBuffer x, DeviceBuffer y)
+        {
+        }
+
+        public void Geglu(long rows, int width, DeviceBuffer x, DeviceBuffer y)
+        {
+        }
+
+        public void Softmax(long rows, int width, DeviceBuffer x, DeviceBuffer y)
+        {
+        }
+
+        public void UpsampleNearest(in UpsampleShape shape, DeviceBuffer x, DeviceBuffer y)
+        {
+        }
+
+        public void Concat(in ConcatShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y)
+        {
+        }
+
+        public void Add(in AddShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y)
+        {
+        }
+
+        public void MeanOverExperts(int experts, long count, DeviceBuffer x, DeviceBuffer y)
+        {
+        }
+
+        public void ExpertsToChannels(int experts, long rows, int channels, DeviceBuffer x, DeviceBuffer y)
+        {
+        }
+
+        public void TimestepEmbedding(ReadOnlySpan<float> timesteps, int dim, DeviceBuffer y)
+        {
+        }
+
+        public void TokenEmbedding(int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens, DeviceBuffer positions, DeviceBuffer y)
+        {
+        }
+
+        public void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer y, DeviceBuffer? maps)
+        {
+        }
+    }
+}
