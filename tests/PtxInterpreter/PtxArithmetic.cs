@@ -1,0 +1,224 @@
+using System.Globalization;
+
+namespace AfaNative.Tests.PtxInterpreter;
+
+/// <summary>What PTX's arithmetic computes, on registers of 64 bits that hold values of any type.</summary>
+internal static class PtxArithmetic
+{
+    public static float F(ulong bits) => BitConverter.UInt32BitsToSingle((uint)bits);
+
+    public static ulong F(float value) => BitConverter.SingleToUInt32Bits(value);
+
+    public static float Half(ulong bits) => (float)BitConverter.UInt16BitsToHalf((ushort)bits);
+
+    public static float BFloat(ulong bits) => BitConverter.UInt32BitsToSingle((uint)(ushort)bits << 16);
+
+    public static ushort ToHalf(float value) => BitConverter.HalfToUInt16Bits((System.Half)value);
+
+    /// <summary>To nearest, ties to even.</summary>
+    public static ushort ToBFloat(float value)
+    {
+        uint bits = BitConverter.SingleToUInt32Bits(value);
+        return float.IsNaN(value) ? (ushort)0x7FFF : (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    }
+
+    public static int Bits(string type) => type == "pred" ? 1 : int.Parse(type.AsSpan(1), CultureInfo.InvariantCulture);
+
+    /// <summary>A value cut to its type and extended to 64 bits as the type is signed or not.</summary>
+    public static ulong Cut(ulong value, string type) => (type[0] == 's', Bits(type)) switch
+    {
+        (true, 8) => (ulong)(sbyte)value,
+        (true, 16) => (ulong)(short)value,
+        (true, 32) => (ulong)(int)value,
+        (false, 8) => (byte)value,
+        (false, 16) => (ushort)value,
+        (false, 32) => (uint)value,
+        _ => value,
+    };
+
+    public static Func<ulong, ulong>? UnaryOf(string op, string[] parts)
+    {
+        string type = parts[^1];
+        switch (op)
+        {
+            case "mov":
+                return static a => a;
+            case "neg":
+                return type == "f32" ? static a => a ^ 0x80000000u : a => Cut(0 - a, type);
+            case "abs":
+                return type == "f32" ? static a => a & 0x7FFFFFFFu : a => Cut((ulong)Math.Abs((long)Cut(a, type)), type);
+            case "not":
+                return type == "pred" ? static a => a == 0 ? 1ul : 0 : a => Cut(~a, type);
+            case "rcp":
+                return static a => F(1 / F(a));
+            case "sqrt":
+                return static a => F(MathF.Sqrt(F(a)));
+            case "rsqrt":
+                return static a => F(1 / MathF.Sqrt(F(a)));
+            case "ex2":
+                return static a => F(MathF.Pow(2, F(a)));
+            case "lg2":
+                return static a => F(MathF.Log2(F(a)));
+            case "sin":
+                return static a => F(MathF.Sin(F(a)));
+            case "cos":
+                return static a => F(MathF.Cos(F(a)));
+            case "cvta":
+                return null;
+            case "cvt":
+                return Convert(parts);
+            default:
+                return null;
+        }
+    }
+
+    public static Func<ulong, ulong, ulong>? BinaryOf(string op, string[] parts)
+    {
+        string type = parts[^1];
+        bool real = type == "f32", signed = type[0] == 's';
+        int bits = type[0] is 's' or 'u' or 'b' ? Bits(type) : 32;
+        switch (op)
+        {
+            case "add":
+                return real ? static (a, b) => F(F(a) + F(b)) : (a, b) => Cut(a + b, type);
+            case "sub":
+                return real ? static (a, b) => F(F(a) - F(b)) : (a, b) => Cut(a - b, type);
+            case "mul" when real:
+                return static (a, b) => F(F(a) * F(b));
+            case "mul" when parts.Contains("wide"):
+                return signed ? (a, b) => (ulong)((long)Cut(a, type) * (long)Cut(b, type)) : (a, b) => Cut(a, type) * Cut(b, type);
+            case "mul" when parts.Contains("hi"):
+                return signed ? static (a, b) => (uint)(((long)(int)a * (int)b) >> 32) : static (a, b) => ((ulong)(uint)a * (uint)b) >> 32;
+            case "mul":
+                return (a, b) => Cut(a * b, type);
+            case "div":
+                return real ? static (a, b) => F(F(a) / F(b)) : signed ? (a, b) => Cut((ulong)((long)Cut(a, type) / Divisor((long)Cut(b, type))), type) : (a, b) => Cut(a, type) / (ulong)Divisor((long)Cut(b, type));
+            case "rem":
+                return signed ? (a, b) => Cut((ulong)((long)Cut(a, type) % Divisor((long)Cut(b, type))), type) : (a, b) => Cut(a, type) % (ulong)Divisor((long)Cut(b, type));
+            case "min":
+                return real ? static (a, b) => F(Pick(F(a), F(b), F(a) < F(b))) : signed ? (a, b) => (long)Cut(a, type) < (long)Cut(b, type) ? a : b : (a, b) => Cut(a, type) < Cut(b, type) ? a : b;
+            case "max":
+                return real ? static (a, b) => F(Pick(F(a), F(b), F(a) > F(b))) : signed ? (a, b) => (long)Cut(a, type) > (long)Cut(b, type) ? a : b : (a, b) => Cut(a, type) > Cut(b, type) ? a : b;
+            case "and":
+                return static (a, b) => a & b;
+            case "or":
+                return static (a, b) => a | b;
+            case "xor":
+                return static (a, b) => a ^ b;
+            case "shl":
+                return (a, b) => (uint)b >= bits ? 0 : Cut(a << (int)b, type);
+            case "shr":
+                return signed ? (a, b) => Cut((ulong)((long)Cut(a, type) >> (int)Math.Min((uint)b, (uint)bits - 1)), type) : (a, b) => (uint)b >= bits ? 0 : Cut(a, "u" + type[1..]) >> (int)b;
+            case "setp":
+                return Compare(parts[1], type);
+            case "cvt" when parts.Contains("f16x2"):
+                return static (a, b) => ((ulong)ToHalf(F(a)) << 16) | ToHalf(F(b));
+            case "cvt" when parts.Contains("bf16x2"):
+                return static (a, b) => ((ulong)ToBFloat(F(a)) << 16) | ToBFloat(F(b));
+            default:
+                return null;
+        }
+    }
+
+    public static Func<ulong, ulong, ulong, ulong>? TernaryOf(string op, string[] parts)
+    {
+        string type = parts[^1];
+        switch (op)
+        {
+            case "selp":
+                return static (a, b, p) => p != 0 ? a : b;
+            case "fma":
+                return static (a, b, c) => F(MathF.FusedMultiplyAdd(F(a), F(b), F(c)));
+            case "mad" when parts.Contains("wide"):
+                return type[0] == 's' ? (a, b, c) => (ulong)((long)Cut(a, type) * (long)Cut(b, type)) + c : (a, b, c) => Cut(a, type) * Cut(b, type) + c;
+            case "mad" when parts.Contains("lo"):
+                return (a, b, c) => Cut(a * b + c, type);
+            default:
+                return null;
+        }
+    }
+
+    private static long Divisor(long value) => value != 0 ? value : throw new PtxFaultException("division by zero");
+
+    // A NaN loses against a number.
+    private static float Pick(float a, float b, bool first) => float.IsNaN(a) ? b : float.IsNaN(b) || first ? a : b;
+
+    private static Func<ulong, ulong, ulong> Compare(string how, string type)
+    {
+        if (type == "f32")
+        {
+            Func<float, float, bool> real = how switch
+            {
+                "eq" => static (a, b) => a == b,
+                "ne" => static (a, b) => a != b && !float.IsNaN(a) && !float.IsNaN(b),
+                "lt" => static (a, b) => a < b,
+                "le" => static (a, b) => a <= b,
+                "gt" => static (a, b) => a > b,
+                "ge" => static (a, b) => a >= b,
+                "equ" => static (a, b) => !(a < b) && !(a > b),
+                "neu" => static (a, b) => a != b,
+                "ltu" => static (a, b) => !(a >= b),
+                "leu" => static (a, b) => !(a > b),
+                "gtu" => static (a, b) => !(a <= b),
+                "geu" => static (a, b) => !(a < b),
+                _ => throw new PtxFaultException($"comparison {how} is not known"),
+            };
+            return (a, b) => real(F(a), F(b)) ? 1ul : 0;
+        }
+
+        string unsigned = "u" + type[1..];
+        return how switch
+        {
+            "eq" => (a, b) => Cut(a, unsigned) == Cut(b, unsigned) ? 1ul : 0,
+            "ne" => (a, b) => Cut(a, unsigned) != Cut(b, unsigned) ? 1ul : 0,
+            "lt" when type[0] == 's' => (a, b) => (long)Cut(a, type) < (long)Cut(b, type) ? 1ul : 0,
+            "le" when type[0] == 's' => (a, b) => (long)Cut(a, type) <= (long)Cut(b, type) ? 1ul : 0,
+            "gt" when type[0] == 's' => (a, b) => (long)Cut(a, type) > (long)Cut(b, type) ? 1ul : 0,
+            "ge" when type[0] == 's' => (a, b) => (long)Cut(a, type) >= (long)Cut(b, type) ? 1ul : 0,
+            "lt" or "lo" => (a, b) => Cut(a, type) < Cut(b, type) ? 1ul : 0,
+            "le" or "ls" => (a, b) => Cut(a, type) <= Cut(b, type) ? 1ul : 0,
+            "gt" or "hi" => (a, b) => Cut(a, type) > Cut(b, type) ? 1ul : 0,
+            "ge" or "hs" => (a, b) => Cut(a, type) >= Cut(b, type) ? 1ul : 0,
+            _ => throw new PtxFaultException($"comparison {how} is not known"),
+        };
+    }
+
+    private static Func<ulong, ulong>? Convert(string[] parts)
+    {
+        string to = parts[^2], from = parts[^1];
+        Func<ulong, double>? read = from switch
+        {
+            "f32" => static a => F(a),
+            "f16" => static a => Half(a),
+            "bf16" => static a => BFloat(a),
+            _ when from[0] == 's' => a => (long)Cut(a, from),
+            _ when from[0] is 'u' or 'b' => a => Cut(a, from),
+            _ => null,
+        };
+        if (read is null) return null;
+        switch (to)
+        {
+            case "f32":
+                // From integers rounding is to float32 directly: up to 2^53 the detour over double is exact.
+                return from == "f32" ? Round(parts) is { } round ? a => F((float)round(F(a))) : static a => a : a => F((float)read(a));
+            case "f16":
+                return a => ToHalf((float)read(a));
+            case "bf16":
+                return a => ToBFloat((float)read(a));
+        }
+
+        if (to[0] is not ('s' or 'u' or 'b')) return null;
+        if (from[0] is 's' or 'u') return a => Cut(Cut(a, from), to);
+        Func<double, double> whole = Round(parts) ?? Math.Truncate;
+        int bits = Bits(to);
+        double least = to[0] == 's' ? -Math.Pow(2, bits - 1) : 0, most = to[0] == 's' ? Math.Pow(2, bits - 1) - 1 : Math.Pow(2, bits) - 1;
+        return a =>
+        {
+            double value = read(a);
+            return double.IsNaN(value) ? 0 : to[0] == 's' ? Cut((ulong)(long)Math.Clamp(whole(value), least, most), to) : (ulong)Math.Clamp(whole(value), least, most);
+        };
+    }
+
+    private static Func<double, double>? Round(string[] parts) =>
+        parts.Contains("rzi") ? Math.Truncate : parts.Contains("rmi") ? Math.Floor : parts.Contains("rpi") ? Math.Ceiling : parts.Contains("rni") ? static x => Math.Round(x, MidpointRounding.ToEven) : null;
+}
