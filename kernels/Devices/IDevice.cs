@@ -128,6 +128,17 @@ public interface IDevice : IDisposable
     /// </summary>
     IRecordedWork? Record(Action work) => null;
 
+    /// <summary>
+    /// Fills the first <paramref name="count"/> elements with elements 0, 1, 2, ... of a seed's noise stream, rounded to storage:
+    /// the same numbers on every device (<see cref="Random.GaussianNoise"/>).
+    /// </summary>
+    void FillNoise(DeviceBuffer destination, int count, ulong seed, ulong stream)
+    {
+        var values = new float[count];
+        Random.GaussianNoise.Fill(values, seed, stream);
+        Upload(values, destination);
+    }
+
     /// <summary>Brings the weights of E experts into the device's layout.</summary>
     PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts);
 }

@@ -169,10 +169,14 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
             F8 v = Eight<TMath>.Load(from + (ulong)(c * 16)), weight = Eight<TMath>.Load(s.Weight + parameters), bias = Eight<TMath>.Load(s.Bias + parameters);
             v = new F8
             {
-                A = (v.A - mean) * inverse * weight.A + bias.A, B = (v.B - mean) * inverse * weight.B + bias.B,
-                C = (v.C - mean) * inverse * weight.C + bias.C, D = (v.D - mean) * inverse * weight.D + bias.D,
-                E = (v.E - mean) * inverse * weight.E + bias.E, F = (v.F - mean) * inverse * weight.F + bias.F,
-                G = (v.G - mean) * inverse * weight.G + bias.G, H = (v.H - mean) * inverse * weight.H + bias.H,
+                A = (v.A - mean) * inverse * weight.A + bias.A,
+                B = (v.B - mean) * inverse * weight.B + bias.B,
+                C = (v.C - mean) * inverse * weight.C + bias.C,
+                D = (v.D - mean) * inverse * weight.D + bias.D,
+                E = (v.E - mean) * inverse * weight.E + bias.E,
+                F = (v.F - mean) * inverse * weight.F + bias.F,
+                G = (v.G - mean) * inverse * weight.G + bias.G,
+                H = (v.H - mean) * inverse * weight.H + bias.H,
             };
             Eight<TMath>.Store(to + (ulong)(c * 16), v);
         }

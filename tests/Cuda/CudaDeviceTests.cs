@@ -10,7 +10,7 @@ namespace AfaNative.Tests.Cuda;
 /// <summary>CUDA devices of every storage type over the stand-in driver; tests skip where it cannot be built.</summary>
 public sealed class StandInFixture : IDisposable
 {
-    private readonly Dictionary<ElementType, IlgpuDevice> _devices = [];
+    private readonly Dictionary<ElementType, IlgpuDevice> _devices = [], _narrow = [];
     private readonly StandInCuda? _cuda = StandInCuda.TryLoad(out s_reason);
     private static string s_reason = "";
 
@@ -30,8 +30,24 @@ public sealed class StandInFixture : IDisposable
         return device;
     }
 
+    /// <summary>A device of one multiprocessor, for which large tiles pay early.</summary>
+    internal IlgpuDevice Narrow(ElementType storage)
+    {
+        if (_narrow.TryGetValue(storage, out IlgpuDevice? device)) return device;
+        Cuda.Multiprocessors = 1;
+        try
+        {
+            return _narrow[storage] = IlgpuDevice.Open("cuda:0", storage);
+        }
+        finally
+        {
+            Cuda.Multiprocessors = 132;
+        }
+    }
+
     public void Dispose()
     {
+        foreach (IlgpuDevice device in _narrow.Values) device.Dispose();
         foreach (IlgpuDevice device in _devices.Values) device.Dispose();
     }
 }
@@ -48,7 +64,9 @@ public sealed class CudaDeviceTests(StandInFixture fixture)
     public static TheoryData<string, ElementType> CompactCases()
     {
         var data = new TheoryData<string, ElementType>();
-        foreach (string path in CaseRunner.Find(Compact).Select(f => Path.GetRelativePath(Compact, f)))
+        // The first points of an ensemble take minutes in the interpreter: AFA_SLOW_TESTS=1 includes them.
+        bool slow = Environment.GetEnvironmentVariable("AFA_SLOW_TESTS") == "1";
+        foreach (string path in CaseRunner.Find(Compact).Select(f => Path.GetRelativePath(Compact, f)).Where(p => slow || !p.StartsWith("afa", StringComparison.Ordinal)))
         {
             foreach (ElementType storage in (ReadOnlySpan<ElementType>)[ElementType.Float32, ElementType.Float16, ElementType.BFloat16]) data.Add(path, storage);
         }

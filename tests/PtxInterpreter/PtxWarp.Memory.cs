@@ -17,29 +17,29 @@ internal sealed unsafe partial class PtxWarp
                 fixed (byte* p = _block.Launch.Parameters) Registers(i.Destinations[0])[lane] = Read(p + i.Offset, i);
                 break;
             case PtxOp.Load:
-            {
-                byte* p = Locate(i, at, lane, Registers(i.Sources[0])[lane] + (ulong)i.Offset, i.Bytes * i.Destinations.Length, write: false);
-                for (int k = 0; k < i.Destinations.Length; k++) Registers(i.Destinations[k])[lane] = Read(p + k * i.Bytes, i);
-                break;
-            }
+                {
+                    byte* p = Locate(i, at, lane, Registers(i.Sources[0])[lane] + (ulong)i.Offset, i.Bytes * i.Destinations.Length, write: false);
+                    for (int k = 0; k < i.Destinations.Length; k++) Registers(i.Destinations[k])[lane] = Read(p + k * i.Bytes, i);
+                    break;
+                }
 
             case PtxOp.Store:
-            {
-                byte* p = Locate(i, at, lane, Registers(i.Sources[0])[lane] + (ulong)i.Offset, i.Bytes * (i.Sources.Length - 1), write: true);
-                for (int k = 1; k < i.Sources.Length; k++) Write(p + (k - 1) * i.Bytes, i.Bytes, Registers(i.Sources[k])[lane]);
-                break;
-            }
+                {
+                    byte* p = Locate(i, at, lane, Registers(i.Sources[0])[lane] + (ulong)i.Offset, i.Bytes * (i.Sources.Length - 1), write: true);
+                    for (int k = 1; k < i.Sources.Length; k++) Write(p + (k - 1) * i.Bytes, i.Bytes, Registers(i.Sources[k])[lane]);
+                    break;
+                }
 
             case PtxOp.AtomicAdd:
-            {
-                var p = (int*)Locate(i, at, lane, Registers(i.Sources[0])[lane] + (ulong)i.Offset, 4, write: true);
-                float add = PtxArithmetic.F(Registers(i.Sources[1])[lane]);
-                int old;
-                do old = *p;
-                while (Interlocked.CompareExchange(ref *p, BitConverter.SingleToInt32Bits(BitConverter.Int32BitsToSingle(old) + add), old) != old);
-                if (i.Destinations.Length > 0) Registers(i.Destinations[0])[lane] = (uint)old;
-                break;
-            }
+                {
+                    var p = (int*)Locate(i, at, lane, Registers(i.Sources[0])[lane] + (ulong)i.Offset, 4, write: true);
+                    float add = PtxArithmetic.F(Registers(i.Sources[1])[lane]);
+                    int old;
+                    do old = *p;
+                    while (Interlocked.CompareExchange(ref *p, BitConverter.SingleToInt32Bits(BitConverter.Int32BitsToSingle(old) + add), old) != old);
+                    if (i.Destinations.Length > 0) Registers(i.Destinations[0])[lane] = (uint)old;
+                    break;
+                }
 
             case PtxOp.PackHalves:
                 Registers(i.Destinations[0])[lane] = (ushort)Registers(i.Sources[0])[lane] | ((ulong)(ushort)Registers(i.Sources[1])[lane] << 16);
@@ -50,18 +50,18 @@ internal sealed unsafe partial class PtxWarp
                 Registers(i.Destinations[1])[lane] = (ushort)(pair >> 16);
                 break;
             case PtxOp.CopyAsync:
-            {
-                uint shared = (uint)(Registers(i.Sources[0])[lane] + (ulong)i.Offset);
-                ulong global = Registers(i.Sources[1])[lane] + (ulong)i.SecondOffset;
-                int read = i.Sources.Length > 2 ? (int)Registers(i.Sources[2])[lane] : i.Bytes;
-                if (read < 0 || read > i.Bytes) throw Fault(at, $"an asynchronous copy of {i.Bytes} bytes that reads {read}", lane);
-                if (shared % (uint)i.Bytes != 0 || shared + (uint)i.Bytes > (uint)_block.Launch.SharedBytes) throw Fault(at, $"shared access of {i.Bytes} bytes at {shared} is misaligned or outside {_block.Launch.SharedBytes} bytes", lane);
-                // Hardware wants a valid, aligned source even where nothing is read.
-                if (_block.Launch.Memory.Problem(global, i.Bytes) is { } problem && (read > 0 || global % (ulong)i.Bytes != 0)) throw Fault(at, problem, lane);
-                if (_block.Shadow.Write((int)shared, i.Bytes, thread, _block.Epoch, _epoch, copy: true) is { } race) throw Fault(at, race, lane);
-                _open[lane].Add(new Copy(shared, global, i.Bytes, read));
-                break;
-            }
+                {
+                    uint shared = (uint)(Registers(i.Sources[0])[lane] + (ulong)i.Offset);
+                    ulong global = Registers(i.Sources[1])[lane] + (ulong)i.SecondOffset;
+                    int read = i.Sources.Length > 2 ? (int)Registers(i.Sources[2])[lane] : i.Bytes;
+                    if (read < 0 || read > i.Bytes) throw Fault(at, $"an asynchronous copy of {i.Bytes} bytes that reads {read}", lane);
+                    if (shared % (uint)i.Bytes != 0 || shared + (uint)i.Bytes > (uint)_block.Launch.SharedBytes) throw Fault(at, $"shared access of {i.Bytes} bytes at {shared} is misaligned or outside {_block.Launch.SharedBytes} bytes", lane);
+                    // Hardware wants a valid, aligned source even where nothing is read.
+                    if (_block.Launch.Memory.Problem(global, i.Bytes) is { } problem && (read > 0 || global % (ulong)i.Bytes != 0)) throw Fault(at, problem, lane);
+                    if (_block.Shadow.Write((int)shared, i.Bytes, thread, _block.Epoch, _epoch, copy: true) is { } race) throw Fault(at, race, lane);
+                    _open[lane].Add(new Copy(shared, global, i.Bytes, read));
+                    break;
+                }
 
             case PtxOp.CommitCopies:
                 _committed[lane].Add(_open[lane]);

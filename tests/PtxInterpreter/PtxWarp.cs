@@ -184,40 +184,40 @@ internal sealed unsafe partial class PtxWarp
         switch (i.Op)
         {
             case PtxOp.Unary:
-            {
-                Span<ulong> d = Registers(i.Destinations[0]), a = Registers(i.Sources[0]);
-                Func<ulong, ulong> f = i.Unary!;
-                for (int lane = 0; lane < Lanes; lane++)
                 {
-                    if ((mask >> lane & 1) != 0) d[lane] = f(a[lane]);
-                }
+                    Span<ulong> d = Registers(i.Destinations[0]), a = Registers(i.Sources[0]);
+                    Func<ulong, ulong> f = i.Unary!;
+                    for (int lane = 0; lane < Lanes; lane++)
+                    {
+                        if ((mask >> lane & 1) != 0) d[lane] = f(a[lane]);
+                    }
 
-                break;
-            }
+                    break;
+                }
 
             case PtxOp.Binary:
-            {
-                Span<ulong> d = Registers(i.Destinations[0]), a = Registers(i.Sources[0]), b = Registers(i.Sources[1]);
-                Func<ulong, ulong, ulong> f = i.Binary!;
-                for (int lane = 0; lane < Lanes; lane++)
                 {
-                    if ((mask >> lane & 1) != 0) d[lane] = f(a[lane], b[lane]);
-                }
+                    Span<ulong> d = Registers(i.Destinations[0]), a = Registers(i.Sources[0]), b = Registers(i.Sources[1]);
+                    Func<ulong, ulong, ulong> f = i.Binary!;
+                    for (int lane = 0; lane < Lanes; lane++)
+                    {
+                        if ((mask >> lane & 1) != 0) d[lane] = f(a[lane], b[lane]);
+                    }
 
-                break;
-            }
+                    break;
+                }
 
             case PtxOp.Ternary:
-            {
-                Span<ulong> d = Registers(i.Destinations[0]), a = Registers(i.Sources[0]), b = Registers(i.Sources[1]), c = Registers(i.Sources[2]);
-                Func<ulong, ulong, ulong, ulong> f = i.Ternary!;
-                for (int lane = 0; lane < Lanes; lane++)
                 {
-                    if ((mask >> lane & 1) != 0) d[lane] = f(a[lane], b[lane], c[lane]);
-                }
+                    Span<ulong> d = Registers(i.Destinations[0]), a = Registers(i.Sources[0]), b = Registers(i.Sources[1]), c = Registers(i.Sources[2]);
+                    Func<ulong, ulong, ulong, ulong> f = i.Ternary!;
+                    for (int lane = 0; lane < Lanes; lane++)
+                    {
+                        if ((mask >> lane & 1) != 0) d[lane] = f(a[lane], b[lane], c[lane]);
+                    }
 
-                break;
-            }
+                    break;
+                }
 
             default:
                 for (int lane = 0; lane < Lanes; lane++)

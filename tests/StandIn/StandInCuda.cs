@@ -45,6 +45,12 @@ public sealed unsafe partial class StandInCuda
         set => ((delegate* unmanaged<nuint, void>)Symbol("standin_limit"))((nuint)value);
     }
 
+    /// <summary>Multiprocessors the device seems to have when it is opened.</summary>
+    public int Multiprocessors
+    {
+        set => ((delegate* unmanaged<int, void>)Symbol("standin_multiprocessors"))(value);
+    }
+
     /// <summary>10 times the compute capability.</summary>
     public int Capability
     {

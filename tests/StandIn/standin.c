@@ -27,7 +27,7 @@ static callbacks calls;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static allocation *live;
 static size_t live_bytes, memory_limit = (size_t)64 << 30;
-static int live_count, errors, capability = 90, dynamic_shared[4096];
+static int live_count, errors, capability = 90, multiprocessors = 132, dynamic_shared[4096];
 static stream *streams[256];
 static int stream_count;
 static uint64_t ticks;
@@ -38,6 +38,7 @@ static uint64_t ticks;
 EXPORT void standin_set(const callbacks *c) { calls = *c; }
 EXPORT void standin_limit(size_t bytes) { memory_limit = bytes; }
 EXPORT void standin_capability(int value) { capability = value; }
+EXPORT void standin_multiprocessors(int value) { multiprocessors = value; }
 EXPORT size_t standin_live_bytes(void) { return live_bytes; }
 EXPORT int standin_live_count(void) { return live_count; }
 EXPORT int standin_errors(void) { return errors; }
@@ -83,7 +84,7 @@ EXPORT int cuDeviceGetAttribute(int *v, int a, int d) {
     case 6: case 7: *v = 65535; break;                   /* grid y, z */
     case 8: *v = 49152; break;                           /* shared memory of a block */
     case 10: *v = 32; break;                             /* warp */
-    case 16: *v = 132; break;                            /* multiprocessors */
+    case 16: *v = multiprocessors; break;                            /* multiprocessors */
     case 39: *v = 2048; break;                           /* threads of a multiprocessor */
     case 75: *v = capability / 10; break;
     case 76: *v = capability % 10; break;
@@ -104,7 +105,7 @@ EXPORT int cuCtxSetSharedMemConfig(int c) { return OK; }
 EXPORT int cuCtxGetSharedMemConfig(int *v) { *v = 0; return OK; }
 EXPORT int cuCtxEnablePeerAccess(void *c, int flags) { return OK; }
 EXPORT int cuCtxDisablePeerAccess(void *c) { return OK; }
-EXPORT int cuMemGetInfo_v2(size_t *f, size_t *t) { *t = memory_limit; *f = memory_limit - live_bytes; return OK; }
+EXPORT int cuMemGetInfo_v2(size_t *f, size_t *t) { *t = memory_limit; *f = memory_limit > live_bytes ? memory_limit - live_bytes : 0; return OK; }
 
 EXPORT int cuMemAlloc_v2(void **p, size_t bytes) {
     LOG;

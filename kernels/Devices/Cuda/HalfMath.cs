@@ -57,8 +57,14 @@ internal static class Eight<TMath> where TMath : struct, IHalfMath
         U4 w = Ptx.LoadGlobal16(address);
         return new F8
         {
-            A = default(TMath).Low(w.X), B = default(TMath).High(w.X), C = default(TMath).Low(w.Y), D = default(TMath).High(w.Y),
-            E = default(TMath).Low(w.Z), F = default(TMath).High(w.Z), G = default(TMath).Low(w.W), H = default(TMath).High(w.W),
+            A = default(TMath).Low(w.X),
+            B = default(TMath).High(w.X),
+            C = default(TMath).Low(w.Y),
+            D = default(TMath).High(w.Y),
+            E = default(TMath).Low(w.Z),
+            F = default(TMath).High(w.Z),
+            G = default(TMath).Low(w.W),
+            H = default(TMath).High(w.W),
         };
     }
 
@@ -79,17 +85,38 @@ internal static class Eight<TMath> where TMath : struct, IHalfMath
 
     public static F8 Add(F8 a, F8 b) => new()
     {
-        A = a.A + b.A, B = a.B + b.B, C = a.C + b.C, D = a.D + b.D, E = a.E + b.E, F = a.F + b.F, G = a.G + b.G, H = a.H + b.H,
+        A = a.A + b.A,
+        B = a.B + b.B,
+        C = a.C + b.C,
+        D = a.D + b.D,
+        E = a.E + b.E,
+        F = a.F + b.F,
+        G = a.G + b.G,
+        H = a.H + b.H,
     };
 
     /// <summary>a + s b.</summary>
     public static F8 Add(F8 a, float s, F8 b) => new()
     {
-        A = a.A + s * b.A, B = a.B + s * b.B, C = a.C + s * b.C, D = a.D + s * b.D, E = a.E + s * b.E, F = a.F + s * b.F, G = a.G + s * b.G, H = a.H + s * b.H,
+        A = a.A + s * b.A,
+        B = a.B + s * b.B,
+        C = a.C + s * b.C,
+        D = a.D + s * b.D,
+        E = a.E + s * b.E,
+        F = a.F + s * b.F,
+        G = a.G + s * b.G,
+        H = a.H + s * b.H,
     };
 
     public static F8 Scale(F8 a, float s) => new()
     {
-        A = a.A * s, B = a.B * s, C = a.C * s, D = a.D * s, E = a.E * s, F = a.F * s, G = a.G * s, H = a.H * s,
+        A = a.A * s,
+        B = a.B * s,
+        C = a.C * s,
+        D = a.D * s,
+        E = a.E * s,
+        F = a.F * s,
+        G = a.G * s,
+        H = a.H * s,
     };
 }

@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
 using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Random;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
@@ -20,6 +21,7 @@ public sealed class IlgpuDevice : IDevice
     private readonly Context _context;
     private readonly Accelerator _accelerator;
     private readonly IlgpuBackend _backend;
+    private Action<AcceleratorStream, KernelConfig, NoiseCudaArguments>? _noise;
 
     private IlgpuDevice(string name, Context context, Accelerator accelerator, ElementType storage)
     {
@@ -139,6 +141,22 @@ public sealed class IlgpuDevice : IDevice
 
     /// <inheritdoc/>
     public void Download(DeviceBuffer source, Span<float> destination) => _backend.Download(source, destination);
+
+    /// <inheritdoc/>
+    public void FillNoise(DeviceBuffer destination, int count, ulong seed, ulong stream)
+    {
+        if (_accelerator is CudaAccelerator && Storage == ElementType.Float32)
+        {
+            _noise ??= _accelerator.LoadKernel<NoiseCudaArguments>(GaussianNoiseCuda.Run);
+            var s = new NoiseCudaArguments { Y = IlgpuBuffer<float>.AddressOf(destination), Count = count, SeedLow = (uint)seed, SeedHigh = (uint)(seed >> 32), StreamLow = (uint)stream, StreamHigh = (uint)(stream >> 32) };
+            _noise(_backend.Queue, new KernelConfig((count + 1023) / 1024, GaussianNoiseCuda.Threads), s);
+            return;
+        }
+
+        var values = new float[count];
+        GaussianNoise.Fill(values, seed, stream);
+        Upload(values, destination);
+    }
 
     /// <inheritdoc/>
     public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => _backend.Pack(shape, experts);

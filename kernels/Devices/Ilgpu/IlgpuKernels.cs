@@ -39,6 +39,9 @@ internal abstract class IlgpuBackend : IDisposable
     /// <summary>Bytes <see cref="Allocate"/> takes.</summary>
     public abstract long BufferBytes(long length);
 
+    /// <summary>The stream everything runs on, in order.</summary>
+    public abstract AcceleratorStream Queue { get; }
+
     /// <summary>Where weights live.</summary>
     public abstract WeightStore Weights { get; }
 
@@ -109,6 +112,8 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
 
     public override WeightStore Weights { get; }
 
+    public override AcceleratorStream Queue => Stream;
+
     /// <summary>Everything runs on this stream, in order.</summary>
     protected AcceleratorStream Stream { get; }
 
@@ -152,8 +157,8 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
         if (stored is float[] wide) source.CopyTo(wide);
         else if (typeof(TStorage) == typeof(Float16Storage)) Narrow(source, (ushort[])(object)stored, v => BitConverter.HalfToUInt16Bits((System.Half)v));
         else Narrow(source, (ushort[])(object)stored, PortableMath.NarrowBFloat);
+        // Waits until the copy is done, as Download does.
         Of(destination).SubView(offset, stored.Length).CopyFromCPU(Stream, stored);
-        Stream.Synchronize();
     }
 
     public override void Download(DeviceBuffer source, Span<float> destination)
@@ -161,7 +166,6 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
         if (destination.Length == 0) return;
         var stored = new T[destination.Length];
         Of(source).SubView(0, stored.Length).CopyToCPU(Stream, stored);
-        Stream.Synchronize();
         if (stored is float[] wide) wide.CopyTo(destination);
         else if (typeof(TStorage) == typeof(Float16Storage)) Widen((ushort[])(object)stored, destination, v => (float)BitConverter.UInt16BitsToHalf(v));
         else Widen((ushort[])(object)stored, destination, v => BitConverter.UInt32BitsToSingle((uint)v << 16));

@@ -34,6 +34,27 @@ internal sealed class IlgpuBuffer<T>(IlgpuPool<T> pool, MemoryBuffer1D<T, Stride
     }
 }
 
+/// <summary>Allocation that knows when not to try.</summary>
+internal static class IlgpuMemory
+{
+    /// <summary>Takes memory from the driver.</summary>
+    /// <exception cref="OutOfMemoryException">There is not enough.</exception>
+    public static MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(Accelerator accelerator, long count) where T : unmanaged
+    {
+        long bytes = count * System.Runtime.CompilerServices.Unsafe.SizeOf<T>();
+        // A failed allocation leaves a broken buffer in ILGPU's books, which then fails when the device is closed: ask first.
+        if (accelerator is ILGPU.Runtime.Cuda.CudaAccelerator cuda && cuda.GetFreeMemory() < bytes) throw new OutOfMemoryException($"{bytes} bytes are more than the device has free");
+        try
+        {
+            return accelerator.Allocate1D<T>(count);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            throw new OutOfMemoryException(e.Message, e);
+        }
+    }
+}
+
 /// <summary>A float32 buffer that only grows, for what lives within one op.</summary>
 internal sealed class IlgpuScratch(Accelerator accelerator, AcceleratorStream stream) : IDisposable
 {
@@ -51,7 +72,7 @@ internal sealed class IlgpuScratch(Accelerator accelerator, AcceleratorStream st
             Generation++;
             _memory?.Dispose();
             _memory = null;
-            _memory = accelerator.Allocate1D<float>(Math.Max(count, 4096));
+            _memory = IlgpuMemory.Allocate<float>(accelerator, Math.Max(count, 4096));
         }
 
         return _memory.View.AsContiguous();
@@ -92,18 +113,19 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
 
         try
         {
-            return new IlgpuBuffer<T>(this, accelerator.Allocate1D<T>(capacity), length);
+            return new IlgpuBuffer<T>(this, IlgpuMemory.Allocate<T>(accelerator, capacity), length);
         }
-        catch (Exception e) when (e is not OutOfMemoryException)
+        catch (OutOfMemoryException)
         {
-            // The driver is out of memory or says something else: give back what lies unused and try once more.
+            // Give back what lies unused and try once more.
             Trim();
             try
             {
-                return new IlgpuBuffer<T>(this, accelerator.Allocate1D<T>(capacity), length);
+                return new IlgpuBuffer<T>(this, IlgpuMemory.Allocate<T>(accelerator, capacity), length);
             }
-            catch (Exception again)
+            catch (OutOfMemoryException again)
             {
+                lock (_lock) LiveBytes -= capacity * ElementSize;
                 throw new OutOfMemoryException($"{accelerator.Name} could not give {capacity * (double)ElementSize / (1 << 20):F0} MiB more (in use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer experts need less.", again);
             }
         }

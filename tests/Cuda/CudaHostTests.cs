@@ -1,0 +1,207 @@
+using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Kernels;
+using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Tests.Ensemble;
+using AfaNative.Tests.StandIn;
+using Xunit;
+
+namespace AfaNative.Tests.Cuda;
+
+/// <summary>What the host asks of the driver: modules, launches, recorded steps, memory. Kernels are counted, not run, unless a test says so.</summary>
+[Collection("CUDA")]
+public sealed class CudaHostTests(StandInFixture fixture)
+{
+    private static GenerationOptions Options => new() { Prompt = "a red circle", Steps = 4, Width = 64, Height = 64, Seeds = [7] };
+
+    [Fact]
+    public void Steps_after_the_second_are_one_call_and_the_first_waits_for_nothing()
+    {
+        StandInCuda cuda = fixture.Cuda;
+        using var tiny = new TinyEnsemble();
+        cuda.Execute = false;
+        try
+        {
+            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+            using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
+            var pipeline = new TextToImagePipeline(model);
+            pipeline.GenerateLatents(Options with { Steps = 1 });
+            var perStep = new List<(int Launched, int Replayed, int Waits, int Allocations)>();
+            cuda.Clear();
+            pipeline.GenerateLatents(Options, new GenerationObserver
+            {
+                Step = (step, _) =>
+                {
+                    if (step > 0) perStep.Add((cuda.CountOf("cuLaunchKernel"), cuda.CountOf("cuGraphLaunch"), cuda.CountOf("cuStreamSynchronize") + cuda.CountOf("cuCtxSynchronize"), cuda.CountOf("cuMemAlloc_v2")));
+                    cuda.Clear();
+                },
+            });
+            Assert.Equal(4, perStep.Count);
+            // Latents and sinusoids go in, the prediction comes out: three waits, whatever is between.
+            Assert.All(perStep, s => Assert.Equal((3, 0), (s.Waits, s.Allocations)));
+            Assert.True(perStep[0].Launched > 100, $"{perStep[0].Launched} launches");
+            Assert.Equal(0, perStep[0].Replayed);
+            Assert.Equal((perStep[0].Launched, 1), (perStep[1].Launched, perStep[1].Replayed));
+            Assert.All(perStep[2..], s => Assert.Equal((0, 1), (s.Launched, s.Replayed)));
+        }
+        finally
+        {
+            cuda.Execute = true;
+        }
+    }
+
+    [Fact]
+    public void Replayed_work_reads_its_inputs_anew()
+    {
+        IlgpuDevice device = fixture.Device(ElementType.Float16);
+        using DeviceBuffer x = device.Allocate(64), y = device.Allocate(64);
+        device.Upload(Enumerable.Repeat(1f, 64).ToArray(), x);
+        void Work() => device.Kernels.Activate(ActivationKind.Silu, 64, x, y);
+        Work();
+        using IRecordedWork? recorded = device.Record(Work);
+        Assert.NotNull(recorded);
+        var came = new float[64];
+        foreach (float value in (float[])[-2, 0, 3])
+        {
+            device.Upload(Enumerable.Repeat(value, 64).ToArray(), x);
+            Assert.True(recorded.TryReplay());
+            device.Download(y, came);
+            Assert.All(came, c => Assert.Equal(value / (1 + MathF.Exp(-value)), c, 0.002f));
+        }
+    }
+
+    [Fact]
+    public void Work_that_waits_cannot_be_recorded_and_leaves_the_stream_usable()
+    {
+        IlgpuDevice device = fixture.Device(ElementType.Float16);
+        using DeviceBuffer x = device.Allocate(8);
+        Assert.ThrowsAny<Exception>(() => device.Record(() => device.Download(x, new float[8])));
+        device.Upload([1, 2, 3, 4, 5, 6, 7, 8], x);
+        var came = new float[8];
+        device.Download(x, came);
+        Assert.Equal([1, 2, 3, 4, 5, 6, 7, 8], came);
+    }
+
+    [Fact]
+    public void Recorded_work_is_void_once_the_memory_it_uses_may_be_gone()
+    {
+        StandInCuda cuda = fixture.Cuda;
+        using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+        using DeviceBuffer x = device.Allocate(64), y = device.Allocate(64);
+        void Work() => device.Kernels.Activate(ActivationKind.Silu, 64, x, y);
+        Work();
+        using IRecordedWork? recorded = device.Record(Work);
+        Assert.True(recorded!.TryReplay());
+        cuda.MemoryLimit = 0;
+        try
+        {
+            Assert.Throws<OutOfMemoryException>(() => device.Allocate(1 << 20));
+        }
+        finally
+        {
+            cuda.MemoryLimit = 64L << 30;
+        }
+
+        Assert.False(recorded.TryReplay());
+    }
+
+    [Fact]
+    public void Out_of_memory_says_how_much_was_asked_for_and_what_to_lower()
+    {
+        StandInCuda cuda = fixture.Cuda;
+        using IlgpuDevice device = IlgpuDevice.Open("cuda:0");
+        cuda.MemoryLimit = 1 << 20;
+        try
+        {
+            string message = Assert.Throws<OutOfMemoryException>(() => device.Allocate(4 << 20)).Message;
+            Assert.Contains("16 MiB", message);
+            Assert.Contains("--batch-size", message);
+        }
+        finally
+        {
+            cuda.MemoryLimit = 64L << 30;
+        }
+    }
+
+    [Fact]
+    public void A_closed_device_leaves_no_memory_behind()
+    {
+        StandInCuda cuda = fixture.Cuda;
+        using var tiny = new TinyEnsemble();
+        int before = cuda.LiveAllocations, errors = cuda.Errors;
+        cuda.Execute = false;
+        try
+        {
+            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.BFloat16);
+            using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
+            new TextToImagePipeline(model).Generate(Options);
+            Assert.True(cuda.LiveAllocations > before);
+        }
+        finally
+        {
+            cuda.Execute = true;
+        }
+
+        Assert.Equal((before, errors), (cuda.LiveAllocations, cuda.Errors));
+    }
+
+    [Fact]
+    public void Streamed_weights_are_copied_within_recorded_steps_too()
+    {
+        StandInCuda cuda = fixture.Cuda;
+        using var tiny = new TinyEnsemble();
+        cuda.Execute = false;
+        try
+        {
+            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+            device.ResidentWeightLimit = 0;
+            using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
+            Assert.True(device.StreamedBytes > 0);
+            var copies = new List<int>();
+            cuda.Clear();
+            new TextToImagePipeline(model).GenerateLatents(Options, new GenerationObserver
+            {
+                Step = (_, _) =>
+                {
+                    copies.Add(cuda.CountOf("cuMemcpyAsync"));
+                    cuda.Clear();
+                },
+            });
+            // The first step copies every weight, the second records those copies, the others are replays: latents, sinusoids, prediction.
+            Assert.True(copies[1] > 50 && copies[2] >= copies[1], $"{copies[1]}, {copies[2]}");
+            Assert.Equal([3, 3], copies[3..]);
+        }
+        finally
+        {
+            cuda.Execute = true;
+        }
+    }
+
+    [Fact]
+    public void Devices_before_compute_capability_8_run_the_portable_kernels()
+    {
+        StandInCuda cuda = fixture.Cuda;
+        cuda.Capability = 75;
+        try
+        {
+            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+            cuda.Modules.Clear();
+            using DeviceBuffer x = device.Allocate(64), y = device.Allocate(64);
+            device.Kernels.Activate(ActivationKind.Silu, 64, x, y);
+            Assert.DoesNotContain(cuda.Modules, m => m.Contains("cp.async", StringComparison.Ordinal) || m.Contains("v4.b32", StringComparison.Ordinal));
+        }
+        finally
+        {
+            cuda.Capability = 90;
+        }
+    }
+
+    [Fact]
+    public void The_device_is_listed()
+    {
+        _ = fixture.Cuda;
+        Assert.Contains(IlgpuDevice.List(), d => d.Name == "cuda:0" && d.Unusable is null && d.Description.Contains("Stand-in", StringComparison.Ordinal));
+    }
+}
