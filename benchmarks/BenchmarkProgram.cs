@@ -1,19 +1,34 @@
+using System.Globalization;
+using System.Text.Json;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Layers;
 using AfaNative.Engine.Tensors;
 using AfaNative.Engine.UNet;
 using AfaNative.Engine.Vae;
+using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Ilgpu;
 
 namespace AfaNative.Benchmarks;
 
-/// <summary>Times whole networks on the CPU and says which ops the time went to.</summary>
+/// <summary>Times whole networks on a device and says which ops the time went to.</summary>
 internal static class BenchmarkProgram
 {
     private const string Usage = """
-        usage: benchmarks MODEL [--what unet|vae|afa|peak] [--latent 64] [--batch 1] [--repeats 5] [--threads N]
+        usage: benchmarks MODEL [--what unet,afa,vae|peak] [--device cpu] [--precision f32|f16|bf16] [--latent 64] [--batch 1] [--repeats 5] [--threads N]
+                          [--json FILE] [--peak-tflops X] [--peak-gbs Y]
+               benchmarks table FILE.json...      joins reports, ours and torch_afa_bench.py's, into Markdown
         MODEL is a folder made by: afa-native synth OUT --preset sd15 --experts 3 --dtype f16
+        Times are medians by the device's own clock. The roofline comes from the options, from a short list of known GPUs, or (CPU) is measured.
         """;
+
+    private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+
+    private sealed record NetworkResult(string Case, int Experts, int Batch, int Latent, string Mode, double Ms, double Min, double Max, double BuffersGib, IReadOnlyList<OpRow>? Ops);
+
+    private sealed record OpRow(string Name, int Calls, double Ms, double Tflops, double Gbs, double OfRoofline);
+
+    private sealed record Report(string Device, string Hardware, string Storage, string Date, Roofline Roofline, List<NetworkResult> Cases);
 
     public static int Run(string[] args)
     {
@@ -23,54 +38,72 @@ internal static class BenchmarkProgram
             return 1;
         }
 
-        string what = Option("--what", "unet");
-        int latent = int.Parse(Option("--latent", "64")), batch = int.Parse(Option("--batch", "1")), repeats = int.Parse(Option("--repeats", "5")), threads = int.Parse(Option("--threads", "0"));
-        using var cpu = new CpuDevice(threads);
-        double peak = PeakFma.Measure(cpu.Pool);
-        Console.WriteLine($"{cpu.Pool.Threads} threads, measured FMA peak {peak:F0} GFLOP/s");
-        if (what == "peak") return 0;
-        using var device = new TimingDevice(cpu);
+        if (args[0] == "table")
+        {
+            Console.Write(ReportTable.Write(args[1..]));
+            return 0;
+        }
+
+        string[] what = Option("--what", "unet").Split(',');
+        int latent = Number("--latent", 64), batch = Number("--batch", 1), repeats = Number("--repeats", 5);
+        string name = Option("--device", "cpu"), precision = Option("--precision", "f32");
+        ElementType storage = precision switch { "f16" => ElementType.Float16, "bf16" => ElementType.BFloat16, _ => ElementType.Float32 };
+        using IDevice raw = name == "cpu" ? new CpuDevice(Number("--threads", 0)) : IlgpuDevice.Open(name, storage);
+        string hardware = raw is IlgpuDevice gpu ? gpu.Description : $"{((CpuDevice)raw).Pool.Threads} threads";
+        Roofline roofline = Peak(raw, hardware, storage);
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name} ({hardware}), {precision}; peak {roofline.Tflops:F3} TFLOP/s, {roofline.Gbs:F0} GB/s ({roofline.Source})"));
+        if (what.Contains("peak")) return 0;
+        using var device = new TimingDevice(raw, raw is CpuDevice ? 1 : 5);
         EnsembleFolder folder = EnsembleFolder.Open(args[0]);
         var ops = new Ops(device);
-        if (what == "vae")
+        var report = new Report(name, hardware, precision, DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), roofline, []);
+        if (what.Contains("vae")) Vae();
+        if (what.Contains("unet")) Network([folder.UNets[0]], []);
+        if (what.Contains("afa")) Network(folder.UNets, folder.Aggregators);
+        if (Option("--json", "") is { Length: > 0 } path) File.WriteAllText(path, JsonSerializer.Serialize(report, s_json));
+        return 0;
+
+        void Vae()
         {
             VaeConfig config = VaeConfig.Load(folder.Vae);
             (VaeModel vae, CheckpointParameters parameters) = DiffusionModel.ReadComponent(device, [folder.Vae], p => new VaeModel(p, config));
             using (parameters)
             {
-                Time($"VAE decode to {latent * config.Downscale}x{latent * config.Downscale}", () =>
+                using TensorScope scope = ops.Scope();
+                Tensor latents = Noise(new Shape(1, batch, latent, latent, config.LatentChannels));
+                Time("vae_decode", 1, () =>
                 {
-                    using TensorScope scope = ops.Scope();
-                    vae.Decode(ops, Noise(new Shape(1, batch, latent, latent, config.LatentChannels)));
+                    using TensorScope inner = ops.Scope();
+                    vae.Decode(ops, latents);
                 });
             }
-
-            return 0;
         }
 
-        UNetConfig unetConfig = UNetConfig.Load(folder.UNets[0]);
-        IReadOnlyList<string> unets = what == "afa" ? folder.UNets : [folder.UNets[0]];
-        (UNetModel unet, CheckpointParameters weights) = DiffusionModel.ReadComponent(device, unets, p => new UNetModel(p, unetConfig));
-        var aggregators = new List<Sabw>();
-        foreach (string path in what == "afa" ? folder.Aggregators : [])
+        void Network(IReadOnlyList<string> unets, IReadOnlyList<string> sabws)
         {
-            SabwConfig sabw = SabwConfig.Load(path);
-            aggregators.Add(DiffusionModel.ReadComponent(device, [path], p => new Sabw(p, sabw), null, "aggregator").Model);
-        }
-
-        var ensemble = new AfaEnsemble(unet, aggregators);
-        using (weights)
-        {
-            float[] timesteps = [.. Enumerable.Repeat(500f, batch)];
-            Time($"{(what == "afa" ? $"AFA of {unets.Count}" : "U-Net")} at {latent}x{latent} latents, batch {batch}", () =>
+            UNetConfig config = UNetConfig.Load(folder.UNets[0]);
+            (UNetModel unet, CheckpointParameters weights) = DiffusionModel.ReadComponent(device, unets, p => new UNetModel(p, config));
+            var owned = new List<IDisposable> { weights };
+            var aggregators = new List<Sabw>();
+            foreach (string path in sabws)
             {
-                using TensorScope scope = ops.Scope();
-                Tensor text = Noise(new Shape(unets.Count, batch, 77, 1, unetConfig.CrossAttentionDim));
-                ensemble.Predict(ops, Noise(new Shape(1, batch, latent, latent, unetConfig.InChannels)), timesteps, text);
-            });
-        }
+                SabwConfig sabw = SabwConfig.Load(path);
+                (Sabw aggregator, CheckpointParameters parameters) = DiffusionModel.ReadComponent(device, [path], p => new Sabw(p, sabw), null, "aggregator");
+                aggregators.Add(aggregator);
+                owned.Add(parameters);
+            }
 
-        return 0;
+            var ensemble = new AfaEnsemble(unet, aggregators);
+            using TensorScope scope = ops.Scope();
+            Tensor text = Noise(new Shape(unets.Count, batch, 77, 1, config.CrossAttentionDim)), latents = Noise(new Shape(1, batch, latent, latent, config.InChannels));
+            Tensor sinusoids = ops.TimestepEmbedding([.. Enumerable.Repeat(500f, batch)], config.BlockOutChannels[0]);
+            Time(aggregators.Count > 0 ? "afa_forward" : "unet_forward", unets.Count, () =>
+            {
+                using TensorScope inner = ops.Scope();
+                ensemble.Predict(ops, latents, sinusoids, text);
+            });
+            foreach (IDisposable one in owned) one.Dispose();
+        }
 
         Tensor Noise(Shape shape)
         {
@@ -79,23 +112,73 @@ internal static class BenchmarkProgram
             return ops.Upload(values, shape);
         }
 
-        void Time(string name, Action run)
+        void Time(string title, int experts, Action run)
         {
             run();
             run();
-            var seconds = new List<double>();
-            device.Reset();
-            for (int i = 0; i < repeats; i++)
+            double[] eager = Measure(run);
+            Print("eager", eager, null);
+            if (device.Record(run) is { } recorded)
             {
-                var watch = System.Diagnostics.Stopwatch.StartNew();
-                run();
-                seconds.Add(watch.Elapsed.TotalSeconds);
+                using (recorded)
+                {
+                    recorded.TryReplay();
+                    Print("graph", Measure(() => recorded.TryReplay()), null);
+                }
             }
 
-            seconds.Sort();
-            Console.WriteLine($"{name}: median {seconds[seconds.Count / 2]:F3} s, fastest {seconds[0]:F3} s of {repeats}");
-            device.Report(repeats, peak);
+            device.Timing = true;
+            run();
+            device.Timing = false;
+            IReadOnlyList<OpTiming> timings = device.Collect(1);
+            Console.WriteLine($"{"op",-28}{"calls",6}{"ms",10}{"share",8}{"TFLOP/s",10}{"GB/s",8}{"of roofline",13}");
+            double total = timings.Sum(t => t.Seconds);
+            foreach (OpTiming t in timings)
+            {
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{t.Name,-28}{t.Calls,6}{t.Seconds * 1e3,10:F2}{t.Seconds / total,8:P1}{(t.Flops > 0 ? t.Tflops : 0),10:F3}{t.Gbs,8:F0}{t.OfRoofline(roofline),13:P0}"));
+            }
+
+            OpRow[] rows = [.. timings.Select(t => new OpRow(t.Name, t.Calls, t.Seconds * 1e3, t.Tflops, t.Gbs, t.OfRoofline(roofline)))];
+            int last = report.Cases.Count - 1;
+            report.Cases[last] = report.Cases[last] with { Ops = rows };
+
+            void Print(string mode, double[] ms, OpRow[]? ops)
+            {
+                double gib = raw.AllocatedBytes / (double)(1L << 30);
+                report.Cases.Add(new NetworkResult(title, experts, batch, latent, mode, ms[ms.Length / 2], ms[0], ms[^1], gib, ops));
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{title}, {experts} expert(s), {latent}x{latent} latents, batch {batch}, {mode}: median {ms[ms.Length / 2]:F2} ms, {ms[0]:F2} to {ms[^1]:F2} of {repeats}"));
+            }
         }
+
+        double[] Measure(Action run)
+        {
+            var ms = new double[repeats];
+            for (int i = 0; i < repeats; i++)
+            {
+                using IDeviceMarker start = raw.Mark();
+                run();
+                using IDeviceMarker end = raw.Mark();
+                ms[i] = end.SecondsSince(start) * 1e3;
+            }
+
+            Array.Sort(ms);
+            return ms;
+        }
+
+        Roofline Peak(IDevice of, string description, ElementType type)
+        {
+            double tflops = double.Parse(Option("--peak-tflops", "0"), CultureInfo.InvariantCulture), gbs = double.Parse(Option("--peak-gbs", "0"), CultureInfo.InvariantCulture);
+            if (tflops > 0) return new Roofline(tflops, gbs, "as given");
+            if (of is CpuDevice cpu) return new Roofline(PeakFma.Measure(cpu.Pool) / 1e3, 0, "measured fused multiply-adds");
+            bool half = type != ElementType.Float32;
+            // Dense tensor-core and float32 peaks and memory bandwidths of the vendor's data sheets.
+            if (description.Contains("H200", StringComparison.Ordinal)) return new Roofline(half ? 989 : 67, 4800, "data sheet, SXM");
+            if (description.Contains("H100", StringComparison.Ordinal)) return new Roofline(half ? 989 : 67, 3350, "data sheet, SXM");
+            if (description.Contains("A100", StringComparison.Ordinal)) return new Roofline(half ? 312 : 19.5, 2039, "data sheet, 80 GB");
+            return new Roofline(1, 0, "unknown device: name --peak-tflops and --peak-gbs");
+        }
+
+        int Number(string key, int otherwise) => int.Parse(Option(key, otherwise.ToString(CultureInfo.InvariantCulture)), CultureInfo.InvariantCulture);
 
         string Option(string key, string otherwise)
         {

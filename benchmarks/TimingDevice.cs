@@ -1,4 +1,4 @@
-using System.Diagnostics;
+using AfaNative.Kernels;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Attention;
 using AfaNative.Kernels.Convolution;
@@ -11,20 +11,47 @@ using AfaNative.Kernels.Resampling;
 
 namespace AfaNative.Benchmarks;
 
-/// <summary>Passes every op on to another device and adds up time and multiply-adds by op class.</summary>
-internal sealed class TimingDevice(IDevice inner) : IDevice, IKernels
+/// <summary>What one class of ops took: seconds by the device's own clock, multiply-adds counted twice, bytes that must move at least.</summary>
+internal sealed record OpTiming(string Name, int Calls, double Seconds, double Flops, double Bytes)
 {
-    private readonly Dictionary<string, (double Seconds, double Flops, int Calls)> _classes = [];
+    /// <summary>TFLOP/s.</summary>
+    public double Tflops => Flops / Seconds / 1e12;
+
+    /// <summary>GB/s of the bytes that must move.</summary>
+    public double Gbs => Bytes / Seconds / 1e9;
+
+    /// <summary>Share of what the roofline allows: the larger of the share of peak arithmetic and the share of peak bandwidth.</summary>
+    public double OfRoofline(Roofline peak) => Math.Max(Flops / peak.Tflops / 1e12, peak.Gbs > 0 ? Bytes / peak.Gbs / 1e9 : 0) / Seconds;
+}
+
+/// <summary>What the hardware can do at best; 0 GB/s when unknown.</summary>
+internal sealed record Roofline(double Tflops, double Gbs, string Source);
+
+/// <summary>Passes every op on to another device, with a mark before and after.</summary>
+internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, IKernels
+{
+    private readonly List<(string Name, double Flops, double Bytes, IDeviceMarker Start, IDeviceMarker End)> _marks = [];
 
     public string Name => inner.Name;
+
+    public ElementType Storage => inner.Storage;
 
     public IKernels Kernels => this;
 
     public long AllocatedBytes => inner.AllocatedBytes;
 
+    /// <summary>Times ops while set.</summary>
+    public bool Timing { get; set; }
+
+    private int ElementBytes => inner.Storage.Size();
+
+    public IRecordedWork? Record(Action work) => inner.Record(work);
+
+    public IDeviceMarker Mark() => inner.Mark();
+
     public long BufferBytes(long length) => inner.BufferBytes(length);
 
-    public long PackedBytes(WeightShape shape, ReadOnlySpan<AfaNative.Kernels.ElementType> types) => inner.PackedBytes(shape, types);
+    public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => inner.PackedBytes(shape, types);
 
     public DeviceBuffer Allocate(long length) => inner.Allocate(length);
 
@@ -38,85 +65,82 @@ internal sealed class TimingDevice(IDevice inner) : IDevice, IKernels
     {
     }
 
-    public void Reset() => _classes.Clear();
-
-    /// <summary>Prints a line per op class: time, share, GFLOP/s, share of the peak.</summary>
-    public void Report(int repeats, double peak)
+    /// <summary>Sums by op class, longest first, per one of <paramref name="runs"/>; forgets the marks.</summary>
+    public IReadOnlyList<OpTiming> Collect(int runs)
     {
-        double total = _classes.Values.Sum(c => c.Seconds);
-        Console.WriteLine($"{"op",-28}{"calls",6}{"ms",10}{"share",8}{"GFLOP/s",10}{"of peak",9}");
-        foreach ((string name, (double seconds, double flops, int calls)) in _classes.OrderByDescending(c => c.Value.Seconds))
+        var sums = new Dictionary<string, OpTiming>();
+        foreach ((string name, double flops, double bytes, IDeviceMarker start, IDeviceMarker end) in _marks)
         {
-            string rate = flops > 0 ? $"{flops / seconds / 1e9,10:F0}{flops / seconds / 1e9 / peak,9:P0}" : "";
-            Console.WriteLine($"{name,-28}{calls / repeats,6}{seconds / repeats * 1e3,10:F1}{seconds / total,8:P1}{rate}");
+            double seconds = end.SecondsSince(start) / insideRepeats;
+            OpTiming sum = sums.GetValueOrDefault(name) ?? new OpTiming(name, 0, 0, 0, 0);
+            sums[name] = sum with { Calls = sum.Calls + 1, Seconds = sum.Seconds + seconds, Flops = sum.Flops + flops, Bytes = sum.Bytes + bytes };
+            start.Dispose();
+            end.Dispose();
         }
 
-        double all = _classes.Values.Sum(c => c.Flops);
-        Console.WriteLine($"{"all",-28}{"",6}{total / repeats * 1e3,10:F1}{"",8}{all / total / 1e9,10:F0}{all / total / 1e9 / peak,9:P0}");
+        _marks.Clear();
+        return [.. sums.Values.Select(s => s with { Calls = s.Calls / runs, Seconds = s.Seconds / runs, Flops = s.Flops / runs, Bytes = s.Bytes / runs }).OrderByDescending(s => s.Seconds)];
     }
 
     public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {
-        long start = Stopwatch.GetTimestamp();
-        inner.Kernels.Linear(shape, x, weights, epilogue, y);
-        Add(weights.Shape.Geglu ? "linear + GEGLU" : shape.Rows * shape.Experts <= 256 ? "linear, few rows" : "linear", start, 2.0 * shape.Experts * shape.Rows * weights.Shape.K * weights.Shape.Out);
+        (LinearShape s, Epilogue e) = (shape, epilogue);
+        string name = weights.Shape.Geglu ? "linear + GEGLU" : shape.Rows * shape.Experts <= 256 ? "linear, few rows" : "linear";
+        Time(name, 2.0 * shape.Experts * shape.Rows * weights.Shape.K * weights.Shape.Out, Elements(x, y, epilogue.Residual) + weights.ByteLength, k => k.Linear(s, x, weights, e, y));
     }
 
     public void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {
-        long start = Stopwatch.GetTimestamp();
-        inner.Kernels.Convolution(shape, x, weights, epilogue, y);
-        Add($"conv {shape.KernelHeight}x{shape.KernelWidth} @{shape.OutHeight}", start, 2.0 * shape.Experts * shape.Batch * shape.OutHeight * shape.OutWidth * weights.Shape.K * weights.Shape.Out);
+        (ConvolutionShape s, Epilogue e) = (shape, epilogue);
+        Time($"conv {shape.KernelHeight}x{shape.KernelWidth} @{shape.OutHeight}", 2.0 * shape.Experts * shape.Batch * shape.OutHeight * shape.OutWidth * weights.Shape.K * weights.Shape.Out,
+            Elements(x, y, epilogue.Residual) + weights.ByteLength, k => k.Convolution(s, x, weights, e, y));
     }
 
     public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y)
     {
-        long start = Stopwatch.GetTimestamp();
-        inner.Kernels.Attention(shape, q, k, v, y);
-        Add($"attention {shape.Queries}x{shape.Keys} d{shape.HeadWidth}", start, 4.0 * shape.Experts * shape.Batch * shape.Channels * shape.Queries * shape.Keys);
+        AttentionShape s = shape;
+        Time($"attention {shape.Queries}x{shape.Keys} d{shape.HeadWidth}", 4.0 * shape.Experts * shape.Batch * shape.Channels * shape.Queries * shape.Keys, Elements(q, k, v, y), d => d.Attention(s, q, k, v, y));
     }
 
     public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
     {
-        long start = Stopwatch.GetTimestamp();
-        inner.Kernels.GroupNorm(shape, x, weight, bias, y);
-        Add("group norm", start);
+        GroupNormShape s = shape;
+        Time("group norm", 0, Elements(x, y), k => k.GroupNorm(s, x, weight, bias, y));
     }
 
     public void LayerNorm(in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
     {
-        long start = Stopwatch.GetTimestamp();
-        inner.Kernels.LayerNorm(shape, x, weight, bias, y);
-        Add("layer norm", start);
+        LayerNormShape s = shape;
+        Time("layer norm", 0, Elements(x, y), k => k.LayerNorm(s, x, weight, bias, y));
     }
 
-    public void Activate(ActivationKind kind, long count, DeviceBuffer x, DeviceBuffer y) => Other(k => k.Activate(kind, count, x, y));
+    public void Activate(ActivationKind kind, long count, DeviceBuffer x, DeviceBuffer y) => Time("activation", 0, Elements(x, y), k => k.Activate(kind, count, x, y));
 
-    public void Geglu(long rows, int width, DeviceBuffer x, DeviceBuffer y) => Other(k => k.Geglu(rows, width, x, y));
+    public void Geglu(long rows, int width, DeviceBuffer x, DeviceBuffer y) => Time("GEGLU", 0, Elements(x, y), k => k.Geglu(rows, width, x, y));
 
-    public void Softmax(long rows, int width, DeviceBuffer x, DeviceBuffer y) => Other(k => k.Softmax(rows, width, x, y));
+    public void Softmax(long rows, int width, DeviceBuffer x, DeviceBuffer y) => Time("softmax", 0, Elements(x, y), k => k.Softmax(rows, width, x, y));
 
     public void UpsampleNearest(in UpsampleShape shape, DeviceBuffer x, DeviceBuffer y)
     {
         UpsampleShape s = shape;
-        Other(k => k.UpsampleNearest(s, x, y));
+        Time("upsample", 0, Elements(x, y), k => k.UpsampleNearest(s, x, y));
     }
 
     public void Concat(in ConcatShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y)
     {
         ConcatShape s = shape;
-        Other(k => k.Concat(s, a, b, y));
+        Time("concat", 0, Elements(a, b, y), k => k.Concat(s, a, b, y));
     }
 
     public void Add(in AddShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y)
     {
         AddShape s = shape;
-        Other(k => k.Add(s, a, b, y));
+        Time("add", 0, Elements(a, b, y), k => k.Add(s, a, b, y));
     }
 
-    public void MeanOverExperts(int experts, long count, DeviceBuffer x, DeviceBuffer y) => Other(k => k.MeanOverExperts(experts, count, x, y));
+    public void MeanOverExperts(int experts, long count, DeviceBuffer x, DeviceBuffer y) => Time("mean over experts", 0, Elements(x, y), k => k.MeanOverExperts(experts, count, x, y));
 
-    public void ExpertsToChannels(int experts, long rows, int channels, DeviceBuffer x, DeviceBuffer y) => Other(k => k.ExpertsToChannels(experts, rows, channels, x, y));
+    public void ExpertsToChannels(int experts, long rows, int channels, DeviceBuffer x, DeviceBuffer y) => Time("experts to channels", 0, Elements(x, y), k => k.ExpertsToChannels(experts, rows, channels, x, y));
 
     public void TimestepEmbedding(ReadOnlySpan<float> timesteps, int dim, DeviceBuffer y) => inner.Kernels.TimestepEmbedding(timesteps, dim, y);
 
@@ -126,19 +150,27 @@ internal sealed class TimingDevice(IDevice inner) : IDevice, IKernels
     public void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer y, DeviceBuffer? maps)
     {
         FusionShape s = shape;
-        Other(k => k.FuseExperts(s, features, logits, y, maps));
+        Time("SABW fusion", 0, Elements(features, logits, y), k => k.FuseExperts(s, features, logits, y, maps));
     }
 
-    private void Other(Action<IKernels> run)
+    private double Elements(params ReadOnlySpan<DeviceBuffer?> buffers)
     {
-        long start = Stopwatch.GetTimestamp();
-        run(inner.Kernels);
-        Add("moving and adding", start);
+        double sum = 0;
+        foreach (DeviceBuffer? buffer in buffers) sum += buffer?.Length ?? 0;
+        return sum * ElementBytes;
     }
 
-    private void Add(string name, long start, double flops = 0)
+    // Several times in a row where launching costs as much as a small op: the device's queue then stays full.
+    private void Time(string name, double flops, double bytes, Action<IKernels> run)
     {
-        (double seconds, double sum, int calls) = _classes.GetValueOrDefault(name);
-        _classes[name] = (seconds + Stopwatch.GetElapsedTime(start).TotalSeconds, sum + flops, calls + 1);
+        if (!Timing)
+        {
+            run(inner.Kernels);
+            return;
+        }
+
+        IDeviceMarker start = inner.Mark();
+        for (int i = 0; i < insideRepeats; i++) run(inner.Kernels);
+        _marks.Add((name, flops, bytes, start, inner.Mark()));
     }
 }

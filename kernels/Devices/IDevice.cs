@@ -71,6 +71,25 @@ public interface IRecordedWork : IDisposable
     bool TryReplay();
 }
 
+/// <summary>A point in a device's work, to measure the time between two.</summary>
+public interface IDeviceMarker : IDisposable
+{
+    /// <summary>Seconds from <paramref name="earlier"/> until the device came here; waits until it has.</summary>
+    double SecondsSince(IDeviceMarker earlier);
+}
+
+/// <summary>A moment of the host's clock, for devices that are done when an op returns.</summary>
+internal sealed class ClockMarker : IDeviceMarker
+{
+    private readonly long _time = System.Diagnostics.Stopwatch.GetTimestamp();
+
+    public double SecondsSince(IDeviceMarker earlier) => System.Diagnostics.Stopwatch.GetElapsedTime(((ClockMarker)earlier)._time, _time).TotalSeconds;
+
+    public void Dispose()
+    {
+    }
+}
+
 /// <summary>
 /// Where tensors live and ops run. A model never knows which device it is on: it asks <see cref="Kernels"/> for ops on buffers it allocated here.
 /// </summary>
@@ -84,6 +103,9 @@ public interface IDevice : IDisposable
 
     /// <summary>The ops.</summary>
     IKernels Kernels { get; }
+
+    /// <summary>Marks this point of the device's work.</summary>
+    IDeviceMarker Mark() => new ClockMarker();
 
     /// <summary>Bytes now handed out to live buffers.</summary>
     long AllocatedBytes { get; }

@@ -65,9 +65,9 @@ public sealed class IlgpuDevice : IDevice
         {
             context = kind switch
             {
-                "ilgpu-cpu" => Context.Create(b => b.CPU(new CPUDevice(32, 8, 1)).Optimize(OptimizationLevel.O2)),
-                "opencl" => Context.Create(b => b.OpenCL(_ => true).Optimize(OptimizationLevel.O2)),
-                "cuda" => Context.Create(b => b.Cuda().EnablePtx().Optimize(OptimizationLevel.O2)),
+                "ilgpu-cpu" => Context.Create(b => b.CPU(new CPUDevice(32, 8, 1)).Profiling().Optimize(OptimizationLevel.O2)),
+                "opencl" => Context.Create(b => b.OpenCL(_ => true).Profiling().Optimize(OptimizationLevel.O2)),
+                "cuda" => Context.Create(b => b.Cuda().EnablePtx().Profiling().Optimize(OptimizationLevel.O2)),
                 _ => throw new ArgumentException($"'{name}' is not a device: expected cuda:N, opencl:N or ilgpu-cpu."),
             };
             int count = kind switch { "opencl" => context.GetCLDevices().Count, "cuda" => context.GetCudaDevices().Count, _ => 1 };
@@ -157,6 +157,12 @@ public sealed class IlgpuDevice : IDevice
         GaussianNoise.Fill(values, seed, stream);
         Upload(values, destination);
     }
+
+    /// <inheritdoc/>
+    public IDeviceMarker Mark() => new IlgpuMarker(_backend.Queue.AddProfilingMarker());
+
+    /// <summary>What to call the hardware.</summary>
+    public string Description => $"{_accelerator.Name}, {_accelerator.NumMultiprocessors} multiprocessors";
 
     /// <inheritdoc/>
     public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => _backend.Pack(shape, experts);
