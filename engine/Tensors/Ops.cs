@@ -14,7 +14,7 @@ namespace AfaNative.Engine.Tensors;
 /// The ops models are written in. Every op makes a new tensor in the current scope and leaves its inputs alone, so that a tape can record it.
 /// One instance serves one thread. Cancellation is looked at before every op.
 /// </summary>
-public sealed class Ops(IDevice device, CancellationToken cancellation = default)
+public sealed partial class Ops(IDevice device, CancellationToken cancellation = default)
 {
     private TensorScope? _scope;
 
@@ -77,6 +77,7 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
     /// <summary>x [E or 1, B, H, W, In] to [E, B, H, W, Out]; optional row bias [E, B, 1, 1, Out] and residual [E or 1, B, H, W, Out].</summary>
     public Tensor Linear(Tensor x, Linear layer, ActivationKind activation = ActivationKind.None, Tensor? residual = null)
     {
+        if (Tape is not null && Wants(x, residual, layer.Weights, layer.Bias)) return RecordedLinear(x, layer, activation, residual);
         WeightShape weights = layer.Weights.Shape;
         Expect(x.Shape.Channels == weights.In, layer.Name, $"{weights.In} channels", x);
         int experts = Experts(layer.Name, layer.Weights.Experts, x);
@@ -102,6 +103,7 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
         }
 
         Device.Kernels.Convolution(shape, x.Buffer, layer.Weights, epilogue, y.Buffer);
+        if (Tape is not null && (Wants(x, residual, layer.Weights, layer.Bias) || imageBias?.RequiresGrad == true)) RecordConvolution(x, layer, shape, imageBias, residual, y);
         return y;
     }
 
@@ -113,6 +115,7 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
         Tensor y = Allocate(x.Shape with { Experts = experts });
         Device.Kernels.GroupNorm(new GroupNormShape(experts, x.Shape.Batch, x.Shape.Pixels, layer.Channels, layer.Groups, layer.Epsilon, silu, x.Shape.Experts < experts),
             x.Buffer, layer.Weight, layer.Bias, y.Buffer);
+        if (Tape is not null && Wants(x, null, layer.Weight, layer.Bias)) RecordGroupNorm(x, layer, silu, y);
         return y;
     }
 
@@ -123,6 +126,7 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
         int experts = Experts(layer.Name, layer.Experts, x);
         Tensor y = Allocate(x.Shape with { Experts = experts });
         Device.Kernels.LayerNorm(new LayerNormShape(experts, x.Shape.Rows, layer.Channels, layer.Epsilon, x.Shape.Experts < experts), x.Buffer, layer.Weight, layer.Bias, y.Buffer);
+        if (Tape is not null && Wants(x, null, layer.Weight, layer.Bias)) RecordLayerNorm(x, layer, y);
         return y;
     }
 
@@ -135,6 +139,7 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
         Tensor y = Allocate(q.Shape);
         var shape = new AttentionShape(q.Shape.Experts, q.Shape.Batch, heads, width, q.Shape.Pixels, k.Shape.Pixels, scale ?? 1f / MathF.Sqrt(width), causal);
         Device.Kernels.Attention(shape, q.Buffer, k.Buffer, v.Buffer, y.Buffer);
+        if (Tape is not null && (q.RequiresGrad || k.RequiresGrad || v.RequiresGrad)) RecordAttention(shape, q, k, v, y);
         return y;
     }
 
@@ -143,6 +148,7 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
     {
         Tensor y = Allocate(x.Shape);
         Device.Kernels.Activate(kind, x.Shape.Count, x.Buffer, y.Buffer);
+        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [x], x, (dy, dx) => tape.Gradients.Activate(kind, x.Shape.Count, x.Held, dy.Held, dx.Held));
         return y;
     }
 
@@ -151,6 +157,7 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
     {
         Tensor y = Allocate(x.Shape);
         Device.Kernels.Softmax((long)x.Shape.Experts * x.Shape.Rows, x.Shape.Channels, x.Buffer, y.Buffer);
+        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [y], x, (dy, dx) => tape.Gradients.Softmax((long)x.Shape.Experts * x.Shape.Rows, x.Shape.Channels, y.Held, dy.Held, dx.Held));
         return y;
     }
 
@@ -158,7 +165,9 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
     public Tensor UpsampleNearest(Tensor x, int height, int width)
     {
         Tensor y = Allocate(x.Shape with { Height = height, Width = width });
-        Device.Kernels.UpsampleNearest(new UpsampleShape(x.Shape.Experts * x.Shape.Batch, x.Shape.Height, x.Shape.Width, x.Shape.Channels, height, width), x.Buffer, y.Buffer);
+        var shape = new UpsampleShape(x.Shape.Experts * x.Shape.Batch, x.Shape.Height, x.Shape.Width, x.Shape.Channels, height, width);
+        Device.Kernels.UpsampleNearest(shape, x.Buffer, y.Buffer);
+        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [], x, (dy, dx) => tape.Gradients.UpsampleNearest(shape, dy.Held, dx.Held));
         return y;
     }
 
@@ -168,7 +177,19 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
         Expect(a.Shape.Batch == b.Shape.Batch && a.Shape.Height == b.Shape.Height && a.Shape.Width == b.Shape.Width, "concat", $"maps that match {a.Shape}", b);
         int experts = Math.Max(a.Shape.Experts, b.Shape.Experts);
         Tensor y = Allocate(a.Shape with { Experts = experts, Channels = a.Shape.Channels + b.Shape.Channels });
-        Device.Kernels.Concat(new ConcatShape(experts, a.Shape.Rows, a.Shape.Channels, b.Shape.Channels, a.Shape.Experts < experts, b.Shape.Experts < experts), a.Buffer, b.Buffer, y.Buffer);
+        var shape = new ConcatShape(experts, a.Shape.Rows, a.Shape.Channels, b.Shape.Channels, a.Shape.Experts < experts, b.Shape.Experts < experts);
+        Device.Kernels.Concat(shape, a.Buffer, b.Buffer, y.Buffer);
+        if (Tape is { } tape && (a.RequiresGrad || b.RequiresGrad))
+        {
+            tape.Record(y, [], dy =>
+            {
+                Tensor da = tape.Allocate(a.Shape with { Experts = experts }), db = tape.Allocate(b.Shape with { Experts = experts });
+                tape.Gradients.Split(shape, dy.Held, da.Held, db.Held);
+                tape.Add(a, da);
+                tape.Add(b, db);
+            });
+        }
+
         return y;
     }
 
@@ -179,6 +200,15 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
         Expect(a.Shape with { Experts = experts } == b.Shape with { Experts = experts }, "add", $"a map that matches {a.Shape}", b);
         Tensor y = Allocate(a.Shape with { Experts = experts });
         Device.Kernels.Add(new AddShape(experts, y.Shape.Count / experts, a.Shape.Experts < experts, b.Shape.Experts < experts), a.Buffer, b.Buffer, y.Buffer);
+        if (Tape is { } tape && (a.RequiresGrad || b.RequiresGrad))
+        {
+            tape.Record(y, [], dy =>
+            {
+                tape.Add(a, dy.Retain());
+                tape.Add(b, dy.Retain());
+            });
+        }
+
         return y;
     }
 
@@ -187,6 +217,7 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
     {
         Tensor y = Allocate(x.Shape with { Experts = 1 });
         Device.Kernels.MeanOverExperts(x.Shape.Experts, y.Shape.Count, x.Buffer, y.Buffer);
+        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [], x, (dy, dx) => tape.Gradients.RepeatForExperts(x.Shape.Experts, y.Shape.Count, 1f / x.Shape.Experts, dy.Held, dx.Held));
         return y;
     }
 
@@ -195,6 +226,7 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
     {
         Tensor y = Allocate(x.Shape with { Experts = 1, Channels = x.Shape.Experts * x.Shape.Channels });
         Device.Kernels.ExpertsToChannels(x.Shape.Experts, x.Shape.Rows, x.Shape.Channels, x.Buffer, y.Buffer);
+        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [], x, (dy, dx) => tape.Gradients.ChannelsToExperts(x.Shape.Experts, x.Shape.Rows, x.Shape.Channels, dy.Held, dx.Held));
         return y;
     }
 
@@ -226,7 +258,9 @@ public sealed class Ops(IDevice device, CancellationToken cancellation = default
         Expect(logits.Shape == features.Shape with { Experts = 1, Channels = features.Shape.Experts }, "feature fusion", $"logits for features {features.Shape}", logits);
         Tensor y = Allocate(features.Shape with { Experts = 1 });
         Tensor? maps = wantMaps ? Allocate(logits.Shape) : null;
-        Device.Kernels.FuseExperts(new FusionShape(features.Shape.Experts, features.Shape.Batch, features.Shape.Pixels, features.Shape.Channels), features.Buffer, logits.Buffer, y.Buffer, maps?.Buffer);
+        var shape = new FusionShape(features.Shape.Experts, features.Shape.Batch, features.Shape.Pixels, features.Shape.Channels);
+        Device.Kernels.FuseExperts(shape, features.Buffer, logits.Buffer, y.Buffer, maps?.Buffer);
+        if (Tape is not null && (features.RequiresGrad || logits.RequiresGrad)) RecordFusion(shape, features, logits, y, maps);
         return (y, maps);
     }
 

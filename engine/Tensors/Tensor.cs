@@ -24,11 +24,13 @@ public readonly record struct Shape(int Experts, int Batch, int Height, int Widt
 /// <summary>A float32 activation on a device. Freed by the scope it was made in, or earlier by <see cref="Dispose"/>.</summary>
 public sealed class Tensor : IDisposable
 {
+    private readonly DeviceBuffer _memory;
     private DeviceBuffer? _buffer;
+    private int _references = 1;
 
     internal Tensor(DeviceBuffer buffer, Shape shape)
     {
-        _buffer = buffer;
+        _memory = _buffer = buffer;
         Shape = shape;
     }
 
@@ -38,11 +40,35 @@ public sealed class Tensor : IDisposable
     /// <summary>The memory; throws when the tensor was freed.</summary>
     public DeviceBuffer Buffer => _buffer ?? throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed by its scope");
 
+    /// <summary>A loss may depend on this tensor, and someone wants to know how.</summary>
+    public bool RequiresGrad { get; internal set; }
+
+    /// <summary>The memory, for those who hold a share of it, even after the scope has let go.</summary>
+    internal DeviceBuffer Held => _references > 0 ? _memory : throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed");
+
+    /// <summary>More than one owner: not to be written to.</summary>
+    internal bool IsShared => _references > 1;
+
     /// <inheritdoc/>
     public void Dispose()
     {
-        _buffer?.Dispose();
+        if (_buffer is null) return;
         _buffer = null;
+        Release();
+    }
+
+    /// <summary>Takes a share of the memory.</summary>
+    internal Tensor Retain()
+    {
+        if (_references <= 0) throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed");
+        _references++;
+        return this;
+    }
+
+    /// <summary>Gives a share back; the last one frees the memory.</summary>
+    internal void Release()
+    {
+        if (--_references == 0) _memory.Dispose();
     }
 }
 

@@ -16,4 +16,14 @@ public static class Losses
 
         return (float)(sum / prediction.Length);
     }
+
+    /// <summary>The gradient of <see cref="MeanSquaredError"/> with respect to the prediction, times <paramref name="scale"/>.</summary>
+    public static float[] MeanSquaredErrorGradient(ReadOnlySpan<float> prediction, ReadOnlySpan<float> target, float scale = 1)
+    {
+        if (prediction.Length != target.Length) throw new ArgumentException($"{prediction.Length} predictions and {target.Length} targets");
+        var gradient = new float[prediction.Length];
+        float factor = 2 * scale / prediction.Length;
+        for (int i = 0; i < gradient.Length; i++) gradient[i] = factor * (prediction[i] - target[i]);
+        return gradient;
+    }
 }

@@ -15,8 +15,8 @@ public static class CaseRunner
         return [.. Directory.EnumerateFiles(folder, "case.json", SearchOption.AllDirectories).Select(f => Path.GetDirectoryName(Path.GetFullPath(f))!).Order(StringComparer.Ordinal)];
     }
 
-    /// <summary>Runs one case. A case that cannot be read or run fails; a kind that is not implemented is skipped.</summary>
-    public static CaseResult Run(string folder, IDevice device, CancellationToken cancellation = default)
+    /// <summary>Runs one case, with <paramref name="gradients"/> also backwards where the device can. A case that cannot be read or run fails; a kind that is not implemented is skipped.</summary>
+    public static CaseResult Run(string folder, IDevice device, CancellationToken cancellation = default, bool gradients = false)
     {
         string id = Path.GetFileName(folder), kind = "?";
         // Half-precision activations: 5e-3 of the largest value for float16, eight times that for bfloat16's shorter mantissa.
@@ -28,6 +28,7 @@ public static class CaseRunner
             var ops = new Ops(device, cancellation);
             using TensorScope scope = ops.Scope();
             string? skipped = null;
+            using GradientRecorder? recorder = c.Recorder = gradients && device.Gradients is not null ? new GradientRecorder(ops) : null;
             if (!OpCases.TryRun(c, ops, compare) && !NetworkCases.TryRun(c, ops, compare) && !PipelineCases.TryRun(c, ops, compare, out skipped))
             {
                 skipped = $"kind '{kind}' is not known";

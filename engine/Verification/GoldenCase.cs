@@ -19,6 +19,9 @@ internal sealed class GoldenCase : IDisposable
 
     public string Folder { get; }
 
+    /// <summary>Set when gradients are to be compared too.</summary>
+    public GradientRecorder? Recorder { get; set; }
+
     public string Op { get; }
 
     public string Id { get; }
@@ -131,6 +134,27 @@ internal sealed class Comparer(double floor = 0)
 
         double relative = max == 0 ? 0 : max / Math.Max(reference, 1e-30);
         Record(name, max, relative, Math.Max(tolerance, Floor));
+    }
+
+    /// <summary>Relative L2 error: for gradients, whose small elements are rounding.</summary>
+    public void CloseInNorm(string name, ReadOnlySpan<float> came, ReadOnlySpan<float> expected, double tolerance)
+    {
+        if (came.Length != expected.Length)
+        {
+            Fail(name, $"{came.Length} values instead of {expected.Length}");
+            return;
+        }
+
+        double error = 0, norm = 0, max = 0;
+        for (int i = 0; i < came.Length; i++)
+        {
+            double d = (double)came[i] - expected[i];
+            error += d * d;
+            norm += (double)expected[i] * expected[i];
+            max = Math.Max(max, Math.Abs(d));
+        }
+
+        Record(name, max, double.IsNaN(error) ? double.PositiveInfinity : Math.Sqrt(error / Math.Max(norm, 1e-60)), Math.Max(tolerance, Floor));
     }
 
     public void Exact(string name, bool equal, string detail)

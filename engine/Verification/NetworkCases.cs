@@ -52,12 +52,13 @@ internal static class NetworkCases
                 Tensor predicted = unet.Forward(ops, sample, time, OpCases.Tokens(c, ops, $"{i}.in.ctx", "io.safetensors"));
                 ops.Observer = null;
                 compare.Close($"{i}.out.sample", ops.DownloadNchw(predicted), c.Values($"{i}.out.sample", "io.safetensors"), Tolerance);
+                if (c.Recorder is not null && c.Has($"{i}.gout", "io.safetensors")) c.Recorder.Compare(c, compare, "io.safetensors", (predicted, Layout.ToChannelsLast(c.Values($"{i}.gout", "io.safetensors"), predicted.Shape)));
                 foreach (string hook in hooks) compare.Fail(hook, "no module of this name reported its output");
             }
         }
     }
 
-    private static float[] Timesteps(GoldenCase c, string name, int batch)
+    internal static float[] Timesteps(GoldenCase c, string name, int batch)
     {
         float[] given = c.Values(name, "io.safetensors");
         return given.Length == batch ? given : [.. Enumerable.Repeat(given[0], batch)];
@@ -179,6 +180,7 @@ internal static class NetworkCases
             return;
         }
 
+        ops.Tape = null;
         using DiffusionModel model = DiffusionModel.Load(ops.Device, Path.Combine(c.Folder, "model"));
         for (int i = 0; c.Has($"{i}.in.sample", "io.safetensors"); i++)
         {
@@ -193,6 +195,8 @@ internal static class NetworkCases
             }
         }
 
+        ops.Tape = null;
+        if (c.Recorder is not null && c.HasFile("grads.safetensors")) TrainingCases.Run(c, ops, compare, model);
         if (c.HasFile("zero_init.safetensors")) ZeroInit(c, ops, compare, model);
         if (c.HasFile("train_forward.safetensors")) TrainForward(c, ops, compare, model);
     }
@@ -305,7 +309,7 @@ internal static class NetworkCases
     }
 
     /// <summary>[N, B, T, D].</summary>
-    private static Tensor Contexts(GoldenCase c, Ops ops, string name, string file)
+    internal static Tensor Contexts(GoldenCase c, Ops ops, string name, string file)
     {
         int[] d = c.Dims(name, file);
         return ops.Upload(c.Values(name, file), new Shape(d[0], d[1], d[2], 1, d[3]));

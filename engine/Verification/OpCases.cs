@@ -35,7 +35,6 @@ internal static class OpCases
             "upsample_nearest" => (c, ops) => ops.UpsampleNearest(Map(c, ops, "in.x"), c.Dims("out.y")[2], c.Dims("out.y")[3]),
             "attention" => (c, ops) => Build(c, ops, p => new AttentionLayer(p, Last(c, "in.x"), Last(c, c.Has("in.ctx") ? "in.ctx" : "in.x"), Integer(c, "heads"), Integer(c, "dim_head")),
                 l => l.Forward(ops, Tokens(c, ops, "in.x"), c.Has("in.ctx") ? Tokens(c, ops, "in.ctx") : null, null)),
-            "sdpa" => Attend,
             "feed_forward_geglu" => (c, ops) => Build(c, ops, p => new FeedForward(p, Integer(c, "dim"), Integer(c, "mult")), l => l.Forward(ops, Tokens(c, ops, "in.x"), null)),
             "basic_transformer_block" => (c, ops) => Build(c, ops, p => new TransformerBlock(p, Integer(c, "dim"), Integer(c, "heads"), Last(c, "in.ctx")), l => l.Forward(ops, Tokens(c, ops, "in.x"), Tokens(c, ops, "in.ctx"))),
             "clip_encoder_layer" => (c, ops) => Build(c, ops, p => new ClipTextLayer(p, Last(c, "in.x"), c.Dims("w.mlp.fc1.weight")[0], Integer(c, "heads"), Activation(Text(c, "act")), 1e-5f), l => l.Forward(ops, Tokens(c, ops, "in.x"))),
@@ -51,15 +50,21 @@ internal static class OpCases
         if (run is not null)
         {
             Tensor y = run(c, ops);
-            compare.Close("out.y", c.Dims("out.y").Length == 4 ? ops.DownloadNchw(y) : ops.Download(y), c.Values("out.y"), Tolerance);
+            bool map = c.Dims("out.y").Length == 4;
+            compare.Close("out.y", map ? ops.DownloadNchw(y) : ops.Download(y), c.Values("out.y"), Tolerance);
+            if (c.Recorder is not null && c.Has("gout.y")) c.Recorder.Compare(c, compare, (y, map ? Layout.ToChannelsLast(c.Values("gout.y"), y.Shape) : c.Values("gout.y")));
             return true;
         }
 
         switch (c.Op)
         {
+            case "sdpa": Attend(c, ops, compare); return true;
             case "aggregator": Aggregate(c, ops, compare); return true;
             case "expert_softmax_sum": Fuse(c, ops, compare); return true;
-            case "mse_loss": compare.Close("out.y", [Losses.MeanSquaredError(c.Values("in.pred"), c.Values("in.target"))], c.Values("out.y"), Tolerance); return true;
+            case "mse_loss":
+                compare.Close("out.y", [Losses.MeanSquaredError(c.Values("in.pred"), c.Values("in.target"))], c.Values("out.y"), Tolerance);
+                if (c.Recorder is not null) compare.CloseInNorm("gin.pred", Losses.MeanSquaredErrorGradient(c.Values("in.pred"), c.Values("in.target"), c.Values("gout.y")[0]), c.Values("gin.pred"), GradientRecorder.Tolerance);
+                return true;
             case "adamw": Optimize(c, compare); return true;
             default: return false;
         }
@@ -68,6 +73,13 @@ internal static class OpCases
     private static Tensor Build<TLayer>(GoldenCase c, Ops ops, Func<Parameters, TLayer> build, Func<TLayer, Tensor> run)
     {
         using Checkpoint checkpoint = Checkpoint.OpenFile(Path.Combine(c.Folder, "tensors.safetensors"));
+        if (c.Recorder is { } recorder)
+        {
+            (TLayer trained, TrainedParameters its) = TrainedParameters.Load(ops.Device, checkpoint, p => build(p.Child("w")), n => !n.StartsWith("w.", StringComparison.Ordinal));
+            recorder.Train(its);
+            return run(trained);
+        }
+
         (TLayer layer, CheckpointParameters parameters) = CheckpointParameters.Load(ops.Device, [checkpoint], p => build(p.Child("w")), n => !n.StartsWith("w.", StringComparison.Ordinal));
         using (parameters) return run(layer);
     }
@@ -79,19 +91,22 @@ internal static class OpCases
     }
 
     // [B, heads, T, d] on disk, [B, T, heads * d] in the engine: the same transposition as channels-last with heads as maps of width d.
-    private static Tensor Attend(GoldenCase c, Ops ops)
+    private static void Attend(GoldenCase c, Ops ops, Comparer compare)
     {
         int[] q = c.Dims("in.q");
-        bool causal = GoldenCase.Get(c.Params, "causal").GetBoolean();
-        Tensor y = ops.Attention(Heads(c, ops, "in.q"), Heads(c, ops, "in.k"), Heads(c, ops, "in.v"), q[1], causal, Number(c, "scale"));
-        return ops.Upload(SwapHeads(ops.Download(y), q[0], q[2], q[1], q[3]), new Shape(1, 1, 1, 1, (int)y.Shape.Count));
+        Tensor y = ops.Attention(Heads(c, ops, "in.q"), Heads(c, ops, "in.k"), Heads(c, ops, "in.v"), q[1], GoldenCase.Get(c.Params, "causal").GetBoolean(), Number(c, "scale"));
+        compare.Close("out.y", SwapHeads(ops.Download(y), q[0], q[2], q[1], q[3]), c.Values("out.y"), Tolerance);
+        c.Recorder?.Compare(c, compare, (y, SwapHeads(c.Values("gout.y"), q[0], q[1], q[2], q[3])));
     }
 
     private static Tensor Heads(GoldenCase c, Ops ops, string name)
     {
         int[] d = c.Dims(name);
-        return ops.Upload(SwapHeads(c.Values(name), d[0], d[1], d[2], d[3]), new Shape(1, d[0], d[2], 1, d[1] * d[3]));
+        Tensor tensor = ops.Upload(SwapHeads(c.Values(name), d[0], d[1], d[2], d[3]), new Shape(1, d[0], d[2], 1, d[1] * d[3]));
+        return Watched(c, name, tensor, t => SwapHeads(ops.Download(t), d[0], d[2], d[1], d[3]));
     }
+
+    private static Tensor Watched(GoldenCase c, string name, Tensor tensor, Func<Tensor, float[]> toFile) => c.Recorder?.Input(name, tensor, toFile) ?? tensor;
 
     /// <summary>[B, i, j, d] to [B, j, i, d].</summary>
     private static float[] SwapHeads(float[] values, int batch, int first, int second, int d)
@@ -126,6 +141,7 @@ internal static class OpCases
             (Tensor fused, Tensor? maps) = sabw.Forward(ops, features, ops.Activate(Vectors(c, ops, "in.temb"), ActivationKind.Silu), Tokens(c, ops, "in.ctx"), true);
             compare.Close("out.y", ops.DownloadNchw(fused), c.Values("out.y"), Tolerance);
             compare.Close("out.attn", ops.DownloadNchw(maps!), c.Values("out.attn"), Tolerance);
+            CompareFusion(c, compare, fused, maps!);
             return fused;
         });
     }
@@ -135,7 +151,11 @@ internal static class OpCases
         (Tensor fused, Tensor? maps) = ops.FuseExperts(Experts(c, ops, "in.features"), Map(c, ops, "in.logits"), true);
         compare.Close("out.y", ops.DownloadNchw(fused), c.Values("out.y"), Tolerance);
         compare.Close("out.attn", ops.DownloadNchw(maps!), c.Values("out.attn"), Tolerance);
+        CompareFusion(c, compare, fused, maps!);
     }
+
+    private static void CompareFusion(GoldenCase c, Comparer compare, Tensor fused, Tensor maps) =>
+        c.Recorder?.Compare(c, compare, (fused, Layout.ToChannelsLast(c.Values("gout.y"), fused.Shape)), (maps, Layout.ToChannelsLast(c.Values("gout.attn"), maps.Shape)));
 
     private static void Optimize(GoldenCase c, Comparer compare)
     {
@@ -155,21 +175,21 @@ internal static class OpCases
     public static Tensor Map(GoldenCase c, Ops ops, string name, string file = "tensors.safetensors")
     {
         int[] d = c.Dims(name, file);
-        return ops.UploadNchw(c.Values(name, file), new Shape(1, d[0], d[2], d[3], d[1]));
+        return Watched(c, name, ops.UploadNchw(c.Values(name, file), new Shape(1, d[0], d[2], d[3], d[1])), ops.DownloadNchw);
     }
 
     /// <summary>[B, T, C].</summary>
     public static Tensor Tokens(GoldenCase c, Ops ops, string name, string file = "tensors.safetensors")
     {
         int[] d = c.Dims(name, file);
-        return ops.Upload(c.Values(name, file), new Shape(1, d[0], d[1], 1, d[2]));
+        return Watched(c, name, ops.Upload(c.Values(name, file), new Shape(1, d[0], d[1], 1, d[2])), ops.Download);
     }
 
     /// <summary>[B, C].</summary>
     private static Tensor Vectors(GoldenCase c, Ops ops, string name)
     {
         int[] d = c.Dims(name);
-        return ops.Upload(c.Values(name), new Shape(1, d[0], 1, 1, d[1]));
+        return Watched(c, name, ops.Upload(c.Values(name), new Shape(1, d[0], 1, 1, d[1])), ops.Download);
     }
 
     /// <summary>Any shape, as rows of its last axis.</summary>
@@ -177,14 +197,15 @@ internal static class OpCases
     {
         float[] values = c.Values(name);
         int last = Last(c, name);
-        return ops.Upload(values, new Shape(1, values.Length / last, 1, 1, last));
+        return Watched(c, name, ops.Upload(values, new Shape(1, values.Length / last, 1, 1, last)), ops.Download);
     }
 
     /// <summary>[B, N, C, H, W] to [N, B, H, W, C].</summary>
     private static Tensor Experts(GoldenCase c, Ops ops, string name)
     {
         int[] d = c.Dims(name);
-        return ops.UploadNchw(SwapHeads(c.Values(name), 1, d[0], d[1], d[2] * d[3] * d[4]), new Shape(d[1], d[0], d[3], d[4], d[2]));
+        Tensor tensor = ops.UploadNchw(SwapHeads(c.Values(name), 1, d[0], d[1], d[2] * d[3] * d[4]), new Shape(d[1], d[0], d[3], d[4], d[2]));
+        return Watched(c, name, tensor, t => SwapHeads(ops.DownloadNchw(t), 1, d[1], d[0], d[2] * d[3] * d[4]));
     }
 
     private static int Last(GoldenCase c, string name) => c.Dims(name)[^1];

@@ -16,6 +16,7 @@ public sealed unsafe class CpuDevice : IDevice
     {
         Pool = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
         Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, simd ?? RegisterTile.Best);
+        Gradients = new CpuGradients(Pool, simd ?? RegisterTile.Best);
         Name = reference ? "cpu-reference" : "cpu";
     }
 
@@ -24,6 +25,9 @@ public sealed unsafe class CpuDevice : IDevice
 
     /// <inheritdoc/>
     public IKernels Kernels { get; }
+
+    /// <inheritdoc/>
+    public IGradients? Gradients { get; }
 
     /// <inheritdoc/>
     public long AllocatedBytes => _memory.LiveBytes;
@@ -65,6 +69,9 @@ public sealed unsafe class CpuDevice : IDevice
 
     /// <inheritdoc/>
     public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new CpuPackedWeights(Pool, shape, experts);
+
+    /// <inheritdoc/>
+    public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) => ((CpuPackedWeights)weights).Replace(Pool, experts);
 
     /// <inheritdoc/>
     public void Dispose()

@@ -104,6 +104,9 @@ public interface IDevice : IDisposable
     /// <summary>The ops.</summary>
     IKernels Kernels { get; }
 
+    /// <summary>The ops' gradients; null where there are none yet.</summary>
+    IGradients? Gradients => null;
+
     /// <summary>Marks this point of the device's work.</summary>
     IDeviceMarker Mark() => new ClockMarker();
 
@@ -163,4 +166,7 @@ public interface IDevice : IDisposable
 
     /// <summary>Brings the weights of E experts into the device's layout.</summary>
     PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts);
+
+    /// <summary>Replaces packed weights by new values of the same shape and storage type.</summary>
+    void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) => throw new NotSupportedException($"{Name} cannot change packed weights");
 }

@@ -59,7 +59,7 @@ internal static unsafe class FuseExperts
     }
 
     // Equal logits give exactly equal weights, so an untrained ensemble averages exactly.
-    private static void Softmax(float* logits, Span<float> weights)
+    internal static void Softmax(float* logits, Span<float> weights)
     {
         float max = float.NegativeInfinity, sum = 0;
         for (int e = 0; e < weights.Length; e++) max = MathF.Max(max, logits[e]);

@@ -62,6 +62,21 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
         return buffer;
     }
 
+    /// <summary>Packs new values over the old ones.</summary>
+    internal void Replace(WorkerPool pool, ReadOnlySpan<WeightSource> experts)
+    {
+        if (experts.Length != Experts) throw new ArgumentException($"{experts.Length} experts for weights of {Experts}");
+        for (int e = 0; e < experts.Length; e++) PackExpert(pool, experts[e], e);
+    }
+
+    /// <summary>Where output <paramref name="n"/> lies, and how many outputs from it on lie in neighbouring lanes.</summary>
+    internal (int Panel, int Lane, int Count) Run(int n)
+    {
+        (int panel, int lane) = Locate(n);
+        int half = Shape.Out / 2;
+        return (panel, lane, Shape.Geglu ? Math.Min(16 - (lane & 15), (n < half ? half : Shape.Out) - n) : Math.Min(32 - lane, Shape.Out - n));
+    }
+
     /// <summary>The original weight of output <paramref name="n"/>, term <paramref name="k"/> (for the plain reference).</summary>
     internal float At(int expert, int n, int k)
     {

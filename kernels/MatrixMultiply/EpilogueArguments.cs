@@ -16,6 +16,7 @@ internal readonly unsafe struct EpilogueArguments
     public int RowsPerGroup { get; init; }
     public bool SharedResidual { get; init; }
     public bool Geglu { get; init; }
+    public bool KeepGates { get; init; }
     public ActivationKind Activation { get; init; }
 
     /// <summary>Resolves an epilogue; the output has half the weights' columns when they are gated.</summary>
@@ -30,6 +31,7 @@ internal readonly unsafe struct EpilogueArguments
         RowsPerGroup = epilogue.RowsPerGroup,
         SharedResidual = epilogue.SharedResidual,
         Geglu = weights.Geglu,
+        KeepGates = epilogue.KeepGates,
         Activation = epilogue.Activation,
     };
 
@@ -59,9 +61,18 @@ internal readonly unsafe struct EpilogueArguments
         Vector512<float> bias0 = Vector512.Load(bias), bias1 = Vector512.Load(bias + 16);
         float* y = Output + ((long)expert * Rows + row) * Columns + column;
         float* residual = Residual == null ? null : Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column;
-        for (int r = 0; r < rows; r++, tile += 32, y += Columns)
+        int pitch = KeepGates ? 2 * Columns : Columns;
+        if (KeepGates) y = Output + ((long)expert * Rows + row) * pitch + column;
+        for (int r = 0; r < rows; r++, tile += 32, y += pitch)
         {
             Vector512<float> v0 = Vector512.Load(tile) + bias0, v1 = Vector512.Load(tile + 16) + bias1;
+            if (KeepGates)
+            {
+                VectorMath.Store(v0, y, columns);
+                VectorMath.Store(v1, y + Columns, columns);
+                continue;
+            }
+
             if (Geglu)
             {
                 v0 *= VectorMath.Gelu(v1);

@@ -30,6 +30,9 @@ public readonly record struct Epilogue
     /// <summary>[E or 1, Rows, Out], or null; may be the output itself.</summary>
     public DeviceBuffer? Residual { get; init; }
 
+    /// <summary>Weights packed for GEGLU only: leave the gate to a later op and write all columns, values before gates.</summary>
+    public bool KeepGates { get; init; }
+
     /// <summary>The residual is one map read by all experts.</summary>
     public bool SharedResidual { get; init; }
 }

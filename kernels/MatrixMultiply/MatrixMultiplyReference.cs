@@ -74,6 +74,14 @@ internal static unsafe class MatrixMultiplyReference
             if (epilogue.Geglu)
             {
                 double gate = sums[columns + n] + (epilogue.Bias == null ? 0 : epilogue.Bias[(long)expert * bias + columns + n]);
+                if (epilogue.KeepGates)
+                {
+                    float* raw = epilogue.Output + ((long)expert * epilogue.Rows + row) * 2 * columns + n;
+                    raw[0] = (float)value;
+                    raw[columns] = (float)gate;
+                    continue;
+                }
+
                 value *= ActivationReference.Apply(ActivationKind.Gelu, (float)gate);
             }
 

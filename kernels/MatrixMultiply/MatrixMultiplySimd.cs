@@ -15,11 +15,17 @@ internal static unsafe class MatrixMultiplySimd
 
     /// <summary>y[e, m, n] = epilogue(sum_k rows[e, m, k] W[e][n, k]).</summary>
     public static void Run<TRows>(WorkerPool pool, SimdWidth width, TRows rows, int experts, int m, CpuPackedWeights weights, in EpilogueArguments epilogue)
+        where TRows : struct, IRowSource => Run(pool, width, rows, experts, m, new PackedPanels(weights), epilogue);
+
+    /// <summary>y[e, m, n] = epilogue(sum_k rows[e, m, k] panels[e][k, n]).</summary>
+    public static void Run<TRows, TPanels>(WorkerPool pool, SimdWidth width, TRows rows, int experts, int m, TPanels weights, in EpilogueArguments epilogue)
         where TRows : struct, IRowSource
+        where TPanels : struct, IPanelSource
     {
         if (m == 0) return;
-        int k = weights.Shape.K, panels = weights.Panels;
-        int kBlocks = (k + KBlock - 1) / KBlock, kBlock = (k + kBlocks - 1) / kBlocks;
+        int k = weights.Terms, panels = weights.Panels;
+        // Whole vectors of terms, so that panels read the other way round are cut where their storage is.
+        int kBlocks = (k + KBlock - 1) / KBlock, kBlock = ((k + kBlocks - 1) / kBlocks + 15) & ~15;
         int rowBlocks = (m + RowBlock - 1) / RowBlock;
         int rowBlock = Math.Min(RowBlock, ((m + rowBlocks - 1) / rowBlocks + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows * RegisterTile.MaxRows);
         rowBlocks = (m + rowBlock - 1) / rowBlock;
@@ -27,7 +33,7 @@ internal static unsafe class MatrixMultiplySimd
         while (panelBlock > 1 && experts * rowBlocks * ((panels + panelBlock - 1) / panelBlock) < 4 * pool.Threads) panelBlock = (panelBlock + 1) / 2;
         int panelBlocks = (panels + panelBlock - 1) / panelBlock;
         int stride = kBlock + 16;
-        var job = new Job<TRows>(rows, weights, epilogue, RegisterTile.For(width), m, k, kBlock, rowBlock, panels, panelBlock, stride);
+        var job = new Job<TRows, TPanels>(rows, weights, epilogue, RegisterTile.For(width), m, k, kBlock, rowBlock, panels, panelBlock, stride);
         pool.Run(experts * rowBlocks * panelBlocks, (task, worker) =>
         {
             int expert = task / (rowBlocks * panelBlocks), rest = task - expert * rowBlocks * panelBlocks;
@@ -36,9 +42,10 @@ internal static unsafe class MatrixMultiplySimd
         });
     }
 
-    private readonly struct Job<TRows>(TRows rows, CpuPackedWeights weights, EpilogueArguments epilogue,
+    private readonly struct Job<TRows, TPanels>(TRows rows, TPanels weights, EpilogueArguments epilogue,
         delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, int m, int k, int kBlock, int rowBlock, int panels, int panelBlock, int stride)
         where TRows : struct, IRowSource
+        where TPanels : struct, IPanelSource
     {
         public void Execute(Scratch scratch, int expert, int rowIndex, int panelIndex)
         {

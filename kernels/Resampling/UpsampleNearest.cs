@@ -29,5 +29,6 @@ internal static unsafe class UpsampleNearest
         }
     }
 
-    private static int Source(int i, int size, int outSize) => Math.Min((int)MathF.Floor(i * ((float)size / outSize)), size - 1);
+    /// <summary>Where an output row or column comes from.</summary>
+    internal static int Source(int i, int size, int outSize) => Math.Min((int)MathF.Floor(i * ((float)size / outSize)), size - 1);
 }

@@ -75,7 +75,7 @@ public class ReferenceCaseTests
     private static void Check(string folder, SimdWidth? simd, bool reference = false)
     {
         using var device = new CpuDevice(2, reference, simd);
-        CaseResult result = CaseRunner.Run(folder, device);
+        CaseResult result = CaseRunner.Run(folder, device, gradients: device.Gradients is not null);
         if (result.Verdict == CaseVerdict.Skipped) Assert.Skip(result.Detail);
         Assert.True(result.Verdict == CaseVerdict.Passed, result.Detail);
     }

@@ -1,0 +1,105 @@
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Engine.Training;
+
+/// <summary>The aggregators of an ensemble as they are trained: layers for the ensemble, parameters for the optimizer.</summary>
+public sealed class TrainedAggregators : IDisposable
+{
+    private readonly List<TrainedParameters> _owned = [];
+    private readonly List<Sabw> _aggregators = [];
+    private readonly List<(string Name, Parameter Parameter)> _parameters = [];
+
+    private TrainedAggregators()
+    {
+    }
+
+    /// <summary>In the order of aggregation points.</summary>
+    public IReadOnlyList<Sabw> Aggregators => _aggregators;
+
+    /// <summary>Every trained tensor as <c>aggregator_k.name</c>.</summary>
+    public IReadOnlyList<(string Name, Parameter Parameter)> Parameters => _parameters;
+
+    /// <summary>Reads <c>aggregator_0</c>, <c>aggregator_1</c>, ... ; <paramref name="change"/> may replace a tensor's values by name.</summary>
+    public static TrainedAggregators Load(IDevice device, IReadOnlyList<string> folders, Func<string, float[], float[]>? change = null)
+    {
+        var set = new TrainedAggregators();
+        try
+        {
+            for (int k = 0; k < folders.Count; k++)
+            {
+                SabwConfig config = SabwConfig.Load(folders[k]);
+                using Checkpoint checkpoint = Checkpoint.Open(folders[k], "aggregator");
+                (Sabw aggregator, TrainedParameters parameters) = TrainedParameters.Load(device, checkpoint, p => new Sabw(p, config));
+                set._owned.Add(parameters);
+                set._aggregators.Add(aggregator);
+                foreach (Parameter parameter in parameters.All)
+                {
+                    string name = $"aggregator_{k}.{parameter.Name}";
+                    set._parameters.Add((name, parameter));
+                    if (change is null) continue;
+                    change(name, parameter.Values).CopyTo(parameter.Values, 0);
+                    parameter.Publish();
+                }
+            }
+
+            return set;
+        }
+        catch
+        {
+            set.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Forgets all gradients.</summary>
+    public void ZeroGradients()
+    {
+        foreach ((_, Parameter parameter) in _parameters) parameter.ZeroGradient();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (TrainedParameters parameters in _owned) parameters.Dispose();
+        _owned.Clear();
+    }
+}
+
+/// <summary>AdamW over a list of parameters, moments kept by position.</summary>
+public sealed class Optimizer(AdamW rule, IReadOnlyList<Parameter> parameters)
+{
+    private readonly float[][] _first = [.. parameters.Select(p => new float[p.Values.Length])], _second = [.. parameters.Select(p => new float[p.Values.Length])];
+
+    /// <summary>Updates done.</summary>
+    public int Steps { get; private set; }
+
+    /// <summary>The L2 norm over all gradients.</summary>
+    public double GradientNorm() => Math.Sqrt(parameters.Sum(p => p.Gradient.Sum(g => (double)g * g)));
+
+    /// <summary>Scales all gradients down to an L2 norm of at most <paramref name="limit"/>; returns the norm before (<c>torch.nn.utils.clip_grad_norm_</c>).</summary>
+    public double Clip(double limit)
+    {
+        double norm = GradientNorm();
+        float factor = (float)(limit / (norm + 1e-6));
+        if (factor >= 1) return norm;
+        foreach (Parameter parameter in parameters)
+        {
+            for (int i = 0; i < parameter.Gradient.Length; i++) parameter.Gradient[i] *= factor;
+        }
+
+        return norm;
+    }
+
+    /// <summary>One update of every parameter from its gradient.</summary>
+    public void Step()
+    {
+        Steps++;
+        for (int i = 0; i < parameters.Count; i++)
+        {
+            rule.Step(Steps, parameters[i].Gradient, parameters[i].Values, _first[i], _second[i]);
+            parameters[i].Publish();
+        }
+    }
+}
