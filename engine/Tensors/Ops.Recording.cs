@@ -16,6 +16,51 @@ public sealed partial class Ops
     /// <summary>Records ops while set.</summary>
     public Tape? Tape { get; set; }
 
+    /// <summary>
+    /// Runs a part of a network on <paramref name="inputs"/>. Where the tape recomputes, only they are kept, and the part runs again on the way back;
+    /// it must depend on nothing else that requires a gradient (Chen et al. 2016, arXiv 1604.06174).
+    /// </summary>
+    public Tensor Checkpointed(Func<Tensor[], Tensor> run, params Tensor[] inputs)
+    {
+        if (Tape is not { Recompute: true } tape || !inputs.Any(i => i.RequiresGrad)) return run(inputs);
+        Tensor y;
+        Tape = null;
+        try
+        {
+            y = run(inputs);
+        }
+        finally
+        {
+            Tape = tape;
+        }
+
+        tape.Record(y, inputs, dy =>
+        {
+            Tape? outside = Tape;
+            Tensor[] revived = [.. inputs.Where(i => i.Revive())];
+            using Tape inner = tape.Inner();
+            using TensorScope scope = Scope();
+            Tape = inner;
+            try
+            {
+                Tensor again = run(inputs);
+                Tape = null;
+                inner.Backward((again, dy));
+            }
+            finally
+            {
+                Tape = outside;
+                foreach (Tensor input in revived) input.Dispose();
+            }
+
+            foreach (Tensor input in inputs)
+            {
+                if (inner.Take(input) is { } gradient) tape.Add(input, gradient);
+            }
+        });
+        return y;
+    }
+
     private bool Wants(Tensor x, Tensor? residual, object weights, object? bias) =>
         x.RequiresGrad || residual?.RequiresGrad == true || Tape!.Trained(weights) is not null || Tape.Trained(bias) is not null;
 

@@ -65,6 +65,15 @@ public sealed class Tensor : IDisposable
         return this;
     }
 
+    /// <summary>Makes a tensor its scope has let go usable again while someone holds a share; a later Dispose undoes it. False when it never was let go.</summary>
+    internal bool Revive()
+    {
+        if (_buffer is not null) return false;
+        Retain();
+        _buffer = _memory;
+        return true;
+    }
+
     /// <summary>Gives a share back; the last one frees the memory.</summary>
     internal void Release()
     {

@@ -29,6 +29,19 @@ public sealed class Tape : IDisposable
         foreach (Parameter parameter in trained) _parameters[parameter.Key] = parameter;
     }
 
+    private Tape(Tape outer)
+    {
+        Device = outer.Device;
+        Gradients = outer.Gradients;
+        _parameters = outer._parameters;
+    }
+
+    /// <summary>Keep only the inputs of what <see cref="Ops.Checkpointed"/> runs, and run it again on the way back: less memory, one more forward pass.</summary>
+    public bool Recompute { get; init; }
+
+    /// <summary>A tape for running a part again; trains the same parameters.</summary>
+    internal Tape Inner() => new(this);
+
     /// <summary>Where everything is.</summary>
     public IDevice Device { get; }
 

@@ -124,7 +124,7 @@ public sealed class UNetModel
             int skip = 0;
             foreach (UNetLayer layer in block.Layers)
             {
-                h = Fuse(layer.Forward(ops, h, silu, context));
+                h = Fuse(ops.Checkpointed(t => layer.Forward(ops, t[0], t[1], t[2]), h, silu, context));
                 skips.Push(ops.Observe($"{block.Name}.res.{skip++}", h));
             }
 
@@ -139,8 +139,8 @@ public sealed class UNetModel
 
         using (TensorScope middle = ops.Scope())
         {
-            Tensor m = _midAttention.Forward(ops, _mid1.Forward(ops, h, silu), context);
-            h = middle.Keep(ops.Observe("mid_block", _mid2.Forward(ops, m, silu)));
+            Tensor m = ops.Checkpointed(t => _mid2.Forward(ops, _midAttention.Forward(ops, _mid1.Forward(ops, t[0], t[1]), t[2]), t[1]), h, silu, context);
+            h = middle.Keep(ops.Observe("mid_block", m));
         }
 
         h = Fuse(h);
@@ -156,7 +156,8 @@ public sealed class UNetModel
                     Tensor joined = ops.Concat(h, skip);
                     h.Dispose();
                     skip.Dispose();
-                    h = block.Layers[j].Forward(ops, joined, silu, context);
+                    UNetLayer part = block.Layers[j];
+                    h = ops.Checkpointed(t => part.Forward(ops, t[0], t[1], t[2]), joined, silu, context);
                     joined.Dispose();
                     if (lastLayer && block.Upsampler is not null)
                     {
