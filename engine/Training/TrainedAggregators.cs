@@ -73,7 +73,10 @@ public sealed class Optimizer(AdamW rule, IReadOnlyList<Parameter> parameters)
     private readonly float[][] _first = [.. parameters.Select(p => new float[p.Values.Length])], _second = [.. parameters.Select(p => new float[p.Values.Length])];
 
     /// <summary>Updates done.</summary>
-    public int Steps { get; private set; }
+    public int Steps { get; set; }
+
+    /// <summary>First and second moment of every parameter, by position.</summary>
+    public (IReadOnlyList<float[]> First, IReadOnlyList<float[]> Second) Moments => (_first, _second);
 
     /// <summary>The L2 norm over all gradients.</summary>
     public double GradientNorm() => Math.Sqrt(parameters.Sum(p => p.Gradient.Sum(g => (double)g * g)));
@@ -92,13 +95,13 @@ public sealed class Optimizer(AdamW rule, IReadOnlyList<Parameter> parameters)
         return norm;
     }
 
-    /// <summary>One update of every parameter from its gradient.</summary>
-    public void Step()
+    /// <summary>One update of every parameter from its gradient, at <paramref name="rate"/> times the learning rate.</summary>
+    public void Step(double rate = 1)
     {
         Steps++;
         for (int i = 0; i < parameters.Count; i++)
         {
-            rule.Step(Steps, parameters[i].Gradient, parameters[i].Values, _first[i], _second[i]);
+            rule.Step(Steps, parameters[i].Gradient, parameters[i].Values, _first[i], _second[i], rate);
             parameters[i].Publish();
         }
     }

@@ -20,13 +20,13 @@ internal static class CommandLineProgram
     {
         var root = new RootCommand("Samples from several Stable Diffusion models as one (adaptive feature aggregation).")
         {
-            SampleCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(),
+            SampleCommand.Create(), TrainCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(),
         };
         root.Options.Add(s_verbose);
         ParseResult parsed = root.Parse(args);
         try
         {
-            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromSeconds(2) }).ConfigureAwait(false);
+            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromSeconds(60) }).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {

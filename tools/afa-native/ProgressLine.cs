@@ -10,12 +10,13 @@ internal sealed class ProgressLine(string what, int total)
     private int _tenth = -1;
 
     /// <summary>Reports that <paramref name="done"/> of the total is done.</summary>
-    public void Report(int done)
+    public void Report(int done, string note = "")
     {
         int tenth = (int)(10L * done / Math.Max(1, total));
         if (!_terminal && tenth == _tenth && done != total) return;
         _tenth = tenth;
         string text = $"{what} {done}/{total}";
+        if (note.Length > 0) text += "  " + note;
         if (done > 0)
         {
             double each = _watch.Elapsed.TotalSeconds / done;

@@ -1,0 +1,314 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Layers;
+using AfaNative.Engine.Tensors;
+using AfaNative.Engine.UNet;
+using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Random;
+
+namespace AfaNative.Engine.Training;
+
+/// <summary>What happened in an update.</summary>
+/// <param name="Step">Updates done, this one included.</param>
+/// <param name="Loss">Mean squared error of the update's batches.</param>
+/// <param name="GradientNorm">L2 norm over all aggregators, before clipping.</param>
+/// <param name="LearningRate">What AdamW used.</param>
+public sealed record TrainingStep(int Step, double Loss, double GradientNorm, double LearningRate);
+
+/// <summary>What the held-out pictures say.</summary>
+/// <param name="Step">Updates done.</param>
+/// <param name="Loss">Mean squared error, the same noise and time steps every time.</param>
+/// <param name="Weights">Mean weight of every expert at every aggregation point.</param>
+/// <param name="FromUniform">Mean absolute distance of the weights from 1/N at every point.</param>
+public sealed record TrainingEvaluation(int Step, double Loss, double[][] Weights, double[] FromUniform);
+
+/// <summary>
+/// Trains an ensemble's aggregators on the diffusion loss with everything else frozen (AFA, ICLR 2025, section 3.3). All that is random - order, noise, time
+/// steps, dropped captions - is a function of the seed and the update's number, so a run that was stopped goes on as if it had not been.
+/// </summary>
+public sealed class AggregatorTrainer : IDisposable
+{
+    private readonly IDevice _device;
+    private readonly TrainingOptions _options;
+    private readonly string _run, _fingerprint;
+    private readonly EnsembleFolder _models;
+    private readonly UNetModel _unet;
+    private readonly CheckpointParameters _frozen;
+    private readonly TrainedAggregators _trained;
+    private readonly Optimizer _optimizer;
+    private readonly NoiseSchedule _schedule;
+    private readonly float _scale;
+    private readonly EncodedRecord[] _training, _heldOut;
+    private readonly string _empty;
+    private ulong _epoch = ulong.MaxValue;
+    private int[] _order = [];
+
+    /// <summary>Loads the experts and aggregators; the data must be encoded already.</summary>
+    public AggregatorTrainer(IDevice device, EnsembleFolder models, IReadOnlyList<EncodedRecord> data, string emptyCaption, TrainingOptions options, string run)
+    {
+        options.Validate();
+        if (models.Aggregators.Count == 0) throw new AfaException($"{models.Path}: it has no aggregators to train.");
+        if (data.Count <= options.Holdout) throw new AfaException($"{data.Count} pictures are too few: {options.Holdout} are held out for evaluation, at least one more is needed.");
+        (_device, _options, _run, _models, _empty) = (device, options, run, models, emptyCaption);
+        EncodedRecord[] shuffled = [.. Permutation(options.Seed, ulong.MaxValue, data.Count).Select(i => data[i])];
+        (_heldOut, _training) = (shuffled[..options.Holdout], shuffled[options.Holdout..]);
+        SchedulerConfig scheduler = SchedulerConfig.Load(models.Scheduler);
+        _schedule = new NoiseSchedule(scheduler);
+        _scale = Vae.VaeConfig.Load(models.Vae).ScalingFactor;
+        string identity = JsonSerializer.Serialize(options with { Steps = 0, EvaluateEvery = 1, SaveEvery = 1, Keep = 1, Recompute = false }) + (options.Schedule == LearningRateSchedule.Constant ? 0 : options.Steps)
+            + string.Join('\n', data.Select(d => Path.GetFileName(d.Latents) + Path.GetFileName(d.Text)));
+        _fingerprint = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(identity)))[..16];
+        UNetConfig config = UNetConfig.Load(models.UNets[0]);
+        (_unet, _frozen) = DiffusionModel.ReadComponent(device, models.UNets, p => new UNetModel(p, config));
+        try
+        {
+            _trained = TrainedAggregators.Load(device, models.Aggregators);
+        }
+        catch
+        {
+            _frozen.Dispose();
+            throw;
+        }
+
+        _optimizer = new Optimizer(new AdamW(options.LearningRate, weightDecay: options.WeightDecay), [.. _trained.Parameters.Select(p => p.Parameter)]);
+    }
+
+    /// <summary>Updates done.</summary>
+    public int Steps => _optimizer.Steps;
+
+    /// <summary>Trained numbers.</summary>
+    public long ParameterCount => _trained.Parameters.Sum(p => (long)p.Parameter.Values.Length);
+
+    /// <summary>Goes on from the newest checkpoint of the run; false when there is none.</summary>
+    public bool Resume()
+    {
+        if (TrainingCheckpoint.Newest(_run) is not { } newest) return false;
+        TrainingCheckpoint.Load(newest, _trained, _optimizer, _fingerprint);
+        return true;
+    }
+
+    /// <summary>
+    /// Trains until <see cref="TrainingOptions.Steps"/> updates are done; saves on the way, at the end, and when cancelled. The run's folder gets <c>log.jsonl</c>
+    /// and, at the end, <c>model/</c>: the ensemble with the trained aggregators, everything else by link.
+    /// </summary>
+    public void Train(Action<TrainingStep>? onStep = null, Action<TrainingEvaluation>? onEvaluation = null, CancellationToken cancellation = default)
+    {
+        Directory.CreateDirectory(_run);
+        TrimLog();
+        int saved = _optimizer.Steps;
+        try
+        {
+            if (_optimizer.Steps == 0) EvaluateAndLog();
+            while (_optimizer.Steps < _options.Steps)
+            {
+                TrainingStep done = Update(cancellation);
+                Log(new { kind = "step", step = done.Step, loss = done.Loss, gradient_norm = done.GradientNorm, learning_rate = done.LearningRate });
+                onStep?.Invoke(done);
+                if (_optimizer.Steps % _options.EvaluateEvery == 0 || _optimizer.Steps == _options.Steps) EvaluateAndLog();
+                if (_optimizer.Steps % _options.SaveEvery == 0 && _optimizer.Steps < _options.Steps)
+                {
+                    TrainingCheckpoint.Save(_run, _models, _trained, _optimizer, _fingerprint, _options.Keep);
+                    saved = _optimizer.Steps;
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            if (_optimizer.Steps > saved) TrainingCheckpoint.Save(_run, _models, _trained, _optimizer, _fingerprint, _options.Keep);
+            throw;
+        }
+
+        WriteModel(TrainingCheckpoint.Save(_run, _models, _trained, _optimizer, _fingerprint, _options.Keep));
+
+        void EvaluateAndLog()
+        {
+            if (_heldOut.Length == 0) return;
+            TrainingEvaluation evaluation = Evaluate(cancellation);
+            Log(new { kind = "evaluation", step = evaluation.Step, loss = evaluation.Loss, weights = evaluation.Weights, from_uniform = evaluation.FromUniform });
+            onEvaluation?.Invoke(evaluation);
+        }
+    }
+
+    /// <summary>The held-out loss and how the experts share the work; the same noise and time steps every time.</summary>
+    public TrainingEvaluation Evaluate(CancellationToken cancellation = default)
+    {
+        int points = _trained.Aggregators.Count, experts = _unet.Experts;
+        var weights = new double[points][];
+        var distance = new double[points];
+        for (int k = 0; k < points; k++) weights[k] = new double[experts];
+        double loss = 0;
+        for (int i = 0; i < _heldOut.Length; i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            int timestep = (int)((i + 0.5) * _schedule.AlphasCumprod.Count / _heldOut.Length);
+            (float[] predicted, float[] target) = Forward([_heldOut[i]], false, [timestep], ulong.MaxValue - (ulong)i, null, (point, maps, ops) =>
+            {
+                float[] values = ops.Download(maps);
+                double pixels = (double)values.Length / experts;
+                for (int j = 0; j < values.Length; j++)
+                {
+                    weights[point][j % experts] += values[j] / pixels / _heldOut.Length;
+                    distance[point] += Math.Abs(values[j] - 1.0 / experts) / values.Length / _heldOut.Length;
+                }
+            }, cancellation, out _);
+            loss += Losses.MeanSquaredError(predicted, target) / (double)_heldOut.Length;
+        }
+
+        return new TrainingEvaluation(_optimizer.Steps, loss, weights, distance);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _trained.Dispose();
+        _frozen.Dispose();
+    }
+
+    private TrainingStep Update(CancellationToken cancellation)
+    {
+        int step = _optimizer.Steps;
+        _trained.ZeroGradients();
+        double loss = 0;
+        for (int part = 0; part < _options.Accumulate; part++)
+        {
+            ulong number = (ulong)step * (ulong)_options.Accumulate + (ulong)part;
+            var batch = new EncodedRecord[_options.BatchSize];
+            var timesteps = new int[batch.Length];
+            (uint coin, _, _, _) = Philox.Block(_options.Seed, number, 1ul << 40);
+            for (int i = 0; i < batch.Length; i++)
+            {
+                ulong position = number * (ulong)batch.Length + (ulong)i;
+                ulong epoch = position / (ulong)_training.Length;
+                if (epoch != _epoch) (_epoch, _order) = (epoch, Permutation(_options.Seed, epoch, _training.Length));
+                batch[i] = _training[_order[(int)(position % (ulong)_training.Length)]];
+                (uint word, _, _, _) = Philox.Block(_options.Seed, number, (1ul << 41) + (ulong)i);
+                timesteps[i] = (int)((ulong)word * (ulong)_schedule.AlphasCumprod.Count >> 32);
+            }
+
+            (float[] predicted, float[] target) = Forward(batch, coin < _options.TextDropout * 4294967296.0, timesteps, number, 1f / _options.Accumulate, null, cancellation, out _);
+            loss += Losses.MeanSquaredError(predicted, target) / (double)_options.Accumulate;
+        }
+
+        double norm = _options.ClipNorm > 0 ? _optimizer.Clip(_options.ClipNorm) : _optimizer.GradientNorm();
+        if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new AfaException($"The loss is no longer a number after {step} updates; a lower --learning-rate helps. The last checkpoint is good.");
+        double rate = _options.RateAt(step);
+        _optimizer.Step(rate);
+        return new TrainingStep(_optimizer.Steps, loss, norm, rate * _options.LearningRate);
+    }
+
+    // One pass; with a scale also backwards.
+    private (float[] Predicted, float[] Target) Forward(EncodedRecord[] batch, bool dropText, int[] timesteps, ulong number, float? scale, Action<int, Tensor, Ops>? onMaps, CancellationToken cancellation, out Shape shape)
+    {
+        float[][] moments = [.. batch.Select(b => LatentCache.Read(b.Latents, out _))];
+        LatentCache.Read(batch[0].Latents, out int[] dims);
+        int channels = dims[0] / 2, per = channels * dims[1] * dims[2];
+        shape = new Shape(1, batch.Length, dims[1], dims[2], channels);
+        float[] noisy = new float[batch.Length * per], noise = new float[noisy.Length], target = new float[noisy.Length], posterior = new float[noisy.Length], latents = new float[per];
+        GaussianNoise.Fill(posterior, _options.Seed, 2 * number);
+        GaussianNoise.Fill(noise, _options.Seed, 2 * number + 1);
+        for (int b = 0; b < batch.Length; b++)
+        {
+            for (int i = 0; i < per; i++)
+            {
+                float deviation = MathF.Exp(0.5f * Math.Clamp(moments[b][per + i], -30f, 20f));
+                latents[i] = (moments[b][i] + deviation * posterior[b * per + i]) * _scale;
+            }
+
+            Span<float> n = noise.AsSpan(b * per, per);
+            _schedule.AddNoise(latents, n, timesteps[b], noisy.AsSpan(b * per, per));
+            if (_schedule.Config.PredictionType == PredictionType.VPrediction) _schedule.GetVelocity(latents, n, timesteps[b], target.AsSpan(b * per, per));
+            else n.CopyTo(target.AsSpan(b * per, per));
+        }
+
+        var ops = new Ops(_device, cancellation);
+        using TensorScope scope = ops.Scope();
+        Tensor text = Text(ops, [.. batch.Select(b => dropText ? _empty : b.Text)]);
+        using Tape? tape = scale is null ? null : new Tape(_device, _trained.Parameters.Select(p => p.Parameter)) { Recompute = _options.Recompute };
+        ops.Tape = tape;
+        Tensor predicted = new AfaEnsemble(_unet, _trained.Aggregators).Predict(ops, ops.UploadNchw(noisy, shape), [.. timesteps.Select(t => (float)t)], text,
+            onMaps is null ? null : (point, _, maps) => onMaps(point, maps, ops));
+        ops.Tape = null;
+        float[] came = ops.DownloadNchw(predicted);
+        tape?.Backward((predicted, ops.UploadNchw(Losses.MeanSquaredErrorGradient(came, target, scale!.Value), shape)));
+        return (came, target);
+    }
+
+    // [N, T, D] of every picture to [N, B, T, 1, D].
+    private static Tensor Text(Ops ops, string[] files)
+    {
+        float[][] hidden = [.. files.Select(f => LatentCache.Read(f, out _))];
+        LatentCache.Read(files[0], out int[] dims);
+        int per = dims[1] * dims[2];
+        var values = new float[dims[0] * files.Length * per];
+        for (int n = 0; n < dims[0]; n++)
+        {
+            for (int b = 0; b < files.Length; b++) hidden[b].AsSpan(n * per, per).CopyTo(values.AsSpan((n * files.Length + b) * per, per));
+        }
+
+        return ops.Upload(values, new Shape(dims[0], files.Length, dims[1], 1, dims[2]));
+    }
+
+    // Fisher and Yates, from the generator of noise: depends on seed, epoch and count alone.
+    private static int[] Permutation(ulong seed, ulong epoch, int count)
+    {
+        int[] order = [.. Enumerable.Range(0, count)];
+        for (int i = count - 1; i > 0; i--)
+        {
+            (uint word, _, _, _) = Philox.Block(seed, epoch, (1ul << 42) + (ulong)i);
+            int j = (int)((ulong)word * (ulong)(i + 1) >> 32);
+            (order[i], order[j]) = (order[j], order[i]);
+        }
+
+        return order;
+    }
+
+    private void Log(object entry) => File.AppendAllText(Path.Combine(_run, "log.jsonl"), JsonSerializer.Serialize(entry) + "\n");
+
+    // What a killed run logged after its last checkpoint happens again.
+    private void TrimLog()
+    {
+        string path = Path.Combine(_run, "log.jsonl"), temporary = path + ".tmp";
+        if (!File.Exists(path)) return;
+        File.WriteAllLines(temporary, File.ReadLines(path).Where(line =>
+        {
+            try
+            {
+                using JsonDocument entry = JsonDocument.Parse(line);
+                return _optimizer.Steps > 0 && entry.RootElement.GetProperty("step").GetInt32() <= _optimizer.Steps;
+            }
+            catch (Exception e) when (e is JsonException or KeyNotFoundException)
+            {
+                return false;
+            }
+        }));
+        File.Move(temporary, path, overwrite: true);
+    }
+
+    private void WriteModel(string checkpoint)
+    {
+        string model = Path.Combine(_run, "model"), temporary = model + ".tmp";
+        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+        Directory.CreateDirectory(temporary);
+        foreach (string entry in Directory.EnumerateFileSystemEntries(_models.Path))
+        {
+            string name = Path.GetFileName(entry), target = Path.Combine(temporary, name);
+            if (name.StartsWith("aggregator_", StringComparison.Ordinal)) continue;
+            if (Directory.Exists(entry)) Directory.CreateSymbolicLink(target, Path.GetFullPath(entry));
+            else File.Copy(entry, target);
+        }
+
+        foreach (string aggregator in Directory.EnumerateDirectories(checkpoint, "aggregator_*"))
+        {
+            string target = Path.Combine(temporary, Path.GetFileName(aggregator));
+            Directory.CreateDirectory(target);
+            foreach (string file in Directory.EnumerateFiles(aggregator)) File.Copy(file, Path.Combine(target, Path.GetFileName(file)));
+        }
+
+        if (Directory.Exists(model)) Directory.Delete(model, recursive: true);
+        Directory.Move(temporary, model);
+    }
+}

@@ -1,0 +1,174 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Layers;
+using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Text;
+using AfaNative.Engine.Vae;
+using AfaNative.Kernels.Devices;
+using SkiaSharp;
+
+namespace AfaNative.Engine.Training;
+
+/// <summary>A picture ready for training: where its VAE moments and its caption's hidden states are kept.</summary>
+public sealed record EncodedRecord(string Latents, string Text, string Image);
+
+/// <summary>
+/// VAE moments and text embeddings on disk, each under a hash of what it was made from and how (picture bytes, size, crop; caption; weights). What is there
+/// is never made twice, also after a kill: files appear whole or not at all.
+/// </summary>
+public sealed class LatentCache(string folder, EnsembleFolder models, int size, ulong seed)
+{
+    private readonly string _vae = FileHash.Short(FileHash.WeightFiles(models.Vae)), _text = string.Join('-', models.TextEncoders.Select(t => FileHash.Short(FileHash.WeightFiles(t))));
+
+    /// <summary>Pictures that could not be read, and why.</summary>
+    public List<(string Image, string Reason)> Skipped { get; } = [];
+
+    /// <summary>Encodes what is not there yet. A picture that cannot be read is skipped and named in <see cref="Skipped"/>.</summary>
+    public IReadOnlyList<EncodedRecord> Encode(IDevice device, IReadOnlyList<TrainingRecord> records, Action<int, int>? progress = null, CancellationToken cancellation = default)
+    {
+        Directory.CreateDirectory(folder);
+        var encoded = new List<EncodedRecord>();
+        using var encoders = new Encoders(device, models);
+        for (int i = 0; i < records.Count; i++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            TrainingRecord record = records[i];
+            try
+            {
+                byte[] bytes = File.ReadAllBytes(record.Image);
+                string latents = Path.Combine(folder, Key("latents", _vae, Convert.ToHexString(SHA256.HashData(bytes)), size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture)));
+                if (!File.Exists(latents)) Moments(encoders, bytes, latents, cancellation);
+                encoded.Add(new EncodedRecord(latents, Caption(encoders, record.Caption, cancellation), record.Image));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
+            {
+                Skipped.Add((record.Image, e.Message));
+            }
+
+            progress?.Invoke(i + 1, records.Count);
+        }
+
+        return encoded;
+    }
+
+    /// <summary>The cached hidden states of a caption.</summary>
+    public string EncodeCaption(IDevice device, string caption, CancellationToken cancellation = default)
+    {
+        Directory.CreateDirectory(folder);
+        using var encoders = new Encoders(device, models);
+        return Caption(encoders, caption, cancellation);
+    }
+
+    /// <summary>Reads a cached tensor.</summary>
+    public static float[] Read(string path, out int[] shape)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        shape = [.. file.Tensors["data"].Shape.Select(d => (int)d)];
+        return file.ReadFloat32("data");
+    }
+
+    private static string Key(params string[] parts) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', parts))))[..32] + ".safetensors";
+
+    private string Caption(Encoders encoders, string caption, CancellationToken cancellation)
+    {
+        string path = Path.Combine(folder, Key("text", _text, caption));
+        if (File.Exists(path)) return path;
+        var ops = new Ops(encoders.Device, cancellation);
+        using TensorScope scope = ops.Scope();
+        ClipTextEncoder encoder = encoders.Text;
+        int length = encoder.Config.MaxPositions;
+        Tensor hidden = encoder.Encode(ops, encoders.Tokenizer.Encode(caption, length), length);
+        SafetensorsWriter.Write(path, [TensorEntry.FromFloat32("data", [hidden.Shape.Experts, hidden.Shape.Height, hidden.Shape.Channels], ops.Download(hidden))]);
+        return path;
+    }
+
+    private void Moments(Encoders encoders, byte[] bytes, string path, CancellationToken cancellation)
+    {
+        float[] pixels = Crop(bytes, size, seed);
+        var ops = new Ops(encoders.Device, cancellation);
+        using TensorScope scope = ops.Scope();
+        Tensor moments = encoders.Vae.Encode(ops, ops.Upload(pixels, new Shape(1, 1, size, size, 3)));
+        SafetensorsWriter.Write(path, [TensorEntry.FromFloat32("data", [moments.Shape.Channels, moments.Shape.Height, moments.Shape.Width], ops.DownloadNchw(moments))]);
+    }
+
+    /// <summary>Decodes a picture, brings its short side to <paramref name="size"/> and cuts a square at a place that depends on its bytes and the seed; channels last, -1..1.</summary>
+    internal static float[] Crop(byte[] bytes, int size, ulong seed)
+    {
+        using SKBitmap? decoded = Decode(bytes);
+        if (decoded is null || decoded.Width < 1 || decoded.Height < 1) throw new InvalidDataException("it is no picture this program can decode");
+        double scale = (double)size / Math.Min(decoded.Width, decoded.Height);
+        int width = Math.Max(size, (int)Math.Round(decoded.Width * scale)), height = Math.Max(size, (int)Math.Round(decoded.Height * scale));
+        using SKBitmap scaled = decoded.Resize(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul), new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear))
+            ?? throw new InvalidDataException("it could not be resized");
+        (uint x, uint y, _, _) = Kernels.Random.Philox.Block(seed, BitConverter.ToUInt64(SHA256.HashData(bytes)), 0);
+        int left = (int)(x % (uint)(width - size + 1)), top = (int)(y % (uint)(height - size + 1));
+        var values = new float[size * size * 3];
+        ReadOnlySpan<byte> from = scaled.GetPixelSpan();
+        for (int row = 0; row < size; row++)
+        {
+            for (int column = 0; column < size; column++)
+            {
+                int at = (top + row) * scaled.RowBytes + (left + column) * 4, to = (row * size + column) * 3;
+                for (int i = 0; i < 3; i++) values[to + i] = from[at + i] / 127.5f - 1;
+            }
+        }
+
+        return values;
+    }
+
+    private static SKBitmap? Decode(byte[] bytes)
+    {
+        using SKData data = SKData.CreateCopy(bytes);
+        using SKCodec? codec = SKCodec.Create(data);
+        if (codec is null || (long)codec.Info.Width * codec.Info.Height > 1L << 28) return null;
+        var bitmap = new SKBitmap(new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
+        if (codec.GetPixels(bitmap.Info, bitmap.GetPixels()) == SKCodecResult.Success) return bitmap;
+        bitmap.Dispose();
+        return null;
+    }
+
+    // Loaded when first needed: a run whose cache is complete never reads these weights.
+    private sealed class Encoders(IDevice device, EnsembleFolder models) : IDisposable
+    {
+        private readonly List<IDisposable> _owned = [];
+        private VaeModel? _vae;
+        private ClipTextEncoder? _text;
+        private ClipTokenizer? _tokenizer;
+
+        public IDevice Device => device;
+
+        public ClipTokenizer Tokenizer => _tokenizer ??= ClipTokenizer.Load(models.Tokenizer);
+
+        public VaeModel Vae
+        {
+            get
+            {
+                if (_vae is not null) return _vae;
+                VaeConfig config = VaeConfig.Load(models.Vae);
+                (_vae, CheckpointParameters parameters) = DiffusionModel.ReadComponent(device, [models.Vae], p => new VaeModel(p, config));
+                _owned.Add(parameters);
+                return _vae;
+            }
+        }
+
+        public ClipTextEncoder Text
+        {
+            get
+            {
+                if (_text is not null) return _text;
+                ClipTextConfig config = ClipTextConfig.Load(models.TextEncoders[0]);
+                (_text, CheckpointParameters parameters) = DiffusionModel.ReadComponent(device, models.TextEncoders, p => new ClipTextEncoder(p, config), ClipTextEncoder.IsIgnorable);
+                _owned.Add(parameters);
+                return _text;
+            }
+        }
+
+        public void Dispose()
+        {
+            foreach (IDisposable one in _owned) one.Dispose();
+        }
+    }
+}

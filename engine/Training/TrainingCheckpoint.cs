@@ -1,0 +1,85 @@
+using System.Globalization;
+using System.Text.Json;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Ensemble;
+
+namespace AfaNative.Engine.Training;
+
+/// <summary>
+/// Checkpoints of a training run: <c>checkpoints/step-00000100/aggregator_k/</c> in the AFA authors' layout, the optimizer's moments and the step. Everything
+/// else that is random follows from the seed and the step, so this is all a run needs to go on bit for bit. Folders appear whole or not at all.
+/// </summary>
+internal static class TrainingCheckpoint
+{
+    private const string Prefix = "step-";
+
+    /// <summary>Writes a checkpoint and removes all but the newest <paramref name="keep"/>.</summary>
+    public static string Save(string run, EnsembleFolder models, TrainedAggregators trained, Optimizer optimizer, string options, int keep)
+    {
+        string parent = Path.Combine(run, "checkpoints"), name = Prefix + optimizer.Steps.ToString("D8", CultureInfo.InvariantCulture), target = Path.Combine(parent, name), temporary = target + ".tmp";
+        Directory.CreateDirectory(parent);
+        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+        for (int k = 0; k < trained.Aggregators.Count; k++)
+        {
+            string folder = Path.Combine(temporary, $"aggregator_{k}"), prefix = $"aggregator_{k}.";
+            Directory.CreateDirectory(folder);
+            File.Copy(Path.Combine(models.Aggregators[k], "config.json"), Path.Combine(folder, "config.json"));
+            SafetensorsWriter.Write(Path.Combine(folder, "aggregator.safetensors"),
+                [.. trained.Parameters.Where(p => p.Name.StartsWith(prefix, StringComparison.Ordinal)).Select(p => TensorEntry.FromFloat32(p.Name[prefix.Length..], [.. p.Parameter.Shape], p.Parameter.Values))]);
+        }
+
+        (IReadOnlyList<float[]> first, IReadOnlyList<float[]> second) = optimizer.Moments;
+        var moments = new List<TensorEntry>();
+        for (int i = 0; i < trained.Parameters.Count; i++)
+        {
+            moments.Add(TensorEntry.FromFloat32("first." + trained.Parameters[i].Name, [first[i].Length], first[i]));
+            moments.Add(TensorEntry.FromFloat32("second." + trained.Parameters[i].Name, [second[i].Length], second[i]));
+        }
+
+        SafetensorsWriter.Write(Path.Combine(temporary, "optimizer.safetensors"), moments);
+        File.WriteAllText(Path.Combine(temporary, "trainer.json"), JsonSerializer.Serialize(new { step = optimizer.Steps, options }));
+        if (Directory.Exists(target)) Directory.Delete(target, recursive: true);
+        Directory.Move(temporary, target);
+        foreach (string old in All(run).SkipLast(keep)) Directory.Delete(old, recursive: true);
+        return target;
+    }
+
+    /// <summary>The newest complete checkpoint, or null.</summary>
+    public static string? Newest(string run) => All(run).LastOrDefault();
+
+    /// <summary>Brings a checkpoint's values, moments and step back.</summary>
+    /// <exception cref="AfaException">It belongs to a run with other options, or to other aggregators.</exception>
+    public static void Load(string folder, TrainedAggregators trained, Optimizer optimizer, string options)
+    {
+        using (JsonFile json = JsonFile.Open(Path.Combine(folder, "trainer.json")))
+        {
+            if (json.String("options") != options) throw new AfaException($"{folder}: it was trained with other options or data ({json.String("options")}); --resume goes on only with the same ({options}).");
+            optimizer.Steps = json.Int("step");
+        }
+
+        using SafetensorsFile moments = SafetensorsFile.Open(Path.Combine(folder, "optimizer.safetensors"));
+        (IReadOnlyList<float[]> first, IReadOnlyList<float[]> second) = optimizer.Moments;
+        for (int i = 0; i < trained.Parameters.Count; i++)
+        {
+            (string name, Parameter parameter) = trained.Parameters[i];
+            Copy(moments.ReadFloat32("first." + name), first[i], name);
+            Copy(moments.ReadFloat32("second." + name), second[i], name);
+            int dot = name.IndexOf('.', StringComparison.Ordinal);
+            using SafetensorsFile weights = SafetensorsFile.Open(Path.Combine(folder, name[..dot], "aggregator.safetensors"));
+            Copy(weights.ReadFloat32(name[(dot + 1)..]), parameter.Values, name);
+            parameter.Publish();
+        }
+
+        void Copy(float[] from, float[] to, string name)
+        {
+            if (from.Length != to.Length) throw new CheckpointException($"{folder}: {name} has {from.Length} values, the ensemble's has {to.Length}.");
+            from.CopyTo(to, 0);
+        }
+    }
+
+    private static IEnumerable<string> All(string run)
+    {
+        string parent = Path.Combine(run, "checkpoints");
+        return Directory.Exists(parent) ? Directory.EnumerateDirectories(parent, Prefix + "*").Where(d => !d.EndsWith(".tmp", StringComparison.Ordinal) && File.Exists(Path.Combine(d, "trainer.json"))).Order(StringComparer.Ordinal) : [];
+    }
+}

@@ -1,0 +1,117 @@
+using System.CommandLine;
+using System.Globalization;
+using AfaNative.Engine;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Training;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Tool.Commands;
+
+/// <summary><c>afa-native train</c>: trains the aggregators of an ensemble.</summary>
+internal static class TrainCommand
+{
+    public static Command Create()
+    {
+        var defaults = new TrainingOptions();
+        var model = new Argument<string>("MODEL") { Description = "An AFA ensemble folder; its experts stay as they are, its aggregators are where training starts." };
+        var data = new Option<string>("--data") { Description = "JSON records {image_file, text}, an image folder with metadata.jsonl, or a folder of pictures with .txt captions.", Required = true };
+        var output = new Option<string>("--out", "-o") { Description = "The run's folder: log, cache, checkpoints, and at the end model/ with the trained ensemble.", Required = true };
+        var resume = new Option<bool>("--resume") { Description = "Go on from the run's newest checkpoint." };
+        var steps = new Option<int>("--steps") { Description = "Updates.", DefaultValueFactory = _ => defaults.Steps };
+        var batch = new Option<int>("--batch-size") { Description = "Pictures of one forward pass.", DefaultValueFactory = _ => defaults.BatchSize };
+        var accumulate = new Option<int>("--accumulate") { Description = "Forward passes of one update.", DefaultValueFactory = _ => defaults.Accumulate };
+        var size = new Option<int>("--size") { Description = "Edge of the square cut from every picture.", DefaultValueFactory = _ => defaults.Size };
+        var rate = new Option<double>("--learning-rate", "--lr") { Description = "AdamW's learning rate.", DefaultValueFactory = _ => defaults.LearningRate };
+        var decay = new Option<double>("--weight-decay") { Description = "AdamW's weight decay.", DefaultValueFactory = _ => defaults.WeightDecay };
+        var clip = new Option<double>("--clip") { Description = "Largest gradient norm; 0 turns clipping off.", DefaultValueFactory = _ => defaults.ClipNorm };
+        var schedule = new Option<string>("--schedule") { Description = "Learning rate after warm-up: constant, linear or cosine.", DefaultValueFactory = _ => "constant" };
+        schedule.AcceptOnlyFromAmong("constant", "linear", "cosine");
+        var warmup = new Option<int>("--warmup") { Description = "Updates over which the learning rate grows.", DefaultValueFactory = _ => defaults.WarmupSteps };
+        var dropout = new Option<double>("--text-dropout") { Description = "Chance that a batch goes without captions.", DefaultValueFactory = _ => defaults.TextDropout };
+        var seed = new Option<ulong>("--seed", "-s") { Description = "Decides everything that is random.", DefaultValueFactory = _ => defaults.Seed };
+        var holdout = new Option<int>("--holdout") { Description = "Pictures set aside for evaluation.", DefaultValueFactory = _ => defaults.Holdout };
+        var evaluate = new Option<int>("--evaluate-every") { Description = "Updates between evaluations.", DefaultValueFactory = _ => defaults.EvaluateEvery };
+        var save = new Option<int>("--save-every") { Description = "Updates between checkpoints.", DefaultValueFactory = _ => defaults.SaveEvery };
+        var keep = new Option<int>("--keep") { Description = "Checkpoints kept.", DefaultValueFactory = _ => defaults.Keep };
+        var recompute = new Option<bool>("--recompute") { Description = "Keep fewer activations and compute them again on the way back: less memory, more time." };
+        Option<string> device = Devices.DeviceOption();
+        Option<int> threads = Devices.ThreadsOption();
+        var command = new Command("train", "Trains the aggregators of an ensemble.")
+        {
+            model, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, seed, holdout, evaluate, save, keep, recompute, device, threads,
+        };
+        command.SetAction((r, cancellation) =>
+        {
+            var options = new TrainingOptions
+            {
+                Steps = r.GetValue(steps),
+                BatchSize = r.GetValue(batch),
+                Accumulate = r.GetValue(accumulate),
+                Size = r.GetValue(size),
+                LearningRate = r.GetValue(rate),
+                WeightDecay = r.GetValue(decay),
+                ClipNorm = r.GetValue(clip),
+                Schedule = Enum.Parse<LearningRateSchedule>(r.GetValue(schedule)!, ignoreCase: true),
+                WarmupSteps = r.GetValue(warmup),
+                TextDropout = r.GetValue(dropout),
+                Seed = r.GetValue(seed),
+                Holdout = r.GetValue(holdout),
+                EvaluateEvery = r.GetValue(evaluate),
+                SaveEvery = r.GetValue(save),
+                Keep = r.GetValue(keep),
+                Recompute = r.GetValue(recompute),
+            };
+            return Task.Run(() => Run(r.GetValue(model)!, r.GetValue(data)!, r.GetValue(output)!, r.GetValue(resume), options, r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
+        });
+        return command;
+    }
+
+    private static int Run(string model, string data, string output, bool resume, TrainingOptions options, string deviceName, int threads, CancellationToken cancellation)
+    {
+        options.Validate();
+        EnsembleFolder folder = EnsembleFolder.Open(model);
+        int factor = Engine.Vae.VaeConfig.Load(folder.Vae).Downscale;
+        if (options.Size < factor || options.Size % factor != 0) throw new AfaException($"--size takes a multiple of {factor}, not {options.Size}.");
+        if (!resume && Directory.Exists(Path.Combine(output, "checkpoints"))) throw new AfaException($"{output} already holds a training run; --resume goes on with it, another --out starts a new one.");
+        IReadOnlyList<TrainingRecord> records = TrainingRecords.Find(data);
+        using IDevice device = Devices.Open(deviceName, threads, "f32");
+        if (device.Gradients is null) throw new AfaException($"--device {deviceName} cannot train yet; cpu can.");
+        Directory.CreateDirectory(output);
+        var cache = new LatentCache(Path.Combine(output, "cache"), folder, options.Size, options.Seed);
+        var encoding = new ProgressLine("encoding", records.Count);
+        IReadOnlyList<EncodedRecord> encoded = cache.Encode(device, records, (done, _) => encoding.Report(done), cancellation);
+        foreach ((string image, string reason) in cache.Skipped.Take(10)) Console.Error.WriteLine($"skipped {image}: {reason}");
+        if (cache.Skipped.Count > 0) Console.Error.WriteLine($"{cache.Skipped.Count} of {records.Count} pictures were skipped");
+        string empty = cache.EncodeCaption(device, "", cancellation);
+        using var trainer = new AggregatorTrainer(device, folder, encoded, empty, options, output);
+        Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{trainer.ParameterCount:N0} trained numbers in {folder.Aggregators.Count} aggregators of {folder.UNets.Count} experts, {encoded.Count - options.Holdout} pictures, {options.Holdout} held out"));
+        if (resume && trainer.Resume()) Console.Error.WriteLine($"going on after {trainer.Steps} updates");
+        int first = trainer.Steps;
+        var progress = new ProgressLine("update", options.Steps - first);
+        try
+        {
+            trainer.Train(
+                s => progress.Report(s.Step - first, string.Create(CultureInfo.InvariantCulture, $"loss {s.Loss:F4}, gradient {s.GradientNorm:F3}")),
+                e => Report(e, folder.UNets.Count), cancellation);
+        }
+        catch (OperationCanceledException)
+        {
+            Console.Error.WriteLine($"\nstopped and saved after {trainer.Steps} updates; --resume goes on");
+            throw;
+        }
+
+        Console.WriteLine(Path.Combine(output, "model"));
+        return 0;
+    }
+
+    private static void Report(TrainingEvaluation e, int experts)
+    {
+        double[] mean = [.. Enumerable.Range(0, experts).Select(n => e.Weights.Average(w => w[n]))];
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"after {e.Step} updates: held-out loss {e.Loss:F5}; experts' mean weights {string.Join(", ", mean.Select(m => m.ToString("P1", CultureInfo.InvariantCulture)))}; distance from uniform {e.FromUniform.Average():F4}"));
+        for (int n = 0; n < experts; n++)
+        {
+            if (mean[n] < 0.02) Console.Error.WriteLine($"warning: expert {n} takes part with {mean[n]:P1} only");
+        }
+    }
+}
