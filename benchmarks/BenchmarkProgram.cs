@@ -15,7 +15,7 @@ namespace AfaNative.Benchmarks;
 internal static class BenchmarkProgram
 {
     private const string Usage = """
-        usage: benchmarks MODEL [--what unet,afa,vae|peak] [--device cpu] [--precision f32|f16|bf16] [--latent 64] [--batch 1] [--repeats 5] [--threads N]
+        usage: benchmarks MODEL [--what unet,afa,vae,train|peak] [--device cpu] [--precision f32|f16|bf16] [--latent 64] [--batch 1] [--repeats 5] [--threads N]
                           [--json FILE] [--peak-tflops X] [--peak-gbs Y]
                benchmarks table FILE.json...      joins reports, ours and torch_afa_bench.py's, into Markdown
         MODEL is a folder made by: afa-native synth OUT --preset sd15 --experts 3 --dtype f16
@@ -60,6 +60,7 @@ internal static class BenchmarkProgram
         if (what.Contains("vae")) Vae();
         if (what.Contains("unet")) Network([folder.UNets[0]], []);
         if (what.Contains("afa")) Network(folder.UNets, folder.Aggregators);
+        if (what.Contains("train")) TrainingBenchmark.Run(raw, folder, batch, latent, repeats, args.Contains("--recompute"));
         if (Option("--json", "") is { Length: > 0 } path) File.WriteAllText(path, JsonSerializer.Serialize(report, s_json));
         return 0;
 

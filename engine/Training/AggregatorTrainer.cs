@@ -26,6 +26,16 @@ public sealed record TrainingStep(int Step, double Loss, double GradientNorm, do
 /// <param name="FromUniform">Mean absolute distance of the weights from 1/N at every point.</param>
 public sealed record TrainingEvaluation(int Step, double Loss, double[][] Weights, double[] FromUniform);
 
+/// <summary>Bytes a training run needs: packed weights, trained numbers with gradients and moments, activations and gradients at the peak, scratch and runtime.</summary>
+public sealed record TrainingPlan(long Weights, long Trained, long Activations, long Workspace)
+{
+    /// <summary>All of it.</summary>
+    public long Total => Weights + Trained + Activations + Workspace;
+
+    /// <inheritdoc/>
+    public override string ToString() => $"memory: weights {MemoryPlan.Format(Weights)}, trained numbers {MemoryPlan.Format(Trained)}, activations {MemoryPlan.Format(Activations)}, workspace {MemoryPlan.Format(Workspace)}; {MemoryPlan.Format(Total)} at the peak";
+}
+
 /// <summary>
 /// Trains an ensemble's aggregators on the diffusion loss with everything else frozen (AFA, ICLR 2025, section 3.3). All that is random - order, noise, time
 /// steps, dropped captions - is a function of the seed and the update's number, so a run that was stopped goes on as if it had not been.
@@ -75,6 +85,36 @@ public sealed class AggregatorTrainer : IDisposable
         }
 
         _optimizer = new Optimizer(new AdamW(options.LearningRate, weightDecay: options.WeightDecay), [.. _trained.Parameters.Select(p => p.Parameter)]);
+    }
+
+    /// <summary>
+    /// What training will need, from a step on a device that only counts: bytes of packed weights, of trained numbers (values, gradients and two moments),
+    /// and of activations at the peak.
+    /// </summary>
+    public static TrainingPlan Plan(IDevice device, EnsembleFolder models, TrainingOptions options)
+    {
+        options.Validate();
+        using var planning = new PlanningDevice(device);
+        UNetConfig config = UNetConfig.Load(models.UNets[0]);
+        Vae.VaeConfig vae = Vae.VaeConfig.Load(models.Vae);
+        Engine.Text.ClipTextConfig text = Engine.Text.ClipTextConfig.Load(models.TextEncoders[0]);
+        (UNetModel unet, CheckpointParameters frozen) = DiffusionModel.ReadComponent(planning, models.UNets, p => new UNetModel(p, config));
+        using CheckpointParameters owned = frozen;
+        using TrainedAggregators trained = TrainedAggregators.Load(planning, models.Aggregators);
+        planning.Mark();
+        var ops = new Ops(planning);
+        int edge = options.Size / vae.Downscale;
+        var shape = new Shape(1, options.BatchSize, edge, edge, config.InChannels);
+        using (TensorScope scope = ops.Scope())
+        {
+            using var tape = new Tape(planning, trained.Parameters.Select(p => p.Parameter)) { Recompute = options.Recompute };
+            ops.Tape = tape;
+            Tensor predicted = new AfaEnsemble(unet, trained.Aggregators).Predict(ops, ops.Allocate(shape), new float[options.BatchSize], ops.Allocate(new Shape(unet.Experts, options.BatchSize, text.MaxPositions, 1, text.HiddenSize)));
+            ops.Tape = null;
+            tape.Backward((predicted, ops.Allocate(shape)));
+        }
+
+        return new TrainingPlan(planning.WeightBytes, 16 * trained.Parameters.Sum(p => (long)p.Parameter.Values.Length), planning.Peak, device.WorkspaceBytes);
     }
 
     /// <summary>Updates done.</summary>

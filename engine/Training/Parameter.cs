@@ -5,6 +5,8 @@ namespace AfaNative.Engine.Training;
 /// <summary>A trained tensor: float32 values on the host as a checkpoint stores them, what the device's layer uses made from them, and the gradient.</summary>
 public abstract class Parameter : IDisposable
 {
+    private bool _fresh = true;
+
     private protected Parameter(string name, IReadOnlyList<long> shape, float[] values)
     {
         Name = name;
@@ -32,11 +34,22 @@ public abstract class Parameter : IDisposable
     public abstract void Publish();
 
     /// <summary>Forgets the gradient.</summary>
-    public void ZeroGradient() => Array.Clear(Gradient);
+    public void ZeroGradient()
+    {
+        Array.Clear(Gradient);
+        _fresh = true;
+    }
 
     /// <summary>Adds a gradient that lies on the device in the checkpoint's layout.</summary>
     internal void Accumulate(IDevice device, DeviceBuffer gradient)
     {
+        if (_fresh)
+        {
+            device.Download(gradient, Gradient);
+            _fresh = false;
+            return;
+        }
+
         var values = new float[Gradient.Length];
         device.Download(gradient, values);
         for (int i = 0; i < values.Length; i++) Gradient[i] += values[i];

@@ -79,7 +79,18 @@ public sealed class Optimizer(AdamW rule, IReadOnlyList<Parameter> parameters)
     public (IReadOnlyList<float[]> First, IReadOnlyList<float[]> Second) Moments => (_first, _second);
 
     /// <summary>The L2 norm over all gradients.</summary>
-    public double GradientNorm() => Math.Sqrt(parameters.Sum(p => p.Gradient.Sum(g => (double)g * g)));
+    public double GradientNorm()
+    {
+        // Parameter by parameter, each summed in order: the same number whatever the threads.
+        var squares = new double[parameters.Count];
+        Parallel.For(0, squares.Length, i =>
+        {
+            double sum = 0;
+            foreach (float g in parameters[i].Gradient) sum += (double)g * g;
+            squares[i] = sum;
+        });
+        return Math.Sqrt(squares.Sum());
+    }
 
     /// <summary>Scales all gradients down to an L2 norm of at most <paramref name="limit"/>; returns the norm before (<c>torch.nn.utils.clip_grad_norm_</c>).</summary>
     public double Clip(double limit)
@@ -87,10 +98,11 @@ public sealed class Optimizer(AdamW rule, IReadOnlyList<Parameter> parameters)
         double norm = GradientNorm();
         float factor = (float)(limit / (norm + 1e-6));
         if (factor >= 1) return norm;
-        foreach (Parameter parameter in parameters)
+        Parallel.ForEach(parameters, parameter =>
         {
-            for (int i = 0; i < parameter.Gradient.Length; i++) parameter.Gradient[i] *= factor;
-        }
+            Span<float> gradient = parameter.Gradient;
+            for (int i = 0; i < gradient.Length; i++) gradient[i] *= factor;
+        });
 
         return norm;
     }
@@ -99,10 +111,7 @@ public sealed class Optimizer(AdamW rule, IReadOnlyList<Parameter> parameters)
     public void Step(double rate = 1)
     {
         Steps++;
-        for (int i = 0; i < parameters.Count; i++)
-        {
-            rule.Step(Steps, parameters[i].Gradient, parameters[i].Values, _first[i], _second[i], rate);
-            parameters[i].Publish();
-        }
+        Parallel.For(0, parameters.Count, i => rule.Step(Steps, parameters[i].Gradient, parameters[i].Values, _first[i], _second[i], rate));
+        foreach (Parameter parameter in parameters) parameter.Publish();
     }
 }

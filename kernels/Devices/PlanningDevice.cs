@@ -28,6 +28,14 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     public IKernels Kernels { get; } = new NoKernels();
 
     /// <inheritdoc/>
+    public IGradients? Gradients { get; } = device.Gradients is null ? null : new NoGradients();
+
+    /// <inheritdoc/>
+    public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts)
+    {
+    }
+
+    /// <inheritdoc/>
     public long AllocatedBytes => _live;
 
     /// <inheritdoc/>

@@ -76,6 +76,13 @@ internal static class TrainCommand
         IReadOnlyList<TrainingRecord> records = TrainingRecords.Find(data);
         using IDevice device = Devices.Open(deviceName, threads, "f32");
         if (device.Gradients is null) throw new AfaException($"--device {deviceName} cannot train yet; cpu can.");
+        TrainingPlan plan = AggregatorTrainer.Plan(device, folder, options);
+        Console.Error.WriteLine(plan);
+        if (device.FreeBytes is { } free && plan.Total > free)
+        {
+            Console.Error.WriteLine($"warning: that does not fit the {MemoryPlan.Format(free)} of this machine; {(options.Recompute ? "" : "--recompute, ")}a smaller --batch-size or --size need less");
+        }
+
         Directory.CreateDirectory(output);
         var cache = new LatentCache(Path.Combine(output, "cache"), folder, options.Size, options.Seed);
         var encoding = new ProgressLine("encoding", records.Count);
