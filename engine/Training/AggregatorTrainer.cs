@@ -140,6 +140,7 @@ public sealed class AggregatorTrainer : IDisposable
         Directory.CreateDirectory(_run);
         TrimLog();
         int saved = _optimizer.Steps;
+        using var board = new TensorBoardWriter(Path.Combine(_run, "tensorboard"));
         try
         {
             if (_optimizer.Steps == 0) EvaluateAndLog();
@@ -147,6 +148,9 @@ public sealed class AggregatorTrainer : IDisposable
             {
                 TrainingStep done = Update(cancellation);
                 Log(new { kind = "step", step = done.Step, loss = done.Loss, gradient_norm = done.GradientNorm, learning_rate = done.LearningRate });
+                board.Scalar("loss/train", done.Step, done.Loss);
+                board.Scalar("gradient_norm", done.Step, done.GradientNorm);
+                board.Scalar("learning_rate", done.Step, done.LearningRate);
                 onStep?.Invoke(done);
                 if (_optimizer.Steps % _options.EvaluateEvery == 0 || _optimizer.Steps == _options.Steps) EvaluateAndLog();
                 if (_optimizer.Steps % _options.SaveEvery == 0 && _optimizer.Steps < _options.Steps)
@@ -169,6 +173,9 @@ public sealed class AggregatorTrainer : IDisposable
             if (_heldOut.Length == 0) return;
             TrainingEvaluation evaluation = Evaluate(cancellation);
             Log(new { kind = "evaluation", step = evaluation.Step, loss = evaluation.Loss, weights = evaluation.Weights, from_uniform = evaluation.FromUniform });
+            board.Scalar("loss/held_out", evaluation.Step, evaluation.Loss);
+            for (int n = 0; n < _unet.Experts; n++) board.Scalar($"expert_weight/{n}", evaluation.Step, evaluation.Weights.Average(w => w[n]));
+            board.Scalar("distance_from_uniform", evaluation.Step, evaluation.FromUniform.Average());
             onEvaluation?.Invoke(evaluation);
         }
     }

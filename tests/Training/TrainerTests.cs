@@ -82,6 +82,15 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
         string[] log = File.ReadAllLines(Path.Combine(folder.File("run"), "log.jsonl"));
         Assert.Equal(202, log.Length);
         using (JsonDocument last = JsonDocument.Parse(log[^1])) Assert.Equal("evaluation", last.RootElement.GetProperty("kind").GetString());
+        TrainingReport.Write(folder.File("run"), folder.File("report.html"));
+        string page = File.ReadAllText(folder.File("report.html"));
+        Assert.Contains("200 updates", page);
+        Assert.Contains("expert 2", page);
+        Assert.Equal(5, page.Split("<svg").Length);
+        Assert.DoesNotContain("http", page);
+        Assert.Equal(25, page.Split("<tr><td>").Length - 1);
+        Assert.Equal(0xE3069283u, TensorBoardWriter.Crc("123456789"u8));
+        Assert.Single(Directory.GetFiles(Path.Combine(folder.File("run"), "tensorboard")));
         using var cpu = new CpuDevice(2);
         using DiffusionModel model = DiffusionModel.Load(cpu, Path.Combine(folder.File("run"), "model"));
         Assert.Equal(25, model.Ensemble.AggregationPoints);
