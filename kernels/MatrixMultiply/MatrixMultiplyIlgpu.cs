@@ -31,7 +31,7 @@ internal static class MatrixMultiplyIlgpu<T, TStorage, W, WStorage>
     /// <summary>One thread per output (pair, for GEGLU): no barrier, for devices where barriers are dear and for tiny shapes.</summary>
     public static void Direct(Index1D index, MultiplyArguments s, ArrayView<T> x, ArrayView<W> w, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
     {
-        int width = s.Geglu == 1 ? 2 : 1, n = index % s.Columns, row = index / s.Columns % s.Rows, e = index / s.Columns / s.Rows;
+        int width = s.Geglu != 0 ? 2 : 1, n = index % s.Columns, row = index / s.Columns % s.Rows, e = index / s.Columns / s.Rows;
         float first = 0, second = 0;
         for (int k = 0; k < s.K; k++)
         {
@@ -90,7 +90,7 @@ internal static class MatrixMultiplyIlgpu<T, TStorage, W, WStorage>
     // Row by row of the threads' blocks through shared memory: neighbouring threads store neighbouring columns, and the epilogue exists once in the code.
     private static void StoreTile(MultiplyArguments s, Sums c, ArrayView<float> shared, int e, int row0, int column0, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
     {
-        int thread = Group.IdxY * 16 + Group.IdxX, width = s.Geglu == 1 ? 2 : 1;
+        int thread = Group.IdxY * 16 + Group.IdxX, width = s.Geglu != 0 ? 2 : 1;
         for (int r = 0; r < 4; r++)
         {
             int to = thread * 4;
@@ -128,12 +128,20 @@ internal static class MatrixMultiplyIlgpu<T, TStorage, W, WStorage>
 
     private static void Store(MultiplyArguments s, int e, int row, int n, float value, float gate, ArrayView<T> bias, ArrayView<T> rowBias, ArrayView<T> residual, ArrayView<T> y)
     {
-        if (s.Geglu == 1)
+        if (s.Geglu != 0)
         {
             if (s.HasBias == 1)
             {
                 value += Load(bias, e * 2 * s.Columns + n);
                 gate += Load(bias, e * 2 * s.Columns + s.Columns + n);
+            }
+
+            if (s.Geglu == 2)
+            {
+                int raw = (e * s.Rows + row) * 2 * s.Columns + n;
+                default(TStorage).Store(y, raw, value);
+                default(TStorage).Store(y, raw + s.Columns, gate);
+                return;
             }
 
             value *= PortableMath.Activate(2, gate);

@@ -82,7 +82,7 @@ public sealed class CudaDeviceTests(StandInFixture fixture)
         CaseResult result;
         try
         {
-            result = CaseRunner.Run(Path.Combine(Compact, path), fixture.Device(storage));
+            result = CaseRunner.Run(Path.Combine(Compact, path), fixture.Device(storage), gradients: true);
         }
         catch (Exception e)
         {

@@ -32,6 +32,7 @@ internal sealed class PtxCompiler : IDisposable
         Portable(IlgpuKernels<float, Float32Storage>.All);
         Portable(IlgpuKernels<ushort, Float16Storage>.All);
         Portable(IlgpuKernels<ushort, BFloat16Storage>.All);
+        all.AddRange(IlgpuGradients.All.Select(m => (m, false)));
         all.AddRange(CudaOnly().Select(m => (m, true)));
         return all;
 

@@ -152,7 +152,7 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
 
     private static void Check(string folder, IDevice device)
     {
-        CaseResult result = CaseRunner.Run(folder, device);
+        CaseResult result = CaseRunner.Run(folder, device, gradients: true);
         if (result.Verdict == CaseVerdict.Skipped) Assert.Skip(result.Detail);
         Assert.True(result.Verdict == CaseVerdict.Passed, result.Detail);
     }

@@ -159,6 +159,16 @@ public sealed class IlgpuDevice : IDevice
     }
 
     /// <inheritdoc/>
+    public IGradients? Gradients => _backend.Gradients;
+
+    /// <inheritdoc/>
+    public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts)
+    {
+        if (weights is not IlgpuPackedWeights packed) throw new NotSupportedException($"{Name} cannot change weights packed for tensor cores");
+        packed.Fill(experts);
+    }
+
+    /// <inheritdoc/>
     public IDeviceMarker Mark() => new IlgpuMarker(_backend.Queue.AddProfilingMarker());
 
     /// <summary>What to call the hardware.</summary>

@@ -39,6 +39,9 @@ internal abstract class IlgpuBackend : IDisposable
     /// <summary>Bytes <see cref="Allocate"/> takes.</summary>
     public abstract long BufferBytes(long length);
 
+    /// <summary>The gradients, where activations are float32.</summary>
+    public virtual IGradients? Gradients => null;
+
     /// <summary>The stream everything runs on, in order.</summary>
     public abstract AcceleratorStream Queue { get; }
 
@@ -60,6 +63,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
     private readonly Accelerator _accelerator;
     private readonly IlgpuPool<T> _pool;
     private readonly IlgpuScratch _partial, _statistics;
+    private readonly IlgpuGradients? _gradients;
     private readonly MemoryBuffer1D<T, Stride1D.Dense> _none;
     private readonly MultiplyLauncher<float, Float32Storage> _multiply32;
     private readonly MultiplyLauncher<ushort, Float16Storage> _multiply16;
@@ -87,6 +91,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
         _partial = new IlgpuScratch(accelerator, Stream);
         _statistics = new IlgpuScratch(accelerator, Stream);
         Weights = new WeightStore(accelerator, Stream);
+        if (typeof(T) == typeof(float)) _gradients = new IlgpuGradients(accelerator, Stream);
         _none = accelerator.Allocate1D<T>(64);
         _multiply32 = new(accelerator);
         _multiply16 = new(accelerator);
@@ -113,6 +118,8 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
     public override WeightStore Weights { get; }
 
     public override AcceleratorStream Queue => Stream;
+
+    public override IGradients? Gradients => _gradients;
 
     /// <summary>Everything runs on this stream, in order.</summary>
     protected AcceleratorStream Stream { get; }
@@ -176,6 +183,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
         _none.Dispose();
         _partial.Dispose();
         _statistics.Dispose();
+        _gradients?.Dispose();
         Weights.Dispose();
         _pool.Dispose();
         if (_accelerator.AcceleratorType == AcceleratorType.Cuda) Stream.Dispose();
@@ -293,7 +301,8 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
             PadLeft = shape.PadLeft,
             KernelWidth = shape.KernelWidth,
             ExpertStride = shape.SharedInput ? 0 : shape.Batch * shape.Height * shape.Width * w.In,
-            Geglu = w.Geglu ? 1 : 0,
+            // 2: leave the gate to a later op.
+            Geglu = !w.Geglu ? 0 : epilogue.KeepGates ? 2 : 1,
             Activation = (int)epilogue.Activation,
             HasBias = epilogue.Bias is null ? 0 : 1,
             HasRowBias = epilogue.RowBias is null ? 0 : 1,

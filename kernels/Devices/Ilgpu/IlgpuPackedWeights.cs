@@ -13,6 +13,13 @@ internal sealed unsafe class IlgpuPackedWeights : PackedWeights
         long per = (long)shape.K * shape.Out;
         if (per * experts.Length > int.MaxValue) throw new ArgumentException($"a weight of {per * experts.Length} elements is beyond this device's 32-bit indices");
         Memory = store.Add(Bytes(shape, types));
+        Fill(experts);
+    }
+
+    /// <summary>Writes the values of experts of the same storage type.</summary>
+    public void Fill(ReadOnlySpan<WeightSource> experts)
+    {
+        long per = (long)Shape.K * Shape.Out;
         var wide = new float[Type == ElementType.Float32 ? per : 0];
         var narrow = new ushort[Type == ElementType.Float32 ? 0 : per];
         for (int e = 0; e < experts.Length; e++)
