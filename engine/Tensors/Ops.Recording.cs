@@ -195,6 +195,25 @@ public sealed partial class Ops
         });
     }
 
+    // A few rows of a large table: added up on the host.
+    private void RecordTokenEmbedding(int[] ids, int length, Embedding tokens, Embedding positions, Tensor y)
+    {
+        Tape tape = Tape!;
+        Parameter? table = tape.Trained(tokens.Table), places = tape.Trained(positions.Table);
+        tape.Record(y, [], dy =>
+        {
+            var values = new float[dy.Shape.Count];
+            tape.Device.Download(dy.Held, values);
+            int width = tokens.Channels;
+            for (int i = 0; i < ids.Length; i++)
+            {
+                ReadOnlySpan<float> row = values.AsSpan(i * width, width);
+                table?.Accumulate(ids[i] * width, row);
+                places?.Accumulate(i % length * width, row);
+            }
+        });
+    }
+
     private static void Give(Tape tape, Parameter parameter, Action<DeviceBuffer> backward)
     {
         using DeviceBuffer gradient = tape.Device.Allocate(parameter.Values.Length);

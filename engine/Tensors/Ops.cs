@@ -249,6 +249,7 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
         if (length > positions.Rows) throw new AfaException($"{positions.Name}: {length} tokens were given, the text encoder takes at most {positions.Rows}");
         Tensor y = Allocate(new Shape(tokens.Experts, ids.Length / length, length, 1, tokens.Channels));
         Device.Kernels.TokenEmbedding(tokens.Experts, tokens.Rows, positions.Rows, length, tokens.Channels, ids, tokens.Table, positions.Table, y.Buffer);
+        if (Tape is not null && (Tape.Trained(tokens.Table) is not null || Tape.Trained(positions.Table) is not null)) RecordTokenEmbedding(ids.ToArray(), length, tokens, positions, y);
         return y;
     }
 

@@ -55,6 +55,13 @@ public abstract class Parameter : IDisposable
         for (int i = 0; i < values.Length; i++) Gradient[i] += values[i];
     }
 
+    /// <summary>Adds part of a gradient, from element <paramref name="offset"/> on.</summary>
+    internal void Accumulate(int offset, ReadOnlySpan<float> gradient)
+    {
+        _fresh = false;
+        for (int i = 0; i < gradient.Length; i++) Gradient[offset + i] += gradient[i];
+    }
+
     /// <inheritdoc/>
     public abstract void Dispose();
 }

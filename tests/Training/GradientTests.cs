@@ -4,6 +4,7 @@ using AfaNative.Engine.Training;
 using AfaNative.Engine.UNet;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Devices;
+using AfaNative.Tests.Devices;
 using AfaNative.Tests.Support;
 using CsCheck;
 using Xunit;
@@ -11,7 +12,8 @@ using Xunit;
 namespace AfaNative.Tests.Training;
 
 /// <summary>Every op's gradients against central differences along random directions, over random shapes with one to three experts.</summary>
-public sealed class GradientTests
+[Collection("OpenCL")]
+public sealed class GradientTests(OpenClDevice opencl)
 {
     [Fact]
     public void Linear() => Shapes(40, (s, p) =>
@@ -94,7 +96,7 @@ public sealed class GradientTests
         using var device = new CpuDevice(2);
         Gen.Int[0, 999].Sample(seed =>
         {
-            int inputs = 1 + seed % 21, outputs = 1 + seed % 17, kind = seed % 5;
+            int inputs = 1 + seed % 21, outputs = 1 + seed % 17, kind = seed % 6;
             var random = new System.Random(seed);
             float[] Random(long count) => [.. Enumerable.Range(0, (int)count).Select(_ => 2 * random.NextSingle() - 1)];
             (Func<Ops, Tensor, Tensor> run, TrainedParameters parameters) = TrainedParameters.Build<Func<Ops, Tensor, Tensor>>(device, (_, count) => Random(count), p =>
@@ -104,6 +106,7 @@ public sealed class GradientTests
                     case 0: { Linear l = p.Linear("l", inputs, outputs); return (ops, x) => ops.Linear(x, l, ActivationKind.Silu); }
                     case 1: { Linear l = p.Linear("l", inputs, 2 * outputs, geglu: true); return (ops, x) => ops.Linear(x, l); }
                     case 2: { Convolution l = p.Convolution("c", inputs, outputs, 3, 1 + seed % 2); return (ops, x) => ops.Convolution(x, l); }
+                    case 4: { Embedding t = p.Embedding("t", 9, inputs), o = p.Embedding("o", 5, inputs); return (ops, _) => ops.TokenEmbedding([1, 8, 1, 0, 3, 3], 3, t, o); }
                     case 3: { GroupNorm l = p.GroupNorm("n", inputs, 1, 1e-5f); return (ops, x) => ops.GroupNorm(x, l, true); }
                     default: { LayerNorm l = p.LayerNorm("n", inputs); return (ops, x) => ops.LayerNorm(x, l); }
                 }
@@ -209,7 +212,7 @@ public sealed class GradientTests
         public Shape Map(bool shared) => new(shared ? 1 : Experts, Batch, Height, Width, Channels);
     }
 
-    private static void Shapes(int count, Func<Case, Parameters, Func<Ops, Tensor[], Tensor>> build, Func<Case, Shape[]> inputs, int minimum = 1) =>
+    private void Shapes(int count, Func<Case, Parameters, Func<Ops, Tensor[], Tensor>> build, Func<Case, Shape[]> inputs, int minimum = 1) =>
         (from experts in Gen.Int[1, 3]
          from batch in Gen.Int[1, 2]
          from height in Gen.Int[minimum, 8]
@@ -220,7 +223,9 @@ public sealed class GradientTests
          from seed in Gen.Int[0, 9999]
          select new Case(experts, batch, height, width, channels, outputs, shared, seed)).Sample(s =>
         {
-            using var device = new CpuDevice(2);
+            // Every third shape on OpenCL, where there is one.
+            using var cpu = new CpuDevice(2);
+            IDevice device = s.Seed % 3 == 0 && opencl.TryGet() is { } accelerator ? accelerator : cpu;
             using var p = new RandomParameters(device, s.Experts, s.Seed);
             Func<Ops, Tensor[], Tensor> run = build(s, p);
             var ops = new Ops(device);
