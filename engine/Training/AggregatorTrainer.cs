@@ -85,6 +85,7 @@ public sealed class AggregatorTrainer : IDisposable
         }
 
         _optimizer = new Optimizer(new AdamW(options.LearningRate, weightDecay: options.WeightDecay), [.. _trained.Parameters.Select(p => p.Parameter)]);
+        if (options.Ema > 0) _optimizer.KeepMeans();
     }
 
     /// <summary>
@@ -244,6 +245,7 @@ public sealed class AggregatorTrainer : IDisposable
         if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new AfaException($"The loss is no longer a number after {step} updates; a lower --learning-rate helps. The last checkpoint is good.");
         double rate = _options.RateAt(step);
         _optimizer.Step(rate);
+        _optimizer.UpdateMeans(_options.Ema);
         return new TrainingStep(_optimizer.Steps, loss, norm, rate * _options.LearningRate);
     }
 
@@ -352,7 +354,9 @@ public sealed class AggregatorTrainer : IDisposable
         {
             string target = Path.Combine(temporary, Path.GetFileName(aggregator));
             Directory.CreateDirectory(target);
-            foreach (string file in Directory.EnumerateFiles(aggregator)) File.Copy(file, Path.Combine(target, Path.GetFileName(file)));
+            string weights = Path.Combine(aggregator, "aggregator.safetensors"), means = Path.Combine(aggregator, TrainingCheckpoint.MeansFile);
+            File.Copy(Path.Combine(aggregator, "config.json"), Path.Combine(target, "config.json"));
+            File.Copy(File.Exists(means) ? means : weights, Path.Combine(target, "aggregator.safetensors"));
         }
 
         if (Directory.Exists(model)) Directory.Delete(model, recursive: true);

@@ -78,6 +78,23 @@ public sealed class Optimizer(AdamW rule, IReadOnlyList<Parameter> parameters)
     /// <summary>First and second moment of every parameter, by position.</summary>
     public (IReadOnlyList<float[]> First, IReadOnlyList<float[]> Second) Moments => (_first, _second);
 
+    /// <summary>Running means of the values, or null.</summary>
+    public IReadOnlyList<float[]>? Means { get; private set; }
+
+    /// <summary>Keeps a running mean of every value from now on (decay as in Polyak averaging).</summary>
+    public void KeepMeans() => Means = [.. parameters.Select(p => (float[])p.Values.Clone())];
+
+    /// <summary>Moves the running means towards the values.</summary>
+    public void UpdateMeans(double decay)
+    {
+        if (Means is not { } means) return;
+        float keep = (float)decay, take = (float)(1 - decay);
+        Parallel.For(0, parameters.Count, i =>
+        {
+            for (int j = 0; j < means[i].Length; j++) means[i][j] = keep * means[i][j] + take * parameters[i].Values[j];
+        });
+    }
+
     /// <summary>The L2 norm over all gradients.</summary>
     public double GradientNorm()
     {

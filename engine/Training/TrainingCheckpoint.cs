@@ -11,6 +11,9 @@ namespace AfaNative.Engine.Training;
 /// </summary>
 internal static class TrainingCheckpoint
 {
+    /// <summary>Running means beside the weights themselves.</summary>
+    public const string MeansFile = "mean.safetensors";
+
     private const string Prefix = "step-";
 
     /// <summary>Writes a checkpoint and removes all but the newest <paramref name="keep"/>.</summary>
@@ -24,8 +27,17 @@ internal static class TrainingCheckpoint
             string folder = Path.Combine(temporary, $"aggregator_{k}"), prefix = $"aggregator_{k}.";
             Directory.CreateDirectory(folder);
             File.Copy(Path.Combine(models.Aggregators[k], "config.json"), Path.Combine(folder, "config.json"));
-            SafetensorsWriter.Write(Path.Combine(folder, "aggregator.safetensors"),
-                [.. trained.Parameters.Where(p => p.Name.StartsWith(prefix, StringComparison.Ordinal)).Select(p => TensorEntry.FromFloat32(p.Name[prefix.Length..], [.. p.Parameter.Shape], p.Parameter.Values))]);
+            List<TensorEntry> values = [], means = [];
+            for (int i = 0; i < trained.Parameters.Count; i++)
+            {
+                (string full, Parameter p) = trained.Parameters[i];
+                if (!full.StartsWith(prefix, StringComparison.Ordinal)) continue;
+                values.Add(TensorEntry.FromFloat32(full[prefix.Length..], [.. p.Shape], p.Values));
+                if (optimizer.Means is { } running) means.Add(TensorEntry.FromFloat32(full[prefix.Length..], [.. p.Shape], running[i]));
+            }
+
+            SafetensorsWriter.Write(Path.Combine(folder, "aggregator.safetensors"), values);
+            if (means.Count > 0) SafetensorsWriter.Write(Path.Combine(folder, MeansFile), means);
         }
 
         (IReadOnlyList<float[]> first, IReadOnlyList<float[]> second) = optimizer.Moments;
@@ -67,6 +79,12 @@ internal static class TrainingCheckpoint
             int dot = name.IndexOf('.', StringComparison.Ordinal);
             using SafetensorsFile weights = SafetensorsFile.Open(Path.Combine(folder, name[..dot], "aggregator.safetensors"));
             Copy(weights.ReadFloat32(name[(dot + 1)..]), parameter.Values, name);
+            if (optimizer.Means is { } running)
+            {
+                using SafetensorsFile means = SafetensorsFile.Open(Path.Combine(folder, name[..dot], MeansFile));
+                Copy(means.ReadFloat32(name[(dot + 1)..]), running[i], name);
+            }
+
             parameter.Publish();
         }
 

@@ -59,6 +59,9 @@ public sealed record TrainingOptions
     /// <summary>Checkpoints kept.</summary>
     public int Keep { get; init; } = 3;
 
+    /// <summary>Decay of the running mean of the weights that the trained model gets; 0 uses the weights themselves.</summary>
+    public double Ema { get; init; }
+
     /// <summary>Keep the experts' activations of one block at a time and compute them again on the way back: less memory, more time.</summary>
     public bool Recompute { get; init; }
 
@@ -85,6 +88,7 @@ public sealed record TrainingOptions
         Check(Holdout >= 0, "--holdout takes 0 or more", Holdout);
         Check(EvaluateEvery >= 1, "--evaluate-every takes 1 or more", EvaluateEvery);
         Check(SaveEvery >= 1, "--save-every takes 1 or more", SaveEvery);
+        Check(Ema is >= 0 and < 1, "--ema takes 0 to 1", Ema);
         Check(Keep >= 1, "--keep takes 1 or more", Keep);
 
         static void Check(bool good, string what, object came)

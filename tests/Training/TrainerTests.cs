@@ -113,9 +113,14 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
         Assert.True(code == 0, error);
         Assert.Equal(Bytes(whole), Bytes(killed));
         Assert.Equal(File.ReadAllLines(Path.Combine(whole, "log.jsonl")), File.ReadAllLines(Path.Combine(killed, "log.jsonl")));
-        Assert.Equal(2, Directory.GetDirectories(Path.Combine(killed, "checkpoints")).Length);
+        string[] kept = [.. Directory.GetDirectories(Path.Combine(killed, "checkpoints")).Order(StringComparer.Ordinal)];
+        Assert.Equal(["step-00000020", "step-00000024"], kept.Select(Path.GetFileName));
+        // The model has the running means, the checkpoint both.
+        byte[] model = File.ReadAllBytes(Path.Combine(killed, "model", "aggregator_3", "aggregator.safetensors"));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(kept[1], "aggregator_3", "mean.safetensors")), model);
+        Assert.NotEqual(File.ReadAllBytes(Path.Combine(kept[1], "aggregator_3", "aggregator.safetensors")), model);
 
-        string[] Arguments(string run) => ["train", tiny.Model, "--data", tiny.Data, "--out", run, "--steps", "24", "--size", "64", "--save-every", "5", "--keep", "2", "--evaluate-every", "10", "--holdout", "2", "--batch-size", "2", "--text-dropout", "0.5"];
+        string[] Arguments(string run) => ["train", tiny.Model, "--data", tiny.Data, "--out", run, "--steps", "24", "--size", "64", "--save-every", "5", "--keep", "2", "--evaluate-every", "10", "--holdout", "2", "--batch-size", "2", "--text-dropout", "0.5", "--ema", "0.9"];
 
         static Dictionary<string, string> Bytes(string run) => Directory.GetFiles(Path.Combine(run, "model"), "aggregator.safetensors", SearchOption.AllDirectories)
             .Where(f => f.Contains("aggregator_", StringComparison.Ordinal)).ToDictionary(f => Path.GetRelativePath(run, f), f => Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(f))));

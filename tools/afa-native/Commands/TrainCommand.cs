@@ -34,11 +34,12 @@ internal static class TrainCommand
         var save = new Option<int>("--save-every") { Description = "Updates between checkpoints.", DefaultValueFactory = _ => defaults.SaveEvery };
         var keep = new Option<int>("--keep") { Description = "Checkpoints kept.", DefaultValueFactory = _ => defaults.Keep };
         var recompute = new Option<bool>("--recompute") { Description = "Keep fewer activations and compute them again on the way back: less memory, more time." };
+        var ema = new Option<double>("--ema") { Description = "Decay of a running mean of the weights for the trained model, such as 0.999; 0 turns it off." };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
         var command = new Command("train", "Trains the aggregators of an ensemble.")
         {
-            model, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, seed, holdout, evaluate, save, keep, recompute, device, threads,
+            model, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, seed, holdout, evaluate, save, keep, ema, recompute, device, threads,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -59,6 +60,7 @@ internal static class TrainCommand
                 EvaluateEvery = r.GetValue(evaluate),
                 SaveEvery = r.GetValue(save),
                 Keep = r.GetValue(keep),
+                Ema = r.GetValue(ema),
                 Recompute = r.GetValue(recompute),
             };
             return Task.Run(() => Run(r.GetValue(model)!, r.GetValue(data)!, r.GetValue(output)!, r.GetValue(resume), options, r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
@@ -95,10 +97,11 @@ internal static class TrainCommand
         if (resume && trainer.Resume()) Console.Error.WriteLine($"going on after {trainer.Steps} updates");
         int first = trainer.Steps;
         var progress = new ProgressLine("update", options.Steps - first);
+        var watch = System.Diagnostics.Stopwatch.StartNew();
         try
         {
             trainer.Train(
-                s => progress.Report(s.Step - first, string.Create(CultureInfo.InvariantCulture, $"loss {s.Loss:F4}, gradient {s.GradientNorm:F3}")),
+                s => progress.Report(s.Step - first, string.Create(CultureInfo.InvariantCulture, $"loss {s.Loss:F4}, gradient {s.GradientNorm:F3}, {(s.Step - first) * options.BatchSize * options.Accumulate / watch.Elapsed.TotalSeconds:F2} images/s, {MemoryPlan.Format(Environment.WorkingSet)}")),
                 e => Report(e, folder.UNets.Count), cancellation);
         }
         catch (OperationCanceledException)
