@@ -16,7 +16,7 @@ public sealed unsafe class CpuDevice : IDevice
     {
         Pool = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
         Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, simd ?? RegisterTile.Best);
-        Gradients = new CpuGradients(Pool, simd ?? RegisterTile.Best);
+        Gradients = reference ? new ReferenceGradients() : new CpuGradients(Pool, simd ?? RegisterTile.Best);
         Name = reference ? "cpu-reference" : "cpu";
     }
 

@@ -246,6 +246,7 @@ public sealed class GradientTests(OpenClDevice opencl)
             Tensor y = run(ops, x);
             ops.Tape = null;
             tape.Backward((y, ops.Upload(weight!, y.Shape)));
+            AgreeWithReference(s, build, x, weight!, tape, ops);
             foreach (Tensor input in x)
             {
                 if (tape.GradientOf(input) is not { } gradient) continue;
@@ -259,6 +260,27 @@ public sealed class GradientTests(OpenClDevice opencl)
                 device.Upload(start, input.Buffer);
             }
         }, iter: count, threads: 1);
+
+    // The same network and inputs on the plain loops.
+    private static void AgreeWithReference(Case s, Func<Case, Parameters, Func<Ops, Tensor[], Tensor>> build, Tensor[] x, float[] weight, Tape tape, Ops ops)
+    {
+        using var device = new CpuDevice(1, reference: true);
+        using var p = new RandomParameters(device, s.Experts, s.Seed);
+        Func<Ops, Tensor[], Tensor> run = build(s, p);
+        var plain = new Ops(device);
+        using TensorScope scope = plain.Scope();
+        Tensor[] inputs = [.. x.Select(t => Tape.Watch(plain.Upload(ops.Download(t), t.Shape)))];
+        using var other = new Tape(device, []);
+        plain.Tape = other;
+        Tensor y = run(plain, inputs);
+        plain.Tape = null;
+        other.Backward((y, plain.Upload(weight, y.Shape)));
+        for (int i = 0; i < x.Length; i++)
+        {
+            Assert.Equal(other.GradientOf(inputs[i]) is null, tape.GradientOf(x[i]) is null);
+            if (tape.GradientOf(x[i]) is { } came) AfaNative.Tests.Kernels.KernelCheck.AssertClose(plain.Download(other.GradientOf(inputs[i])!), ops.Download(came), 2e-5, 0.1);
+        }
+    }
 
     // Fourth-order central difference; the tolerance is for what float32 sums lose.
     private static void Directional(float[] gradient, float[] direction, Func<double, double> loss, string what)
