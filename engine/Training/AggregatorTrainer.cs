@@ -202,7 +202,7 @@ public sealed class AggregatorTrainer : IDisposable
                     weights[point][j % experts] += values[j] / pixels / _heldOut.Length;
                     distance[point] += Math.Abs(values[j] - 1.0 / experts) / values.Length / _heldOut.Length;
                 }
-            }, cancellation, out _);
+            }, cancellation);
             loss += Losses.MeanSquaredError(predicted, target) / (double)_heldOut.Length;
         }
 
@@ -237,7 +237,7 @@ public sealed class AggregatorTrainer : IDisposable
                 timesteps[i] = (int)((ulong)word * (ulong)_schedule.AlphasCumprod.Count >> 32);
             }
 
-            (float[] predicted, float[] target) = Forward(batch, coin < _options.TextDropout * 4294967296.0, timesteps, number, 1f / _options.Accumulate, null, cancellation, out _);
+            (float[] predicted, float[] target) = Forward(batch, coin < _options.TextDropout * 4294967296.0, timesteps, number, 1f / _options.Accumulate, null, cancellation);
             loss += Losses.MeanSquaredError(predicted, target) / (double)_options.Accumulate;
         }
 
@@ -250,12 +250,12 @@ public sealed class AggregatorTrainer : IDisposable
     }
 
     // One pass; with a scale also backwards.
-    private (float[] Predicted, float[] Target) Forward(EncodedRecord[] batch, bool dropText, int[] timesteps, ulong number, float? scale, Action<int, Tensor, Ops>? onMaps, CancellationToken cancellation, out Shape shape)
+    private (float[] Predicted, float[] Target) Forward(EncodedRecord[] batch, bool dropText, int[] timesteps, ulong number, float? scale, Action<int, Tensor, Ops>? onMaps, CancellationToken cancellation)
     {
-        float[][] moments = [.. batch.Select(b => LatentCache.Read(b.Latents, out _))];
-        LatentCache.Read(batch[0].Latents, out int[] dims);
+        int[] dims = [];
+        float[][] moments = [.. batch.Select(b => LatentCache.Read(b.Latents, out dims))];
         int channels = dims[0] / 2, per = channels * dims[1] * dims[2];
-        shape = new Shape(1, batch.Length, dims[1], dims[2], channels);
+        var shape = new Shape(1, batch.Length, dims[1], dims[2], channels);
         float[] noisy = new float[batch.Length * per], noise = new float[noisy.Length], target = new float[noisy.Length], posterior = new float[noisy.Length], latents = new float[per];
         GaussianNoise.Fill(posterior, _options.Seed, 2 * number);
         GaussianNoise.Fill(noise, _options.Seed, 2 * number + 1);
@@ -289,8 +289,8 @@ public sealed class AggregatorTrainer : IDisposable
     // [N, T, D] of every picture to [N, B, T, 1, D].
     private static Tensor Text(Ops ops, string[] files)
     {
-        float[][] hidden = [.. files.Select(f => LatentCache.Read(f, out _))];
-        LatentCache.Read(files[0], out int[] dims);
+        int[] dims = [];
+        float[][] hidden = [.. files.Select(f => LatentCache.Read(f, out dims))];
         int per = dims[1] * dims[2];
         var values = new float[dims[0] * files.Length * per];
         for (int n = 0; n < dims[0]; n++)

@@ -71,6 +71,9 @@ public interface IRecordedWork : IDisposable
     bool TryReplay();
 }
 
+/// <summary>A device has not enough memory; the message says how much was asked for and what to lower.</summary>
+public sealed class DeviceMemoryException(string message, Exception inner) : OutOfMemoryException(message, inner);
+
 /// <summary>A point in a device's work, to measure the time between two.</summary>
 public interface IDeviceMarker : IDisposable
 {

@@ -13,7 +13,7 @@ namespace AfaNative.Kernels.Devices;
 /// <summary>Every gradient as its definition reads: plain loops, sums in float64. What the others are checked against.</summary>
 internal sealed unsafe class ReferenceGradients : IGradients
 {
-    public void LinearInput(in LinearShape shape, DeviceBuffer dy, PackedWeights weights, DeviceBuffer dx) => ConvolutionInput(AsConvolution(shape), dy, weights, dx);
+    public void LinearInput(in LinearShape shape, DeviceBuffer dy, PackedWeights weights, DeviceBuffer dx) => ConvolutionInput(shape.AsConvolution(), dy, weights, dx);
 
     public void ConvolutionInput(in ConvolutionShape shape, DeviceBuffer dy, PackedWeights weights, DeviceBuffer dx)
     {
@@ -34,7 +34,7 @@ internal sealed unsafe class ReferenceGradients : IGradients
         for (long i = 0; i < sums.LongLength; i++) to[i] = (float)sums[i];
     }
 
-    public void LinearWeights(in LinearShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw) => ConvolutionWeights(AsConvolution(shape), weights, x, dy, dw);
+    public void LinearWeights(in LinearShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw) => ConvolutionWeights(shape.AsConvolution(), weights, x, dy, dw);
 
     public void ConvolutionWeights(in ConvolutionShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw)
     {
@@ -321,6 +321,4 @@ internal sealed unsafe class ReferenceGradients : IGradients
         if (to is null) return;
         for (int i = 0; i < sums.Length; i++) PointerOf(to)[i] = (float)sums[i];
     }
-
-    private static ConvolutionShape AsConvolution(in LinearShape shape) => new(shape.Experts, 1, 1, shape.Rows, shape.SharedInput, 1, 0, 0, 0, 0, 1, 1);
 }

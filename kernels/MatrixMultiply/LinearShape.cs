@@ -1,4 +1,5 @@
 using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Convolution;
 using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Kernels.MatrixMultiply;
@@ -10,7 +11,11 @@ namespace AfaNative.Kernels.MatrixMultiply;
 /// <param name="Experts">E, the experts of the weights.</param>
 /// <param name="Rows">Rows of one expert: batch times tokens.</param>
 /// <param name="SharedInput">x is one matrix read by all experts.</param>
-public readonly record struct LinearShape(int Experts, int Rows, bool SharedInput);
+public readonly record struct LinearShape(int Experts, int Rows, bool SharedInput)
+{
+    /// <summary>The same product as a 1x1 convolution over a map of one row.</summary>
+    internal ConvolutionShape AsConvolution() => new(Experts, 1, 1, Rows, SharedInput, 1, 0, 0, 0, 0, 1, 1);
+}
 
 /// <summary>What a matrix multiply or convolution does to a finished sum before storing it, in this order: bias, row bias, activation, residual.</summary>
 public readonly record struct Epilogue

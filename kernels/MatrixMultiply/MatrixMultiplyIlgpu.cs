@@ -1,3 +1,5 @@
+using AfaNative.Kernels.Convolution;
+using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 using ILGPU;
 using ILGPU.Runtime;
@@ -11,6 +13,28 @@ internal struct MultiplyArguments
     public int Inputs, Batch, Height, Width, OutHeight, OutWidth, Stride, PadTop, PadLeft, KernelWidth;
     public int ExpertStride, Geglu, Activation;
     public int HasBias, HasRowBias, RowsPerGroup, Groups, HasResidual, ResidualStride;
+
+    /// <summary>The sizes of a convolution; the epilogue is still to be said.</summary>
+    public static MultiplyArguments For(in ConvolutionShape shape, WeightShape weights) => new()
+    {
+        Experts = shape.Experts,
+        Rows = shape.Batch * shape.OutHeight * shape.OutWidth,
+        K = weights.K,
+        Columns = weights.Geglu ? weights.Out / 2 : weights.Out,
+        PackedColumns = weights.Out,
+        Inputs = weights.In,
+        Batch = shape.Batch,
+        Height = shape.Height,
+        Width = shape.Width,
+        OutHeight = shape.OutHeight,
+        OutWidth = shape.OutWidth,
+        Stride = shape.Stride,
+        PadTop = shape.PadTop,
+        PadLeft = shape.PadLeft,
+        KernelWidth = weights.KernelWidth,
+        ExpertStride = shape.SharedInput ? 0 : shape.Batch * shape.Height * shape.Width * weights.In,
+        Geglu = weights.Geglu ? 1 : 0,
+    };
 }
 
 /// <summary>

@@ -9,6 +9,19 @@ internal struct NormArguments
 {
     public int Batch, Pixels, Channels, Groups, Slices, SharedInput, Silu, Rows;
     public float Epsilon;
+
+    /// <summary>The sizes of a group norm.</summary>
+    public static NormArguments For(in GroupNormShape shape) => new()
+    {
+        Batch = shape.Batch,
+        Pixels = shape.Pixels,
+        Channels = shape.Channels,
+        Groups = shape.Groups,
+        Slices = Math.Clamp(shape.Pixels / 64, 1, 64),
+        SharedInput = shape.SharedInput ? 1 : 0,
+        Silu = shape.Silu ? 1 : 0,
+        Epsilon = shape.Epsilon,
+    };
 }
 
 /// <summary>

@@ -97,7 +97,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
         cuda.MemoryLimit = 0;
         try
         {
-            Assert.Throws<OutOfMemoryException>(() => device.Allocate(1 << 20));
+            Assert.Throws<DeviceMemoryException>(() => device.Allocate(1 << 20));
         }
         finally
         {
@@ -115,7 +115,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
         cuda.MemoryLimit = 1 << 20;
         try
         {
-            string message = Assert.Throws<OutOfMemoryException>(() => device.Allocate(4 << 20)).Message;
+            string message = Assert.Throws<DeviceMemoryException>(() => device.Allocate(4 << 20)).Message;
             Assert.Contains("16 MiB", message);
             Assert.Contains("--batch-size", message);
         }

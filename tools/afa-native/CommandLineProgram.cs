@@ -1,5 +1,6 @@
 using System.CommandLine;
 using AfaNative.Engine;
+using AfaNative.Kernels.Devices;
 using AfaNative.Tool.Commands;
 using Spectre.Console;
 
@@ -47,6 +48,7 @@ internal static class CommandLineProgram
     private static string Sentence(Exception e) => e switch
     {
         AfaException => e.Message,
+        DeviceMemoryException => e.Message,
         OutOfMemoryException => "Out of memory: a smaller --width and --height, or fewer experts, need less.",
         UnauthorizedAccessException or IOException => e.Message,
         _ => $"{e.Message} (unexpected {e.GetType().Name}; --verbose shows where)",

@@ -98,7 +98,7 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
     }
 
     public override void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y) =>
-        Convolution(new ConvolutionShape(shape.Experts, 1, 1, shape.Rows, shape.SharedInput, 1, 0, 0, 0, 0, 1, 1), x, weights, epilogue, y);
+        Convolution(shape.AsConvolution(), x, weights, epilogue, y);
 
     public override void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {

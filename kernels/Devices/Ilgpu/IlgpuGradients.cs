@@ -27,12 +27,12 @@ internal sealed class IlgpuGradients(Accelerator accelerator, AcceleratorStream 
         }.SelectMany(t => t.GetMethods(System.Reflection.BindingFlags.Public | System.Reflection.BindingFlags.Static | System.Reflection.BindingFlags.DeclaredOnly).Where(m => m.ReturnType == typeof(void))),
     ];
 
-    public void LinearInput(in LinearShape shape, DeviceBuffer dy, PackedWeights weights, DeviceBuffer dx) => ConvolutionInput(AsConvolution(shape), dy, weights, dx);
+    public void LinearInput(in LinearShape shape, DeviceBuffer dy, PackedWeights weights, DeviceBuffer dx) => ConvolutionInput(shape.AsConvolution(), dy, weights, dx);
 
     public void ConvolutionInput(in ConvolutionShape shape, DeviceBuffer dy, PackedWeights weights, DeviceBuffer dx)
     {
         var packed = (IlgpuPackedWeights)weights;
-        MultiplyArguments s = Arguments(shape, weights.Shape);
+        MultiplyArguments s = MultiplyArguments.For(shape, weights.Shape);
         int count = Count((long)shape.Experts * shape.Batch * shape.Height * shape.Width * weights.Shape.In);
         if (packed.Type == ElementType.Float32)
         {
@@ -48,11 +48,11 @@ internal sealed class IlgpuGradients(Accelerator accelerator, AcceleratorStream 
         }
     }
 
-    public void LinearWeights(in LinearShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw) => ConvolutionWeights(AsConvolution(shape), weights, x, dy, dw);
+    public void LinearWeights(in LinearShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw) => ConvolutionWeights(shape.AsConvolution(), weights, x, dy, dw);
 
     public void ConvolutionWeights(in ConvolutionShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw) =>
         Get("weights", () => accelerator.LoadAutoGroupedKernel<Index1D, MultiplyArguments, ArrayView<float>, ArrayView<float>, ArrayView<float>>(WeightGradientIlgpu.Weights))(
-            stream, Count((long)shape.Experts * weights.Out * weights.K), Arguments(shape, weights), Of(x), Of(dy), Of(dw));
+            stream, Count((long)shape.Experts * weights.Out * weights.K), MultiplyArguments.For(shape, weights), Of(x), Of(dy), Of(dw));
 
     public void SumRows(int experts, long rows, long rowsPerGroup, int columns, DeviceBuffer x, DeviceBuffer y) =>
         Get("sumRows", () => accelerator.LoadAutoGroupedKernel<Index1D, int, int, int, ArrayView<float>, ArrayView<float>>(WeightGradientIlgpu.SumRows))(
@@ -74,17 +74,7 @@ internal sealed class IlgpuGradients(Accelerator accelerator, AcceleratorStream 
     public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer dy, DeviceBuffer dx, DeviceBuffer? dweight, DeviceBuffer? dbias)
     {
         int maps = (shape.SharedInput ? 1 : shape.Experts) * shape.Batch, groups = maps * shape.Groups, images = shape.Experts * shape.Batch;
-        var s = new NormArguments
-        {
-            Batch = shape.Batch,
-            Pixels = shape.Pixels,
-            Channels = shape.Channels,
-            Groups = shape.Groups,
-            Slices = Math.Clamp(shape.Pixels / 64, 1, 64),
-            SharedInput = shape.SharedInput ? 1 : 0,
-            Silu = shape.Silu ? 1 : 0,
-            Epsilon = shape.Epsilon,
-        };
+        NormArguments s = NormArguments.For(shape);
         ArrayView<float> partial = _partial.View((long)groups * s.Slices * 3), statistics = _statistics.View(groups * 2L), sums = _sums.View((long)images * shape.Channels * 2);
         Get("groupStatistics", () => accelerator.LoadAutoGroupedKernel<Index1D, NormArguments, ArrayView<float>, ArrayView<float>>(NormIlgpu<float, Float32Storage>.GroupStatistics))(stream, groups * s.Slices, s, Of(x), partial);
         Get("groupJoin", () => accelerator.LoadAutoGroupedKernel<Index1D, NormArguments, ArrayView<float>, ArrayView<float>>(NormIlgpu<float, Float32Storage>.GroupJoin))(stream, groups, s, partial, statistics);
@@ -149,28 +139,6 @@ internal sealed class IlgpuGradients(Accelerator accelerator, AcceleratorStream 
         foreach (IlgpuScratch scratch in (IlgpuScratch[])[_partial, _statistics, _sums, _spare, _spare2]) scratch.Dispose();
     }
 
-    private static ConvolutionShape AsConvolution(in LinearShape shape) => new(shape.Experts, 1, 1, shape.Rows, shape.SharedInput, 1, 0, 0, 0, 0, 1, 1);
-
-    private static MultiplyArguments Arguments(in ConvolutionShape shape, WeightShape w) => new()
-    {
-        Experts = shape.Experts,
-        Rows = shape.Batch * shape.OutHeight * shape.OutWidth,
-        K = w.K,
-        PackedColumns = w.Out,
-        Inputs = w.In,
-        Batch = shape.Batch,
-        Height = shape.Height,
-        Width = shape.Width,
-        OutHeight = shape.OutHeight,
-        OutWidth = shape.OutWidth,
-        Stride = shape.Stride,
-        PadTop = shape.PadTop,
-        PadLeft = shape.PadLeft,
-        KernelWidth = w.KernelWidth,
-        ExpertStride = shape.SharedInput ? 0 : shape.Batch * shape.Height * shape.Width * w.In,
-        Geglu = w.Geglu ? 1 : 0,
-    };
-
     // Compiled when first used, as every kernel here.
     private TKernel Get<TKernel>(string name, Func<TKernel> load) where TKernel : Delegate
     {
@@ -182,5 +150,5 @@ internal sealed class IlgpuGradients(Accelerator accelerator, AcceleratorStream 
 
     private static ArrayView<float> Or(DeviceBuffer? buffer, IlgpuScratch spare, int count) => buffer is null ? spare.View(count) : Of(buffer);
 
-    private static int Count(long count) => count <= int.MaxValue ? (int)count : throw new ArgumentException($"a tensor of {count} elements is beyond this device's 32-bit indices; smaller pictures or batches are not");
+    private static int Count(long count) => IlgpuMemory.Index(count);
 }

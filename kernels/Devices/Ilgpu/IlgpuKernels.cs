@@ -200,7 +200,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
     }
 
     public virtual void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y) =>
-        Multiply(new ConvolutionShape(shape.Experts, 1, 1, shape.Rows, shape.SharedInput, 1, 0, 0, 0, 0, 1, 1), x, weights, epilogue, y);
+        Multiply(shape.AsConvolution(), x, weights, epilogue, y);
 
     public virtual void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y) => Multiply(shape, x, weights, epilogue, y);
 
@@ -213,17 +213,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
     public virtual void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
     {
         int maps = (shape.SharedInput ? 1 : shape.Experts) * shape.Batch;
-        var s = new NormArguments
-        {
-            Batch = shape.Batch,
-            Pixels = shape.Pixels,
-            Channels = shape.Channels,
-            Groups = shape.Groups,
-            Slices = Math.Clamp(shape.Pixels / 64, 1, 64),
-            SharedInput = shape.SharedInput ? 1 : 0,
-            Silu = shape.Silu ? 1 : 0,
-            Epsilon = shape.Epsilon,
-        };
+        NormArguments s = NormArguments.For(shape);
         int groups = maps * shape.Groups;
         ArrayView<float> partial = _partial.View((long)groups * s.Slices * 3), statistics = _statistics.View((long)groups * 2);
         _groupStatistics.Value(Stream, groups * s.Slices, s, Of(x), partial);
@@ -282,38 +272,19 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
     {
         var packed = (IlgpuPackedWeights)weights;
         WeightShape w = weights.Shape;
-        int rows = shape.Batch * shape.OutHeight * shape.OutWidth, columns = w.Geglu ? w.Out / 2 : w.Out;
-        var s = new MultiplyArguments
-        {
-            Experts = shape.Experts,
-            Rows = rows,
-            K = w.K,
-            Columns = columns,
-            PackedColumns = w.Out,
-            Inputs = w.In,
-            Batch = shape.Batch,
-            Height = shape.Height,
-            Width = shape.Width,
-            OutHeight = shape.OutHeight,
-            OutWidth = shape.OutWidth,
-            Stride = shape.Stride,
-            PadTop = shape.PadTop,
-            PadLeft = shape.PadLeft,
-            KernelWidth = shape.KernelWidth,
-            ExpertStride = shape.SharedInput ? 0 : shape.Batch * shape.Height * shape.Width * w.In,
-            // 2: leave the gate to a later op.
-            Geglu = !w.Geglu ? 0 : epilogue.KeepGates ? 2 : 1,
-            Activation = (int)epilogue.Activation,
-            HasBias = epilogue.Bias is null ? 0 : 1,
-            HasRowBias = epilogue.RowBias is null ? 0 : 1,
-            RowsPerGroup = Math.Max(1, epilogue.RowsPerGroup),
-            Groups = epilogue.RowsPerGroup > 0 ? (rows + epilogue.RowsPerGroup - 1) / epilogue.RowsPerGroup : 1,
-            HasResidual = epilogue.Residual is null ? 0 : 1,
-            ResidualStride = epilogue.SharedResidual ? 0 : rows * columns,
-        };
+        MultiplyArguments s = MultiplyArguments.For(shape, w);
+        // 2: leave the gate to a later op.
+        if (w.Geglu && epilogue.KeepGates) s.Geglu = 2;
+        s.Activation = (int)epilogue.Activation;
+        s.HasBias = epilogue.Bias is null ? 0 : 1;
+        s.HasRowBias = epilogue.RowBias is null ? 0 : 1;
+        s.RowsPerGroup = Math.Max(1, epilogue.RowsPerGroup);
+        s.Groups = epilogue.RowsPerGroup > 0 ? (s.Rows + epilogue.RowsPerGroup - 1) / epilogue.RowsPerGroup : 1;
+        s.HasResidual = epilogue.Residual is null ? 0 : 1;
+        s.ResidualStride = epilogue.SharedResidual ? 0 : s.Rows * s.Columns;
         ArrayView<T> bias = Or(epilogue.Bias), rowBias = Or(epilogue.RowBias), residual = Or(epilogue.Residual);
         // ILGPU's CPU accelerator pays milliseconds for a barrier.
-        bool direct = _accelerator.AcceleratorType == AcceleratorType.CPU || rows < 8;
+        bool direct = _accelerator.AcceleratorType == AcceleratorType.CPU || s.Rows < 8;
         switch (packed.Type)
         {
             case ElementType.Float32: _multiply32.Launch(Stream, direct, s, w.Out, Of(x), packed.Memory.View<float>(), bias, rowBias, residual, Of(y)); break;
@@ -327,7 +298,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
     private static ArrayView<T> Of(DeviceBuffer buffer) => IlgpuBuffer<T>.ViewOf(buffer);
 
     /// <summary>Checked: kernels index with 32 bits.</summary>
-    protected static int Count(long count) => count <= int.MaxValue ? (int)count : throw new ArgumentException($"a tensor of {count} elements is beyond this device's 32-bit indices; draw smaller pictures or smaller batches");
+    protected static int Count(long count) => IlgpuMemory.Index(count);
 
     private static IEnumerable<System.Reflection.MethodInfo> Methods(Type type, string? name = null) =>
         type.GetMethods(System.Reflection.BindingFlags.Public | System.Reflection.BindingFlags.Static | System.Reflection.BindingFlags.DeclaredOnly).Where(m => name is null || m.Name == name);

@@ -37,6 +37,9 @@ internal sealed class IlgpuBuffer<T>(IlgpuPool<T> pool, MemoryBuffer1D<T, Stride
 /// <summary>Allocation that knows when not to try.</summary>
 internal static class IlgpuMemory
 {
+    /// <summary>A count that the kernels' 32-bit indices can reach.</summary>
+    public static int Index(long count) => count <= int.MaxValue ? (int)count : throw new ArgumentException($"a tensor of {count} elements is beyond this device's 32-bit indices; draw smaller pictures or smaller batches");
+
     /// <summary>Takes memory from the driver.</summary>
     /// <exception cref="OutOfMemoryException">There is not enough.</exception>
     public static MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(Accelerator accelerator, long count) where T : unmanaged
@@ -126,7 +129,7 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
             catch (OutOfMemoryException again)
             {
                 lock (_lock) LiveBytes -= capacity * ElementSize;
-                throw new OutOfMemoryException($"{accelerator.Name} could not give {capacity * (double)ElementSize / (1 << 20):F0} MiB more (in use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer experts need less.", again);
+                throw new DeviceMemoryException($"{accelerator.Name} could not give {capacity * (double)ElementSize / (1 << 20):F0} MiB more (in use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer experts need less.", again);
             }
         }
     }
