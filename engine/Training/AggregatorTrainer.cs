@@ -50,6 +50,7 @@ public sealed class AggregatorTrainer : IDisposable
     private readonly CheckpointParameters _frozen;
     private readonly TrainedAggregators _trained;
     private readonly Optimizer _optimizer;
+    private readonly LossScale _lossScale;
     private readonly NoiseSchedule _schedule;
     private readonly float _scale;
     private readonly EncodedRecord[] _training, _heldOut;
@@ -84,6 +85,7 @@ public sealed class AggregatorTrainer : IDisposable
             throw;
         }
 
+        _lossScale = new LossScale(device.Storage);
         _optimizer = new Optimizer(new AdamW(options.LearningRate, weightDecay: options.WeightDecay), [.. _trained.Parameters.Select(p => p.Parameter)]);
         if (options.Ema > 0) _optimizer.KeepMeans();
     }
@@ -121,6 +123,9 @@ public sealed class AggregatorTrainer : IDisposable
     /// <summary>Updates done.</summary>
     public int Steps => _optimizer.Steps;
 
+    /// <summary>What the loss is multiplied by on the way back.</summary>
+    public LossScale LossScale => _lossScale;
+
     /// <summary>Trained numbers.</summary>
     public long ParameterCount => _trained.Parameters.Sum(p => (long)p.Parameter.Values.Length);
 
@@ -128,7 +133,7 @@ public sealed class AggregatorTrainer : IDisposable
     public bool Resume()
     {
         if (TrainingCheckpoint.Newest(_run) is not { } newest) return false;
-        TrainingCheckpoint.Load(newest, _trained, _optimizer, _fingerprint);
+        TrainingCheckpoint.Load(newest, _trained, _optimizer, _lossScale, _fingerprint);
         return true;
     }
 
@@ -156,18 +161,18 @@ public sealed class AggregatorTrainer : IDisposable
                 if (_optimizer.Steps % _options.EvaluateEvery == 0 || _optimizer.Steps == _options.Steps) EvaluateAndLog();
                 if (_optimizer.Steps % _options.SaveEvery == 0 && _optimizer.Steps < _options.Steps)
                 {
-                    TrainingCheckpoint.Save(_run, _models, _trained, _optimizer, _fingerprint, _options.Keep);
+                    TrainingCheckpoint.Save(_run, _models, _trained, _optimizer, _lossScale, _fingerprint, _options.Keep);
                     saved = _optimizer.Steps;
                 }
             }
         }
         catch (OperationCanceledException)
         {
-            if (_optimizer.Steps > saved) TrainingCheckpoint.Save(_run, _models, _trained, _optimizer, _fingerprint, _options.Keep);
+            if (_optimizer.Steps > saved) TrainingCheckpoint.Save(_run, _models, _trained, _optimizer, _lossScale, _fingerprint, _options.Keep);
             throw;
         }
 
-        WriteModel(TrainingCheckpoint.Save(_run, _models, _trained, _optimizer, _fingerprint, _options.Keep));
+        WriteModel(TrainingCheckpoint.Save(_run, _models, _trained, _optimizer, _lossScale, _fingerprint, _options.Keep));
 
         void EvaluateAndLog()
         {
@@ -219,6 +224,28 @@ public sealed class AggregatorTrainer : IDisposable
     private TrainingStep Update(CancellationToken cancellation)
     {
         int step = _optimizer.Steps;
+        double loss, norm;
+        while (true)
+        {
+            // An overflow repeats the update with a smaller scale: no picture is lost, and the run stays a function of the seed.
+            loss = Gradients(step, cancellation);
+            _optimizer.Unscale(_lossScale.Value);
+            norm = _optimizer.GradientNorm();
+            if (double.IsFinite(norm) || !double.IsFinite(loss) || !_lossScale.Overflowed()) break;
+        }
+
+        if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new AfaException($"The loss is no longer a number after {step} updates; a lower --learning-rate helps. The last checkpoint is good.");
+        _lossScale.Succeeded();
+        if (_options.ClipNorm > 0) _optimizer.Clip(_options.ClipNorm);
+        double rate = _options.RateAt(step);
+        _optimizer.Step(rate);
+        _optimizer.UpdateMeans(_options.Ema);
+        return new TrainingStep(_optimizer.Steps, loss, norm, rate * _options.LearningRate);
+    }
+
+    // The mean loss of an update's pictures; its gradients, times the loss scale, are in the parameters.
+    private double Gradients(int step, CancellationToken cancellation)
+    {
         _trained.ZeroGradients();
         double loss = 0;
         for (int part = 0; part < _options.Accumulate; part++)
@@ -237,16 +264,11 @@ public sealed class AggregatorTrainer : IDisposable
                 timesteps[i] = (int)((ulong)word * (ulong)_schedule.AlphasCumprod.Count >> 32);
             }
 
-            (float[] predicted, float[] target) = Forward(batch, coin < _options.TextDropout * 4294967296.0, timesteps, number, 1f / _options.Accumulate, null, cancellation);
+            (float[] predicted, float[] target) = Forward(batch, coin < _options.TextDropout * 4294967296.0, timesteps, number, (float)(_lossScale.Value / _options.Accumulate), null, cancellation);
             loss += Losses.MeanSquaredError(predicted, target) / (double)_options.Accumulate;
         }
 
-        double norm = _options.ClipNorm > 0 ? _optimizer.Clip(_options.ClipNorm) : _optimizer.GradientNorm();
-        if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new AfaException($"The loss is no longer a number after {step} updates; a lower --learning-rate helps. The last checkpoint is good.");
-        double rate = _options.RateAt(step);
-        _optimizer.Step(rate);
-        _optimizer.UpdateMeans(_options.Ema);
-        return new TrainingStep(_optimizer.Steps, loss, norm, rate * _options.LearningRate);
+        return loss;
     }
 
     // One pass; with a scale also backwards.

@@ -109,6 +109,18 @@ public sealed class Optimizer(AdamW rule, IReadOnlyList<Parameter> parameters)
         return Math.Sqrt(squares.Sum());
     }
 
+    /// <summary>Divides all gradients by a loss scale.</summary>
+    public void Unscale(double scale)
+    {
+        if (scale == 1) return;
+        float factor = (float)(1 / scale);
+        Parallel.ForEach(parameters, parameter =>
+        {
+            Span<float> gradient = parameter.Gradient;
+            for (int i = 0; i < gradient.Length; i++) gradient[i] *= factor;
+        });
+    }
+
     /// <summary>Scales all gradients down to an L2 norm of at most <paramref name="limit"/>; returns the norm before (<c>torch.nn.utils.clip_grad_norm_</c>).</summary>
     public double Clip(double limit)
     {

@@ -17,7 +17,7 @@ internal static class TrainingCheckpoint
     private const string Prefix = "step-";
 
     /// <summary>Writes a checkpoint and removes all but the newest <paramref name="keep"/>.</summary>
-    public static string Save(string run, EnsembleFolder models, TrainedAggregators trained, Optimizer optimizer, string options, int keep)
+    public static string Save(string run, EnsembleFolder models, TrainedAggregators trained, Optimizer optimizer, LossScale scale, string options, int keep)
     {
         string parent = Path.Combine(run, "checkpoints"), name = Prefix + optimizer.Steps.ToString("D8", CultureInfo.InvariantCulture), target = Path.Combine(parent, name), temporary = target + ".tmp";
         Directory.CreateDirectory(parent);
@@ -49,7 +49,7 @@ internal static class TrainingCheckpoint
         }
 
         SafetensorsWriter.Write(Path.Combine(temporary, "optimizer.safetensors"), moments);
-        File.WriteAllText(Path.Combine(temporary, "trainer.json"), JsonSerializer.Serialize(new { step = optimizer.Steps, options }));
+        File.WriteAllText(Path.Combine(temporary, "trainer.json"), JsonSerializer.Serialize(new { step = optimizer.Steps, loss_scale = scale.Value, steps_at_scale = scale.Good, options }));
         if (Directory.Exists(target)) Directory.Delete(target, recursive: true);
         Directory.Move(temporary, target);
         foreach (string old in All(run).SkipLast(keep)) Directory.Delete(old, recursive: true);
@@ -61,12 +61,13 @@ internal static class TrainingCheckpoint
 
     /// <summary>Brings a checkpoint's values, moments and step back.</summary>
     /// <exception cref="AfaException">It belongs to a run with other options, or to other aggregators.</exception>
-    public static void Load(string folder, TrainedAggregators trained, Optimizer optimizer, string options)
+    public static void Load(string folder, TrainedAggregators trained, Optimizer optimizer, LossScale scale, string options)
     {
         using (JsonFile json = JsonFile.Open(Path.Combine(folder, "trainer.json")))
         {
             if (json.String("options") != options) throw new AfaException($"{folder}: it was trained with other options or data ({json.String("options")}); --resume goes on only with the same ({options}).");
             optimizer.Steps = json.Int("step");
+            scale.Restore(json.Float("loss_scale", (float)scale.Value), json.Int("steps_at_scale", 0));
         }
 
         using SafetensorsFile moments = SafetensorsFile.Open(Path.Combine(folder, "optimizer.safetensors"));

@@ -30,10 +30,10 @@ internal sealed class GradientRecorder(Ops ops) : IDisposable
     }
 
     /// <summary>Goes back from the outputs and compares <c>gin.*</c> and <c>gw.*</c>.</summary>
-    public void Compare(GoldenCase c, Comparer compare, params ReadOnlySpan<(Tensor Output, float[] Gradient)> outputs) => Compare(c, compare, "tensors.safetensors", outputs);
+    public void Compare(GoldenCase c, Comparer compare, params ReadOnlySpan<(Tensor Output, float[] Gradient)> outputs) => Compare(c, compare, "tensors.safetensors", network: false, outputs);
 
-    /// <summary>As above, from another file; inputs are forgotten afterwards.</summary>
-    public void Compare(GoldenCase c, Comparer compare, string file, params ReadOnlySpan<(Tensor Output, float[] Gradient)> outputs)
+    /// <summary>As above, from another file, perhaps through a whole network; inputs are forgotten afterwards.</summary>
+    public void Compare(GoldenCase c, Comparer compare, string file, bool network, params ReadOnlySpan<(Tensor Output, float[] Gradient)> outputs)
     {
         var given = new (Tensor, Tensor)[outputs.Length];
         for (int i = 0; i < given.Length; i++) given[i] = (outputs[i].Output, ops.Upload(outputs[i].Gradient, outputs[i].Output.Shape));
@@ -57,7 +57,7 @@ internal sealed class GradientRecorder(Ops ops) : IDisposable
         double largest = found.Count == 0 ? 0 : found.Max(f => Root(f.Expected));
         foreach ((string name, float[] came, float[] expected) in found)
         {
-            if (Root(expected) > 1e-6 * largest) compare.CloseInNorm(name, came, expected, Tolerance);
+            if (Root(expected) > 1e-6 * largest) compare.CloseInNorm(name, came, expected, Tolerance, network);
         }
 
         _inputs.Clear();

@@ -52,7 +52,7 @@ internal static class NetworkCases
                 Tensor predicted = unet.Forward(ops, sample, time, OpCases.Tokens(c, ops, $"{i}.in.ctx", "io.safetensors"));
                 ops.Observer = null;
                 compare.Close($"{i}.out.sample", ops.DownloadNchw(predicted), c.Values($"{i}.out.sample", "io.safetensors"), Tolerance);
-                if (c.Recorder is not null && c.Has($"{i}.gout", "io.safetensors")) c.Recorder.Compare(c, compare, "io.safetensors", (predicted, Layout.ToChannelsLast(c.Values($"{i}.gout", "io.safetensors"), predicted.Shape)));
+                if (c.Recorder is not null && c.Has($"{i}.gout", "io.safetensors")) c.Recorder.Compare(c, compare, "io.safetensors", network: true, (predicted, Layout.ToChannelsLast(c.Values($"{i}.gout", "io.safetensors"), predicted.Shape)));
                 foreach (string hook in hooks) compare.Fail(hook, "no module of this name reported its output");
             }
         }

@@ -14,6 +14,9 @@ internal struct MultiplyArguments
     public int ExpertStride, Geglu, Activation;
     public int HasBias, HasRowBias, RowsPerGroup, Groups, HasResidual, ResidualStride;
 
+    /// <summary>Distances in packed weights from one expert, input (of a tap) and column to the next; for the gradient alone.</summary>
+    public int WeightExpert, WeightK, WeightColumn;
+
     /// <summary>The sizes of a convolution; the epilogue is still to be said.</summary>
     public static MultiplyArguments For(in ConvolutionShape shape, WeightShape weights) => new()
     {

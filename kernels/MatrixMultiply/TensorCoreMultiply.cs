@@ -300,7 +300,7 @@ internal static class TensorCoreMultiply<TMath, TTile>
 
     private static void Store(TensorCoreArguments s, int e, int row, int column, F8 v)
     {
-        if (s.Geglu == 1)
+        if (s.Geglu != 0)
         {
             StoreGated(s, e, row, column / 2, v);
             return;
@@ -331,7 +331,7 @@ internal static class TensorCoreMultiply<TMath, TTile>
         }
     }
 
-    // Columns 2j and 2j + 1 are value j and its gate; neither row bias nor residual goes with a gate.
+    // Columns 2j and 2j + 1 are value j and its gate; neither row bias nor residual goes with a gate. With Geglu 2 both are kept apart, as training wants them.
     private static void StoreGated(TensorCoreArguments s, int e, int row, int column, F8 v)
     {
         ulong at = s.Y + (ulong)(((long)e * s.Rows + row) * s.Columns + column) * 2, bias = s.Bias + (ulong)((long)e * 2 * s.Columns + column) * 2, gates = bias + (ulong)s.Columns * 2;
@@ -347,15 +347,24 @@ internal static class TensorCoreMultiply<TMath, TTile>
                     gate += Eight<TMath>.LoadOne(gates + (ulong)(i * 2));
                 }
 
-                value *= PortableMath.Activate(2, gate);
-                if (!default(TTile).Aligned) Eight<TMath>.StoreOne(at + (ulong)(i * 2), value);
+                if (s.Geglu == 2)
+                {
+                    ulong raw = s.Y + (ulong)(((long)e * s.Rows + row) * 2 * s.Columns + column + i) * 2;
+                    Eight<TMath>.StoreOne(raw, value);
+                    Eight<TMath>.StoreOne(raw + (ulong)s.Columns * 2, gate);
+                }
+                else
+                {
+                    value *= PortableMath.Activate(2, gate);
+                    if (!default(TTile).Aligned) Eight<TMath>.StoreOne(at + (ulong)(i * 2), value);
+                }
             }
 
             v = new F8 { A = v.C, B = v.D, C = v.E, D = v.F, E = v.G, F = v.H };
             values = new F4 { X = values.Y, Y = values.Z, Z = values.W, W = value };
         }
 
-        if (default(TTile).Aligned && column < s.Columns) Ptx.StoreGlobal8(at, default(TMath).Pack(values.X, values.Y), default(TMath).Pack(values.Z, values.W));
+        if (default(TTile).Aligned && s.Geglu == 1 && column < s.Columns) Ptx.StoreGlobal8(at, default(TMath).Pack(values.X, values.Y), default(TMath).Pack(values.Z, values.W));
     }
 
     private static F8 Activate(int kind, F8 v)

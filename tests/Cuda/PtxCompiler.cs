@@ -32,7 +32,8 @@ internal sealed class PtxCompiler : IDisposable
         Portable(IlgpuKernels<float, Float32Storage>.All);
         Portable(IlgpuKernels<ushort, Float16Storage>.All);
         Portable(IlgpuKernels<ushort, BFloat16Storage>.All);
-        all.AddRange(IlgpuGradients.All.Select(m => (m, false)));
+        all.AddRange(IlgpuGradients<float, Float32Storage>.All.Concat(IlgpuGradients<ushort, Float16Storage>.All).Concat(IlgpuGradients<ushort, BFloat16Storage>.All).Select(m => (m, false)));
+        all.Add((((Action<TransposeArguments, ArrayView<ushort>, ArrayView<ushort>>)TransposeWeights.Run).Method, true));
         all.AddRange(CudaOnly().Select(m => (m, true)));
         return all;
 

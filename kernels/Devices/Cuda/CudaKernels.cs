@@ -79,6 +79,8 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
         ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.FuseExperts).Method,
     ];
 
+    protected override IlgpuGradients<ushort, TStorage> CreateGradients() => new CudaGradients<TStorage, TMath>(this, Accelerator, Stream);
+
     public override PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) =>
         shape.In % 8 == 0 ? new TensorCoreWeights(Weights, shape, experts, typeof(TMath) == typeof(BFloat16Math)) : base.Pack(shape, experts);
 
@@ -114,13 +116,20 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
             throw new ArgumentException("a GEGLU projection takes a bias, but no row bias, residual or second activation on this device");
         }
 
+        Multiply(shape, x, w, packed.Address, epilogue, y);
+    }
+
+    /// <summary>A convolution with weights as <see cref="TensorCoreWeights"/> lays them out.</summary>
+    public void Multiply(in ConvolutionShape shape, DeviceBuffer x, WeightShape w, ulong weights, in Epilogue epilogue, DeviceBuffer y)
+    {
+        int packedColumns = TensorCoreWeights.Columns(w);
         int rows = Count((long)shape.Batch * shape.OutHeight * shape.OutWidth), columns = w.Geglu ? w.Out / 2 : w.Out;
         MultiplyTile tile = MultiplyTiles.Choose(rows, w.Out, shape.Experts, columns % (w.Geglu ? 4 : 8) == 0, Accelerator.NumMultiprocessors);
-        int columnTiles = packed.PackedColumns / tile.Columns;
+        int columnTiles = packedColumns / tile.Columns;
         var s = new TensorCoreArguments
         {
             X = At(x),
-            W = packed.Address,
+            W = weights,
             Bias = At(epilogue.Bias),
             RowBias = At(epilogue.RowBias),
             Residual = At(epilogue.Residual),
@@ -129,8 +138,8 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
             ResidualStride = epilogue.SharedResidual ? 0 : (long)rows * columns,
             Rows = rows,
             Columns = columns,
-            PackedColumns = packed.PackedColumns,
-            PackedK = packed.PackedK,
+            PackedColumns = packedColumns,
+            PackedK = TensorCoreWeights.Terms(w),
             Inputs = w.In,
             Height = shape.Height,
             Width = shape.Width,
@@ -142,7 +151,7 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
             KernelHeight = shape.KernelHeight,
             KernelWidth = shape.KernelWidth,
             ColumnTiles = columnTiles,
-            Geglu = w.Geglu ? 1 : 0,
+            Geglu = !w.Geglu ? 0 : epilogue.KeepGates ? 2 : 1,
             Activation = (int)epilogue.Activation,
             RowsPerGroup = Math.Max(1, epilogue.RowsPerGroup),
             Groups = epilogue.RowsPerGroup > 0 ? (rows + epilogue.RowsPerGroup - 1) / epilogue.RowsPerGroup : 1,

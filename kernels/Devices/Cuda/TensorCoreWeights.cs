@@ -9,20 +9,30 @@ namespace AfaNative.Kernels.Devices.Cuda;
 /// </summary>
 internal sealed class TensorCoreWeights : PackedWeights
 {
-    private readonly WeightBlock _memory;
+    private readonly bool _bfloat16;
 
     public TensorCoreWeights(WeightStore store, WeightShape shape, ReadOnlySpan<WeightSource> experts, bool bfloat16) : base(shape, experts.Length)
     {
+        _bfloat16 = bfloat16;
         PackedColumns = Columns(shape);
         PackedK = Terms(shape);
-        _memory = store.Add(Bytes(shape, experts.Length));
+        Memory = store.Add(Bytes(shape, experts.Length));
+        Fill(experts);
+    }
+
+    /// <summary>Writes the experts' values, rounding what is stored otherwise.</summary>
+    public void Fill(ReadOnlySpan<WeightSource> experts)
+    {
         var host = new ushort[PackedColumns * PackedK];
         for (int e = 0; e < experts.Length; e++)
         {
-            Fill(host, shape, experts[e], bfloat16);
-            _memory.Write<ushort>((long)e * host.Length * sizeof(ushort), host);
+            Fill(host, Shape, experts[e], _bfloat16);
+            Memory.Write<ushort>((long)e * host.Length * sizeof(ushort), host);
         }
     }
+
+    /// <summary>The bytes.</summary>
+    public WeightBlock Memory { get; }
 
     /// <summary>Out, padded to a multiple of 64.</summary>
     public int PackedColumns { get; }
@@ -31,14 +41,14 @@ internal sealed class TensorCoreWeights : PackedWeights
     public int PackedK { get; }
 
     /// <summary>The device's address of the first element.</summary>
-    public ulong Address => _memory.Address;
+    public ulong Address => Memory.Address;
 
-    public override long ByteLength => _memory.Bytes;
+    public override long ByteLength => Memory.Bytes;
 
     /// <summary>Bytes of packed weights of so many experts.</summary>
     public static long Bytes(WeightShape shape, int experts) => (long)experts * Columns(shape) * Terms(shape) * sizeof(ushort);
 
-    protected override void Dispose(bool disposing) => _memory.Dispose();
+    protected override void Dispose(bool disposing) => Memory.Dispose();
 
     private unsafe void Fill(ushort[] host, WeightShape shape, WeightSource source, bool bfloat16)
     {
@@ -60,9 +70,11 @@ internal sealed class TensorCoreWeights : PackedWeights
         }
     }
 
-    private static int Columns(WeightShape shape) => (shape.Out + 63) / 64 * 64;
+    /// <summary>Columns with their padding.</summary>
+    public static int Columns(WeightShape shape) => (shape.Out + 63) / 64 * 64;
 
-    private static int Terms(WeightShape shape) => (shape.K + 31) / 32 * 32;
+    /// <summary>K with its padding.</summary>
+    public static int Terms(WeightShape shape) => (shape.K + 31) / 32 * 32;
 
     private static ushort Round(float value, bool bfloat16) => bfloat16 ? PortableMath.NarrowBFloat(value) : BitConverter.HalfToUInt16Bits((System.Half)value);
 }

@@ -164,8 +164,10 @@ public sealed class IlgpuDevice : IDevice
     /// <inheritdoc/>
     public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts)
     {
-        if (weights is not IlgpuPackedWeights packed) throw new NotSupportedException($"{Name} cannot change weights packed for tensor cores");
-        packed.Fill(experts);
+        // Kernels on the stream may still read the old values.
+        _backend.Queue.Synchronize();
+        if (weights is TensorCoreWeights forTensorCores) forTensorCores.Fill(experts);
+        else ((IlgpuPackedWeights)weights).Fill(experts);
     }
 
     /// <inheritdoc/>

@@ -39,8 +39,8 @@ internal abstract class IlgpuBackend : IDisposable
     /// <summary>Bytes <see cref="Allocate"/> takes.</summary>
     public abstract long BufferBytes(long length);
 
-    /// <summary>The gradients, where activations are float32.</summary>
-    public virtual IGradients? Gradients => null;
+    /// <summary>The gradients.</summary>
+    public abstract IGradients Gradients { get; }
 
     /// <summary>The stream everything runs on, in order.</summary>
     public abstract AcceleratorStream Queue { get; }
@@ -63,7 +63,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
     private readonly Accelerator _accelerator;
     private readonly IlgpuPool<T> _pool;
     private readonly IlgpuScratch _partial, _statistics;
-    private readonly IlgpuGradients? _gradients;
+    private readonly Lazy<IlgpuGradients<T, TStorage>> _gradients;
     private readonly MemoryBuffer1D<T, Stride1D.Dense> _none;
     private readonly MultiplyLauncher<float, Float32Storage> _multiply32;
     private readonly MultiplyLauncher<ushort, Float16Storage> _multiply16;
@@ -91,7 +91,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
         _partial = new IlgpuScratch(accelerator, Stream);
         _statistics = new IlgpuScratch(accelerator, Stream);
         Weights = new WeightStore(accelerator, Stream);
-        if (typeof(T) == typeof(float)) _gradients = new IlgpuGradients(accelerator, Stream);
+        _gradients = new(CreateGradients);
         _none = accelerator.Allocate1D<T>(64);
         _multiply32 = new(accelerator);
         _multiply16 = new(accelerator);
@@ -119,7 +119,10 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
 
     public override AcceleratorStream Queue => Stream;
 
-    public override IGradients? Gradients => _gradients;
+    public override IGradients Gradients => _gradients.Value;
+
+    /// <summary>Called when gradients are first wanted.</summary>
+    protected virtual IlgpuGradients<T, TStorage> CreateGradients() => new(_accelerator, Stream);
 
     /// <summary>Everything runs on this stream, in order.</summary>
     protected AcceleratorStream Stream { get; }
@@ -183,7 +186,7 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
         _none.Dispose();
         _partial.Dispose();
         _statistics.Dispose();
-        _gradients?.Dispose();
+        if (_gradients.IsValueCreated) _gradients.Value.Dispose();
         Weights.Dispose();
         _pool.Dispose();
         if (_accelerator.AcceleratorType == AcceleratorType.Cuda) Stream.Dispose();

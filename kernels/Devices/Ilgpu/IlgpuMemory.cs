@@ -81,6 +81,13 @@ internal sealed class IlgpuScratch(Accelerator accelerator, AcceleratorStream st
         return _memory.View.AsContiguous();
     }
 
+    /// <summary>At least <paramref name="count"/> elements of another type no wider than float32.</summary>
+    public ArrayView<T> View<T>(long count) where T : unmanaged
+    {
+        View(count);
+        return _memory!.View.Cast<float, T>().AsContiguous();
+    }
+
     /// <summary>The device's address of at least <paramref name="count"/> elements.</summary>
     public ulong Address(long count)
     {

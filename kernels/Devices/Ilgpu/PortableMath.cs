@@ -55,6 +55,25 @@ internal static class PortableMath
         return x;
     }
 
+    /// <summary>Its derivative.</summary>
+    public static float Derivative(int kind, float x)
+    {
+        if (kind == 1)
+        {
+            float s = 1 / (1 + Exp(-x));
+            return s * (1 + x * (1 - s));
+        }
+
+        if (kind == 2) return 0.5f * (1 + Erf(x * 0.70710678f)) + x * 0.39894228f * Exp(-0.5f * x * x);
+        if (kind == 3)
+        {
+            float q = 1 / (1 + Exp(-1.702f * x));
+            return q * (1 + 1.702f * x * (1 - q));
+        }
+
+        return 1;
+    }
+
     /// <summary>binary16 to float32, exact.</summary>
     public static float WidenHalf(ushort bits)
     {
