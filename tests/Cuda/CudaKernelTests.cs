@@ -86,6 +86,31 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
                 (d, x, w, e, y) => d.Kernels.Convolution(shape, x, w, e, y));
         }, iter: 25, threads: 1);
 
+    [Fact]
+    public void Input_gradients_of_random_shapes() =>
+        (from experts in Gen.Int[1, 3]
+         from height in Gen.Int[1, 9]
+         from width in Gen.Int[1, 9]
+         from inputs in Gen.Int[1, 9]
+         from outputs in Gen.Int[1, 9]
+         from variant in Gen.Int[0, 6]
+         from flags in Gen.Int[0, 3]
+         select (experts, height, width, inputs: inputs * 8, outputs: outputs * 8, variant, flags)).Sample(s =>
+        {
+            (int kernel, int stride, int before, int after) = s.variant switch { 0 or 1 => (3, 1, 1, 1), 2 => (3, 2, 1, 1), 3 => (3, 2, 0, 1), 4 => (3, 1, 2, 0), _ => (1, 1, 0, 0) };
+            var shape = new ConvolutionShape(s.experts, 2, s.height, s.width, (s.flags & 1) != 0, stride, before, before, after, after, kernel, kernel);
+            if (shape.OutHeight < 1 || shape.OutWidth < 1) return;
+            ElementType storage = s_storages[s.flags & 1];
+            // A gated projection's columns alternate in the weights, but not in what comes back.
+            var weights = new WeightShape(s.outputs + (s.variant == 0 ? 4 : 0), s.inputs, kernel, kernel, Geglu: s.variant == 6);
+            float[] values = Noise((long)s.experts * weights.Out * weights.K, 9, 1);
+            Compare(fixture.Device(storage), (long)s.experts * 2 * s.height * s.width * s.inputs, [Noise((long)s.experts * 2 * shape.OutHeight * shape.OutWidth * weights.Out, 1, 1)], (d, dy, dx) =>
+            {
+                using PackedWeights packed = Pack(d, weights, values, s.experts, storage);
+                d.Gradients!.ConvolutionInput(shape, dy[0], packed, dx);
+            });
+        }, iter: 25, threads: 1);
+
     [Theory]
     [InlineData(1, 1, 1, 8, 1, 1)]
     [InlineData(2, 1, 2, 16, 65, 63)]
