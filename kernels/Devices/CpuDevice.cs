@@ -7,6 +7,7 @@ namespace AfaNative.Kernels.Devices;
 public sealed unsafe class CpuDevice : IDevice
 {
     private readonly HostPool _memory = new();
+    private readonly Scratch _shared = new();
 
     /// <summary>Starts the worker threads.</summary>
     /// <param name="threads">Threads to use; 0 means one per core.</param>
@@ -15,7 +16,7 @@ public sealed unsafe class CpuDevice : IDevice
     public CpuDevice(int threads = 0, bool reference = false, SimdWidth? simd = null)
     {
         Pool = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
-        Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, simd ?? RegisterTile.Best);
+        Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, simd ?? RegisterTile.Best, _shared);
         Gradients = reference ? new ReferenceGradients() : new CpuGradients(Pool, simd ?? RegisterTile.Best);
         Name = reference ? "cpu-reference" : "cpu";
     }
@@ -77,6 +78,7 @@ public sealed unsafe class CpuDevice : IDevice
     public void Dispose()
     {
         Pool.Dispose();
+        _shared.Dispose();
         _memory.Dispose();
     }
 }

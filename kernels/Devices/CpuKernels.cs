@@ -12,7 +12,7 @@ using static AfaNative.Kernels.Devices.HostBuffer;
 namespace AfaNative.Kernels.Devices;
 
 /// <summary>Every op on the host, vectorised and on all worker threads.</summary>
-internal sealed unsafe class CpuKernels(WorkerPool pool, SimdWidth simd) : IKernels
+internal sealed unsafe class CpuKernels(WorkerPool pool, SimdWidth simd, Scratch shared) : IKernels
 {
     public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {
@@ -27,6 +27,12 @@ internal sealed unsafe class CpuKernels(WorkerPool pool, SimdWidth simd) : IKern
         int rows = shape.Batch * shape.OutHeight * shape.OutWidth;
         EpilogueArguments arguments = EpilogueArguments.From(epilogue, weights.Shape, rows, y);
         var packed = (CpuPackedWeights)weights;
+        if (WinogradConvolution.Suits(shape, weights.Shape))
+        {
+            WinogradConvolution.Run(pool, simd, shared, PointerOf(x), shape, packed, arguments);
+            return;
+        }
+
         long stride = shape.SharedInput ? 0 : (long)shape.Batch * shape.Height * shape.Width * packed.Shape.In;
         MatrixMultiplySimd.Run(pool, simd, new PatchRows(PointerOf(x), stride, shape, packed.Shape.In), shape.Experts, rows, packed, arguments);
     }

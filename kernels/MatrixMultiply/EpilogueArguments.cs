@@ -41,8 +41,9 @@ internal readonly unsafe struct EpilogueArguments
         int lanes = Geglu ? 16 : 32, column = panel * lanes, columns = Math.Min(lanes, Columns - column);
         float* temporary = stackalloc float[32];
         float* bias = stackalloc float[64];
-        new Span<float>(bias, 64).Clear();
-        if (Bias != null)
+        bool whole = !Geglu && columns == 32;
+        if (!whole) new Span<float>(bias, 64).Clear();
+        if (Bias != null && !whole)
         {
             if (Geglu)
             {
@@ -58,7 +59,8 @@ internal readonly unsafe struct EpilogueArguments
             }
         }
 
-        Vector512<float> bias0 = Vector512.Load(bias), bias1 = Vector512.Load(bias + 16);
+        float* from = !whole ? bias : Bias != null ? Bias + (long)expert * Columns + column : null;
+        Vector512<float> bias0 = from == null ? Vector512<float>.Zero : Vector512.Load(from), bias1 = from == null ? Vector512<float>.Zero : Vector512.Load(from + 16);
         float* y = Output + ((long)expert * Rows + row) * Columns + column;
         float* residual = Residual == null ? null : Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column;
         int pitch = KeepGates ? 2 * Columns : Columns;

@@ -1,0 +1,160 @@
+using System.Runtime.Intrinsics;
+using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.MatrixMultiply;
+
+namespace AfaNative.Kernels.Convolution;
+
+/// <summary>
+/// 3x3 convolutions of stride 1 by F(4x4, 3x3): a quarter of the multiplications. Input tiles of 6x6 are brought to 36 points once; then a task takes one
+/// panel of 32 outputs, transforms its weights block by block as they are packed (about 3 / tiles of the work, and no memory for transformed weights), multiplies
+/// at every point, and brings the sums back to pixels. A result depends neither on threads nor on batch: every sum runs over channels in blocks that
+/// their number alone decides.
+/// </summary>
+internal static unsafe class WinogradConvolution
+{
+    private const int Points = 36, MaxBlock = 256;
+
+    // A cache line between the planes of two points: written together, they would otherwise all fall into one set.
+    private const int Pad = 16;
+
+    // Bytes of transformed input worked on at a time: should stay in the last-level cache.
+    private const long InputBytes = 12L << 20;
+
+    /// <summary>True where this is the faster way: decided by the shape of one map, never by batch or threads.</summary>
+    public static bool Suits(in ConvolutionShape shape, WeightShape weights) =>
+        shape is { KernelHeight: 3, KernelWidth: 3, Stride: 1, PadTop: 1, PadLeft: 1, PadBottom: 1, PadRight: 1 }
+        && weights.In % 16 == 0 && weights.In >= 32 && weights.Out >= 32 && shape.Height >= 4 && shape.Width >= 4;
+
+    /// <summary>y = epilogue(convolution of x), as <see cref="MatrixMultiplySimd"/> computes it directly.</summary>
+    public static void Run(WorkerPool pool, SimdWidth width, Scratch shared, float* x, in ConvolutionShape shape, CpuPackedWeights weights, in EpilogueArguments epilogue)
+    {
+        int inputs = weights.Shape.In, pitch = inputs + 16, across = (shape.Width + 3) / 4, down = (shape.Height + 3) / 4, tiles = shape.Batch * across * down;
+        int most = (int)Math.Max(16, InputBytes / sizeof(float) / Points / pitch), parts = (tiles + most - 1) / most, part = (tiles + parts - 1) / parts;
+        int blocks = (inputs + MaxBlock - 1) / MaxBlock, block = ((inputs + blocks - 1) / blocks + 15) & ~15;
+        float* transformed = shared.Floats(Points * ((long)part * pitch + Pad));
+        var job = new Job(x, shape, weights, epilogue, RegisterTile.For(width), transformed, inputs, pitch, across, down, part, block);
+        long map = (long)shape.Batch * shape.Height * shape.Width * inputs;
+        int together = shape.SharedInput ? shape.Experts : 1;
+        for (int expert = 0; expert < shape.Experts; expert += together)
+        {
+            for (int first = 0; first < tiles; first += part)
+            {
+                int count = Math.Min(part, tiles - first), chunk = Math.Max(1, Math.Min(16, count / (4 * pool.Threads))), e = expert, t = first;
+                long at = shape.SharedInput ? 0 : e * map;
+                pool.Run((count + chunk - 1) / chunk, (task, _) => job.TransformInput(at, t, task * chunk, Math.Min(count, (task + 1) * chunk)));
+                pool.Run(weights.Panels * together, (task, worker) => job.Multiply(pool.Scratch(worker), e + task / weights.Panels, task % weights.Panels, t, count));
+            }
+        }
+    }
+
+    private readonly struct Job(float* x, ConvolutionShape shape, CpuPackedWeights weights, EpilogueArguments epilogue, delegate*<float*, nint, float*, nint, float*, bool, void>[] kernels,
+        float* transformed, int inputs, int pitch, int across, int down, int part, int block)
+    {
+        // Tiles [from, to) after tile first: every point's channels go to [point][tile][channel].
+        public void TransformInput(long map, int first, int from, int to)
+        {
+            float* columns = stackalloc float[Points * 16];
+            float** pixels = stackalloc float*[Points];
+            float* zeros = stackalloc float[16];
+            new Span<float>(zeros, 16).Clear();
+            long plane = (long)part * pitch + Pad;
+            for (int tile = from; tile < to; tile++)
+            {
+                (int image, int y0, int x0) = Place(first + tile);
+                for (int i = 0; i < Points; i++)
+                {
+                    int y = y0 - 1 + i / 6, column = x0 - 1 + i % 6;
+                    bool inside = (uint)y < (uint)shape.Height && (uint)column < (uint)shape.Width;
+                    pixels[i] = inside ? x + map + (((long)image * shape.Height + y) * shape.Width + column) * inputs : null;
+                }
+
+                float* v = transformed + (long)tile * pitch;
+                for (int c = 0; c < inputs; c += 16)
+                {
+                    for (int k = 0; k < 6; k++)
+                    {
+                        float** p = pixels + k;
+                        WinogradTransforms.Input(Load(p[0], c), Load(p[6], c), Load(p[12], c), Load(p[18], c), Load(p[24], c), Load(p[30], c), columns + k * 16, 96);
+                    }
+
+                    for (int i = 0; i < 6; i++)
+                    {
+                        float* s = columns + i * 96;
+                        WinogradTransforms.Input(Vector512.Load(s), Vector512.Load(s + 16), Vector512.Load(s + 32), Vector512.Load(s + 48), Vector512.Load(s + 64), Vector512.Load(s + 80), v + c + i * 6 * plane, (nint)plane);
+                    }
+                }
+            }
+        }
+
+        // One panel of one expert at tiles [first, first + count).
+        public void Multiply(Scratch scratch, int expert, int panel, int first, int count)
+        {
+            int groups = (count + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows;
+            long inPlane = (long)part * pitch + Pad, weightPlane = block * 32 + Pad, sumPlane = count * 32L + Pad;
+            float* points = scratch.Floats(Points * (weightPlane + sumPlane) + 9 * (block * 32L + Pad) + 24 * 32 + 16 * 32);
+            float* sums = points + Points * weightPlane;
+            float* widened = sums + Points * sumPlane;
+            float* rows = widened + 9 * (block * 32L + Pad);
+            for (int c0 = 0; c0 < inputs; c0 += block)
+            {
+                int terms = Math.Min(block, inputs - c0);
+                TransformWeights(expert, panel, c0, terms, widened, points, rows);
+                for (int point = 0; point < Points; point++)
+                {
+                    float* a = transformed + point * inPlane + c0, b = points + point * weightPlane, c = sums + point * sumPlane;
+                    for (int g = 0; g < groups; g++)
+                    {
+                        // Groups of nearly the same height: a last one of a single row would leave the registers empty.
+                        int row = (int)((long)count * g / groups), height = (int)((long)count * (g + 1) / groups) - row;
+                        kernels[height - 1](a + (long)row * pitch, pitch, b, terms, c + row * 32L, c0 > 0);
+                    }
+                }
+            }
+
+            float* pixels = rows + 24 * 32;
+            for (int tile = 0; tile < count; tile++) Finish(sums + tile * 32L, sumPlane, rows, pixels, expert, panel, first + tile);
+        }
+
+        private void TransformWeights(int expert, int panel, int c0, int terms, float* widened, float* points, float* rows)
+        {
+            float** taps = stackalloc float*[9];
+            for (int tap = 0; tap < 9; tap++) taps[tap] = weights.Panel(expert, panel, tap * inputs + c0, terms, widened + tap * (block * 32L + Pad));
+            nint plane = block * 32 + Pad;
+            for (int c = 0; c < terms; c++)
+            {
+                for (int half = 0; half < 32; half += 16)
+                {
+                    long at = c * 32L + half;
+                    for (int k = 0; k < 3; k++) WinogradTransforms.Weights(Vector512.Load(taps[k] + at), Vector512.Load(taps[k + 3] + at), Vector512.Load(taps[k + 6] + at), rows + k * 16, 48);
+                    for (int i = 0; i < 6; i++)
+                    {
+                        float* s = rows + i * 48;
+                        WinogradTransforms.Weights(Vector512.Load(s), Vector512.Load(s + 16), Vector512.Load(s + 32), points + at + i * 6 * plane, plane);
+                    }
+                }
+            }
+        }
+
+        // Points to the 4x4 pixels of a tile, and these, as far as the map has them, to the epilogue.
+        private void Finish(float* sums, long plane, float* rows, float* pixels, int expert, int panel, int tile)
+        {
+            (int image, int y0, int x0) = Place(tile);
+            int width = Math.Min(4, shape.Width - x0), height = Math.Min(4, shape.Height - y0);
+            for (int half = 0; half < 32; half += 16)
+            {
+                for (int k = 0; k < 6; k++) WinogradTransforms.Output(sums + half + k * plane, (nint)(6 * plane), rows + k * 16, 96);
+                for (int i = 0; i < 4; i++) WinogradTransforms.Output(rows + i * 96, 16, pixels + i * 128 + half, 32);
+            }
+
+            for (int i = 0; i < height; i++) epilogue.Store(pixels + i * 128, width, expert, (image * shape.Height + y0 + i) * shape.Width + x0, panel);
+        }
+
+        private (int Image, int Y, int X) Place(int tile)
+        {
+            int column = tile % across, rest = tile / across;
+            return (rest / down, rest % down * 4, column * 4);
+        }
+
+        private static Vector512<float> Load(float* pixel, int channel) => pixel == null ? Vector512<float>.Zero : Vector512.Load(pixel + channel);
+    }
+}
