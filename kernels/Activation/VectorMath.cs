@@ -89,24 +89,28 @@ internal static class VectorMath
 
     /// <summary>Loads <paramref name="count"/> (1 to 16) floats, zeros behind them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe Vector512<float> Load(float* from, int count)
-    {
-        if (count >= 16) return Vector512.Load(from);
-        float* temporary = stackalloc float[16];
-        for (int i = 0; i < 16; i++) temporary[i] = i < count ? from[i] : 0;
-        return Vector512.Load(temporary);
-    }
+    public static unsafe Vector512<float> Load(float* from, int count) => count >= 16 ? Vector512.Load(from) : LoadPart(from, count);
 
     /// <summary>Stores the first <paramref name="count"/> (1 to 16) lanes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe void Store(Vector512<float> value, float* to, int count)
     {
-        if (count >= 16)
-        {
-            value.Store(to);
-            return;
-        }
+        if (count >= 16) value.Store(to);
+        else StorePart(value, to, count);
+    }
 
+    // Apart, because a method with memory on its stack is not inlined.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static unsafe Vector512<float> LoadPart(float* from, int count)
+    {
+        float* temporary = stackalloc float[16];
+        for (int i = 0; i < 16; i++) temporary[i] = i < count ? from[i] : 0;
+        return Vector512.Load(temporary);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static unsafe void StorePart(Vector512<float> value, float* to, int count)
+    {
         float* temporary = stackalloc float[16];
         value.Store(temporary);
         for (int i = 0; i < count; i++) to[i] = temporary[i];

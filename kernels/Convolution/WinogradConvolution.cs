@@ -1,6 +1,7 @@
 using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.MatrixMultiply;
+using V = System.Runtime.Intrinsics.Vector512<float>;
 
 namespace AfaNative.Kernels.Convolution;
 
@@ -17,13 +18,16 @@ internal static unsafe class WinogradConvolution
     // A cache line between the planes of two points: written together, they would otherwise all fall into one set.
     private const int Pad = 16;
 
+    // Smaller maps have too few tiles to pay for transforming the weights.
+    private const int MinimumPixels = 32;
+
     // Bytes of transformed input worked on at a time: should stay in the last-level cache.
     private const long InputBytes = 12L << 20;
 
     /// <summary>True where this is the faster way: decided by the shape of one map, never by batch or threads.</summary>
     public static bool Suits(in ConvolutionShape shape, WeightShape weights) =>
         shape is { KernelHeight: 3, KernelWidth: 3, Stride: 1, PadTop: 1, PadLeft: 1, PadBottom: 1, PadRight: 1 }
-        && weights.In % 16 == 0 && weights.In >= 32 && weights.Out >= 32 && shape.Height >= 4 && shape.Width >= 4;
+        && weights.In % 16 == 0 && weights.In >= 32 && weights.Out >= 32 && shape.Height * shape.Width >= MinimumPixels;
 
     /// <summary>y = epilogue(convolution of x), as <see cref="MatrixMultiplySimd"/> computes it directly.</summary>
     public static void Run(WorkerPool pool, SimdWidth width, Scratch shared, float* x, in ConvolutionShape shape, CpuPackedWeights weights, in EpilogueArguments epilogue)
@@ -98,7 +102,7 @@ internal static unsafe class WinogradConvolution
             for (int c0 = 0; c0 < inputs; c0 += block)
             {
                 int terms = Math.Min(block, inputs - c0);
-                TransformWeights(expert, panel, c0, terms, widened, points, rows);
+                TransformWeights(expert, panel, c0, terms, widened, points);
                 for (int point = 0; point < Points; point++)
                 {
                     float* a = transformed + point * inPlane + c0, b = points + point * weightPlane, c = sums + point * sumPlane;
@@ -115,22 +119,26 @@ internal static unsafe class WinogradConvolution
             for (int tile = 0; tile < count; tile++) Finish(sums + tile * 32L, sumPlane, rows, pixels, expert, panel, first + tile);
         }
 
-        private void TransformWeights(int expert, int panel, int c0, int terms, float* widened, float* points, float* rows)
+        private void TransformWeights(int expert, int panel, int first, int terms, float* widened, float* points)
         {
             float** taps = stackalloc float*[9];
-            for (int tap = 0; tap < 9; tap++) taps[tap] = weights.Panel(expert, panel, tap * inputs + c0, terms, widened + tap * (block * 32L + Pad));
+            for (int tap = 0; tap < 9; tap++) taps[tap] = weights.Panel(expert, panel, tap * inputs + first, terms, widened + tap * (block * 32L + Pad));
             nint plane = block * 32 + Pad;
-            for (int c = 0; c < terms; c++)
+            float* t0 = taps[0], t1 = taps[1], t2 = taps[2], t3 = taps[3], t4 = taps[4], t5 = taps[5], t6 = taps[6], t7 = taps[7], t8 = taps[8];
+            for (int term = 0; term < terms; term++)
             {
                 for (int half = 0; half < 32; half += 16)
                 {
-                    long at = c * 32L + half;
-                    for (int k = 0; k < 3; k++) WinogradTransforms.Weights(Vector512.Load(taps[k] + at), Vector512.Load(taps[k + 3] + at), Vector512.Load(taps[k + 6] + at), rows + k * 16, 48);
-                    for (int i = 0; i < 6; i++)
-                    {
-                        float* s = rows + i * 48;
-                        WinogradTransforms.Weights(Vector512.Load(s), Vector512.Load(s + 16), Vector512.Load(s + 32), points + at + i * 6 * plane, plane);
-                    }
+                    long at = term * 32L + half;
+                    WinogradTransforms.Weights(Vector512.Load(t0 + at), Vector512.Load(t3 + at), Vector512.Load(t6 + at), out V a0, out V a1, out V a2, out V a3, out V a4, out V a5);
+                    WinogradTransforms.Weights(Vector512.Load(t1 + at), Vector512.Load(t4 + at), Vector512.Load(t7 + at), out V b0, out V b1, out V b2, out V b3, out V b4, out V b5);
+                    WinogradTransforms.Weights(Vector512.Load(t2 + at), Vector512.Load(t5 + at), Vector512.Load(t8 + at), out V c0, out V c1, out V c2, out V c3, out V c4, out V c5);
+                    WinogradTransforms.Weights(a0, b0, c0, points + at, plane);
+                    WinogradTransforms.Weights(a1, b1, c1, points + at + 6 * plane, plane);
+                    WinogradTransforms.Weights(a2, b2, c2, points + at + 12 * plane, plane);
+                    WinogradTransforms.Weights(a3, b3, c3, points + at + 18 * plane, plane);
+                    WinogradTransforms.Weights(a4, b4, c4, points + at + 24 * plane, plane);
+                    WinogradTransforms.Weights(a5, b5, c5, points + at + 30 * plane, plane);
                 }
             }
         }

@@ -31,14 +31,27 @@ internal static unsafe class WinogradTransforms
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Weights(V g0, V g1, V g2, float* to, nint stride)
     {
+        Weights(g0, g1, g2, out V u0, out V u1, out V u2, out V u3, out V u4, out V u5);
+        u0.Store(to);
+        u1.Store(to + stride);
+        u2.Store(to + 2 * stride);
+        u3.Store(to + 3 * stride);
+        u4.Store(to + 4 * stride);
+        u5.Store(to + 5 * stride);
+    }
+
+    /// <summary>As above, in registers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Weights(V g0, V g1, V g2, out V u0, out V u1, out V u2, out V u3, out V u4, out V u5)
+    {
         V s = Vector512.FusedMultiplyAdd(Vector512.Create(0.5f), g2, g0) * Vector512.Create(-2f / 3), d = g1 * Vector512.Create(-2f / 3 * A);
         V u = Vector512.FusedMultiplyAdd(Vector512.Create(2f), g2, g0) * Vector512.Create(1f / 6), e = g1 * Vector512.Create(B / 6);
-        g0.Store(to);
-        (s + d).Store(to + stride);
-        (s - d).Store(to + 2 * stride);
-        (u + e).Store(to + 3 * stride);
-        (u - e).Store(to + 4 * stride);
-        g2.Store(to + 5 * stride);
+        u0 = g0;
+        u1 = s + d;
+        u2 = s - d;
+        u3 = u + e;
+        u4 = u - e;
+        u5 = g2;
     }
 
     /// <summary>Six points to four outputs: one dimension of A^T m.</summary>

@@ -30,7 +30,7 @@ public static unsafe class Widening
 
         for (long i = 0; i < count; i += 32)
         {
-            (Vector512<uint> low, Vector512<uint> high) = Vector512.Widen(Vector512.Load(source + i));
+            (Vector512<int> low, Vector512<int> high) = Vector512.Widen(Vector512.Load((short*)source + i));
             FromHalf(low).Store(destination + i);
             FromHalf(high).Store(destination + i + 16);
         }
@@ -44,12 +44,13 @@ public static unsafe class Widening
         _ => BitConverter.UInt32BitsToSingle((uint)((ushort*)source.Pointer)[index] << 16),
     };
 
-    private static Vector512<float> FromHalf(Vector512<uint> h)
+    private static Vector512<float> FromHalf(Vector512<int> h)
     {
-        // Exponent and mantissa moved into place are too small by 2^112: one multiplication repairs normals and subnormals alike.
-        Vector512<uint> magnitude = (h & Vector512.Create(0x7FFFu)) << 13;
-        Vector512<float> value = magnitude.AsSingle() * Vector512.Create(BitConverter.UInt32BitsToSingle(0x77800000));
-        Vector512<uint> special = Vector512.GreaterThanOrEqual(magnitude, Vector512.Create(0x0F800000u)) & Vector512.Create(0x7F800000u);
-        return (value.AsUInt32() | special | ((h & Vector512.Create(0x8000u)) << 16)).AsSingle();
+        // Exponent and mantissa moved into place are too small by 2^112: one multiplication repairs normals and subnormals alike. The sign was extended to all bits above.
+        Vector512<int> bits = (h << 13) & Vector512.Create(unchecked((int)0x8FFFFFFF));
+        Vector512<float> value = bits.AsSingle() * Vector512.Create(BitConverter.UInt32BitsToSingle(0x77800000));
+        // Infinity and NaN came out as 65536 and beyond.
+        Vector512<int> special = Vector512.GreaterThanOrEqual(Vector512.Abs(value), Vector512.Create(65536f)).AsInt32() & Vector512.Create(0x7F800000);
+        return (value.AsInt32() | special).AsSingle();
     }
 }
