@@ -74,7 +74,15 @@ internal static unsafe class AttentionSimd
                 int count = Math.Min(KeyBlock, end - j0);
                 Tile(tiles, packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                 if (s.Causal) Mask(scores, j0, count, i0);
-                if (Exponentials(scores, count, max, sum, out Vector512<float> f0, out Vector512<float> f1) && j0 > 0)
+                Scaling scaling = Exponentials(scores, count, max, sum, j0 == 0, out Vector512<float> f0, out Vector512<float> f1);
+                if (scaling == Scaling.Again)
+                {
+                    Tile(tiles, packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
+                    if (s.Causal) Mask(scores, j0, count, i0);
+                    scaling = Exponentials(scores, count, max, sum, true, out f0, out f1);
+                }
+
+                if (scaling == Scaling.Outputs && j0 > 0)
                 {
                     for (int i = 0; i < d; i++)
                     {
@@ -122,44 +130,83 @@ internal static unsafe class AttentionSimd
         }
     }
 
-    /// <summary>Turns scores into 2^(score - max) and adds them to the sums; true when a maximum grew and sums were scaled by the given factors.</summary>
-    private static bool Exponentials(float* scores, int count, float* max, float* sum, out Vector512<float> factor0, out Vector512<float> factor1)
+    /// <summary>What became of a block's scores.</summary>
+    private enum Scaling
     {
-        Vector512<float> old0 = Vector512.Load(max), old1 = Vector512.Load(max + 16), m0 = old0, m1 = old1;
-        for (int j = 0; j < count; j++)
-        {
-            m0 = Vector512.Max(m0, Vector512.Load(scores + j * Lanes));
-            m1 = Vector512.Max(m1, Vector512.Load(scores + j * Lanes + 16));
-        }
+        /// <summary>They are exponentials under the running maximum.</summary>
+        None,
+        /// <summary>The maximum moved: sums were scaled, outputs still have to be.</summary>
+        Outputs,
+        /// <summary>They were far above the maximum and are lost: compute them again, then ask for the maximum first.</summary>
+        Again,
+    }
 
-        bool grew = Vector512.GreaterThanAny(m0, old0) || Vector512.GreaterThanAny(m1, old1);
+    /// <summary>
+    /// Turns scores into 2^(score - max) and adds them to the sums. The maximum may be behind by eight octaves, so one pass does both, and
+    /// moving it is rare; with <paramref name="lookFirst"/> (a first block) it is found before.
+    /// </summary>
+    private static Scaling Exponentials(float* scores, int count, float* max, float* sum, bool lookFirst, out Vector512<float> factor0, out Vector512<float> factor1)
+    {
+        Vector512<float> old0 = Vector512.Load(max), old1 = Vector512.Load(max + 16), m0 = old0, m1 = old1, s0 = Vector512.Load(sum), s1 = Vector512.Load(sum + 16);
         factor0 = factor1 = Vector512<float>.One;
-        Vector512<float> s0 = Vector512.Load(sum), s1 = Vector512.Load(sum + 16);
-        if (grew)
+        if (lookFirst)
         {
-            // Only lanes that grew move, and to a whole number of octaves above: factors are exact powers of two.
-            m0 = Vector512.ConditionalSelect(Vector512.GreaterThan(m0, old0), Vector512.Ceiling(m0), old0);
-            m1 = Vector512.ConditionalSelect(Vector512.GreaterThan(m1, old1), Vector512.Ceiling(m1), old1);
-            factor0 = Exp2(old0 - m0);
-            factor1 = Exp2(old1 - m1);
-            m0.Store(max);
-            m1.Store(max + 16);
+            for (int j = 0; j < count; j++)
+            {
+                m0 = Vector512.Max(m0, Vector512.Load(scores + j * Lanes));
+                m1 = Vector512.Max(m1, Vector512.Load(scores + j * Lanes + 16));
+            }
+
+            Move(max, ref m0, ref m1, old0, old1, out factor0, out factor1);
             s0 *= factor0;
             s1 *= factor1;
         }
 
+        Vector512<float> top0 = m0, top1 = m1;
         for (int j = 0; j < count; j++)
         {
-            Vector512<float> p0 = Exp2(Vector512.Load(scores + j * Lanes) - m0), p1 = Exp2(Vector512.Load(scores + j * Lanes + 16) - m1);
+            Vector512<float> v0 = Vector512.Load(scores + j * Lanes), v1 = Vector512.Load(scores + j * Lanes + 16);
+            top0 = Vector512.Max(top0, v0);
+            top1 = Vector512.Max(top1, v1);
+            Vector512<float> p0 = Exp2(v0 - m0), p1 = Exp2(v1 - m1);
             p0.Store(scores + j * Lanes);
             p1.Store(scores + j * Lanes + 16);
             s0 += p0;
             s1 += p1;
         }
 
+        Vector512<float> slack = Vector512.Create(8f), most = Vector512.Create(100f);
+        if (!lookFirst && (Vector512.GreaterThanAny(top0 - m0, slack) || Vector512.GreaterThanAny(top1 - m1, slack)))
+        {
+            if (Vector512.GreaterThanAny(top0 - m0, most) || Vector512.GreaterThanAny(top1 - m1, most)) return Scaling.Again;
+            m0 = Vector512.ConditionalSelect(Vector512.GreaterThan(top0 - m0, slack), top0, m0);
+            m1 = Vector512.ConditionalSelect(Vector512.GreaterThan(top1 - m1, slack), top1, m1);
+            Move(max, ref m0, ref m1, old0, old1, out factor0, out factor1);
+            for (int j = 0; j < count; j++)
+            {
+                (Vector512.Load(scores + j * Lanes) * factor0).Store(scores + j * Lanes);
+                (Vector512.Load(scores + j * Lanes + 16) * factor1).Store(scores + j * Lanes + 16);
+            }
+
+            (s0 * factor0).Store(sum);
+            (s1 * factor1).Store(sum + 16);
+            return Scaling.Outputs;
+        }
+
         s0.Store(sum);
         s1.Store(sum + 16);
-        return grew;
+        return lookFirst ? Scaling.Outputs : Scaling.None;
+    }
+
+    // Only lanes that grew move, and to a whole number of octaves above: factors are exact powers of two.
+    private static void Move(float* max, ref Vector512<float> m0, ref Vector512<float> m1, Vector512<float> old0, Vector512<float> old1, out Vector512<float> factor0, out Vector512<float> factor1)
+    {
+        m0 = Vector512.ConditionalSelect(Vector512.GreaterThan(m0, old0), Vector512.Ceiling(m0), old0);
+        m1 = Vector512.ConditionalSelect(Vector512.GreaterThan(m1, old1), Vector512.Ceiling(m1), old1);
+        factor0 = Exp2(old0 - m0);
+        factor1 = Exp2(old1 - m1);
+        m0.Store(max);
+        m1.Store(max + 16);
     }
 
     /// <summary>2^x for x at most 0, relative error about 2e-7; values below 2^-126 come out near 0.</summary>
@@ -168,7 +215,7 @@ internal static unsafe class AttentionSimd
     {
         x = Vector512.Max(x, Vector512.Create(-126f));
         Vector512<float> magic = Vector512.Create(12582912f), t = x + magic, f = x - (t - magic);
-        // Taylor terms of 2^f = e^(f ln 2) on -0.5..0.5.
+        // Taylor terms of 2^f = e^(f ln 2) on -0.5..0.5; a polynomial one term shorter is no faster here.
         Vector512<float> p = Vector512.Create(1.5403530e-4f);
         p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(1.3333558e-3f));
         p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(9.6181291e-3f));
