@@ -10,6 +10,7 @@ public sealed class Checkpoint : IDisposable
 
     private readonly List<SafetensorsFile> _files;
     private readonly Dictionary<string, SafetensorsFile> _owners = new(StringComparer.Ordinal);
+    private readonly IReadOnlyDictionary<string, string>? _names;
 
     private Checkpoint(string description, List<SafetensorsFile> files)
     {
@@ -23,13 +24,24 @@ public sealed class Checkpoint : IDisposable
                     throw new CheckpointException($"Expected every tensor in one shard, but '{name}' is in '{_owners[name].Path}' and in '{file.Path}'.");
             }
         }
+
+        if (OriginalNames.Recognises(_owners.Keys)) _names = OriginalNames.Map(_owners.Keys);
     }
 
     /// <summary>The path of the file or of the index.</summary>
     public string Description { get; }
 
-    /// <summary>The names of all tensors.</summary>
-    public IReadOnlyCollection<string> Names => _owners.Keys;
+    /// <summary>The names of all tensors, as diffusers has them: a file in the original layout shows the tensors of all its networks under their new names.</summary>
+    public IReadOnlyCollection<string> Names => _names is { } map ? [.. map.Keys] : _owners.Keys;
+
+    /// <summary>The names as the file has them.</summary>
+    public IReadOnlyCollection<string> FileNames => _owners.Keys;
+
+    /// <summary>The file has original (CompVis) names and holds all networks of a model.</summary>
+    public bool IsOriginal => _names is not null;
+
+    /// <summary>A tensor by the file's own name, or null.</summary>
+    public SafetensorsTensor? FileTensor(string name) => _owners.TryGetValue(name, out SafetensorsFile? file) ? file.Tensors[name] : null;
 
     /// <summary>Opens one file.</summary>
     public static Checkpoint OpenFile(string path)
@@ -41,12 +53,13 @@ public sealed class Checkpoint : IDisposable
     }
 
     /// <summary>
-    /// Opens the first of the base names that the folder holds: as one file, as shards with an index, or as a float16 variant.
+    /// Opens the first of the base names that the folder holds: as one file, as shards with an index, or as a float16 variant. A path to a file opens it.
     /// </summary>
     public static Checkpoint Open(string folder, params string[] baseNames)
     {
         ArgumentNullException.ThrowIfNull(folder);
         ArgumentNullException.ThrowIfNull(baseNames);
+        if (File.Exists(folder)) return OpenFile(folder);
         if (!Directory.Exists(folder))
             throw new CheckpointException($"Expected a folder of weights at '{folder}', but there is none.");
         foreach (string name in baseNames)
@@ -69,10 +82,17 @@ public sealed class Checkpoint : IDisposable
             : new CheckpointException($"Expected {string.Join(" or ", baseNames.Select(n => n + ".safetensors"))}, but '{folder}' holds none.");
     }
 
-    /// <summary>Finds a tensor and the file it lies in.</summary>
+    /// <summary>Finds a tensor by diffusers' name, and the file it lies in.</summary>
     public bool TryGet(string name, [NotNullWhen(true)] out SafetensorsFile? file, [NotNullWhen(true)] out SafetensorsTensor? tensor)
     {
         tensor = null;
+        file = null;
+        if (_names is not null)
+        {
+            if (!_names.TryGetValue(name, out string? original)) return false;
+            name = original;
+        }
+
         return _owners.TryGetValue(name, out file) && file.Tensors.TryGetValue(name, out tensor);
     }
 

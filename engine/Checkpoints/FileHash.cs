@@ -24,6 +24,6 @@ public static class FileHash
         return Convert.ToHexStringLower(hash.GetHashAndReset())[..10];
     }
 
-    /// <summary>The weight files of a component folder, sorted by name.</summary>
-    public static IEnumerable<string> WeightFiles(string folder) => Directory.EnumerateFiles(folder, "*.safetensors").Order(StringComparer.Ordinal);
+    /// <summary>The weight files of a component folder, sorted by name; a file is itself.</summary>
+    public static IEnumerable<string> WeightFiles(string folder) => File.Exists(folder) ? [folder] : Directory.EnumerateFiles(folder, "*.safetensors").Order(StringComparer.Ordinal);
 }

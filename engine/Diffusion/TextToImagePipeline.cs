@@ -34,6 +34,12 @@ public sealed record GenerationOptions
     /// <summary>One seed per picture of this batch.</summary>
     public required IReadOnlyList<ulong> Seeds { get; init; }
 
+    /// <summary>How experts that were loaded apart (without aggregators) are joined; an ensemble with aggregators is always <see cref="FusionMode.Afa"/>.</summary>
+    public FusionMode Fusion { get; init; }
+
+    /// <summary>Settings of <see cref="FusionMode.Magic"/>.</summary>
+    public MagicFusionOptions Magic { get; init; } = new();
+
     /// <summary>Start from these latents [count, C, H/8, W/8] (unit variance) instead of the seeds' noise.</summary>
     public float[]? InitialLatents { get; init; }
 }
@@ -82,6 +88,11 @@ public sealed class TextToImagePipeline(DiffusionModel model)
 
         if (options.Steps < 1) throw new AfaException($"At least one step is needed, got {options.Steps}.");
         if (count < 1) throw new AfaException("At least one seed is needed.");
+        int experts = model.Ensemble.AggregationPoints > 0 ? 1 : model.Ensemble.Experts;
+        if (experts == 1 && options.Fusion != FusionMode.Afa) throw new AfaException($"Fusing noise ({options.Fusion}) needs several experts loaded without aggregators.");
+        if (experts > 1 && options.Fusion == FusionMode.Afa) throw new AfaException($"{experts} experts without aggregators: choose a fusion of their noise (Mean or Magic).");
+        if (options.Fusion == FusionMode.Magic && options.GuidanceScale <= 1) throw new AfaException($"MagicFusion compares predictions with and without the prompt: it needs a guidance above 1, not {options.GuidanceScale}.");
+        if (options.Magic.Weights is { } weights && weights.Count != experts) throw new AfaException($"MagicFusion was given {weights.Count} weights for {experts} experts.");
         int height = options.Height / factor, width = options.Width / factor, perImage = channels * height * width;
         var sampler = new DdimSampler(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
         var ops = new Ops(model.Device, cancellation);
@@ -99,12 +110,12 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             int index = step;
             Action<int, Tensor, Tensor>? onAggregate = observer?.Aggregation is { } told ? (point, fused, maps) => told(index, point, fused, maps) : null;
             float[] predicted = predictor.Predict(input, sampler.Timesteps[step], onAggregate);
-            if (guided)
+            predicted = options.Fusion switch
             {
-                var combined = new float[latents.Length];
-                for (int i = 0; i < combined.Length; i++) combined[i] = predicted[i] + options.GuidanceScale * (predicted[latents.Length + i] - predicted[i]);
-                predicted = combined;
-            }
+                FusionMode.Mean => NoiseFusion.Mean(predicted, experts, guided, options.GuidanceScale),
+                FusionMode.Magic => NoiseFusion.Magic(predicted, experts, options.GuidanceScale, count, channels, height, width, sampler.Timesteps[step], options.Magic),
+                _ => NoiseFusion.Guide(predicted, 1, guided, options.GuidanceScale)[0],
+            };
 
             // Stream 0 of a seed is its starting noise, stream k the noise of step k: a picture does not depend on its batch.
             for (int i = 0; noise.Length > 0 && i < count; i++) GaussianNoise.Fill(noise.AsSpan(i * perImage, perImage), options.Seeds[i], (ulong)(step + 1));

@@ -6,7 +6,7 @@ namespace AfaNative.Engine.Ensemble;
 
 /// <summary>
 /// N U-Nets that act as one: after every block their maps are fused and all continue from the fused one (AFA, ICLR 2025). With no aggregators and
-/// one expert it is an ordinary diffusion model.
+/// one expert it is an ordinary diffusion model; with no aggregators and several they predict side by side.
 /// </summary>
 public sealed class AfaEnsemble
 {
@@ -17,7 +17,6 @@ public sealed class AfaEnsemble
     public AfaEnsemble(UNetModel unet, IReadOnlyList<Sabw> aggregators)
     {
         IReadOnlyList<int> channels = unet.Config.AggregationChannels;
-        if (aggregators.Count == 0 && unet.Experts != 1) throw new AfaException($"{unet.Experts} experts need {channels.Count} aggregators, none were given.");
         if (aggregators.Count != 0 && aggregators.Count != channels.Count) throw new AfaException($"This U-Net has {channels.Count} aggregation points, but {aggregators.Count} aggregators were given.");
         for (int k = 0; k < aggregators.Count; k++)
         {
@@ -43,7 +42,7 @@ public sealed class AfaEnsemble
     public UNetConfig Config => _unet.Config;
 
     /// <summary>
-    /// Predicts the noise [1, B, H, W, C] in latents [1, B, H, W, C] at B time steps for text [N, B, tokens, 1, D].
+    /// Predicts the noise [1, B, H, W, C] (without aggregators [N, B, H, W, C]) in latents [1, B, H, W, C] at B time steps for text [N, B, tokens, 1, D].
     /// <paramref name="onAggregate"/> is told each point's index, fused map [1, B, H, W, C] and weights [1, B, H, W, N].
     /// </summary>
     public Tensor Predict(Ops ops, Tensor latents, ReadOnlySpan<float> timesteps, Tensor text, Action<int, Tensor, Tensor>? onAggregate = null)

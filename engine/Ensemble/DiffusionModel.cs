@@ -48,8 +48,12 @@ public sealed class DiffusionModel : IDisposable
     /// </summary>
     /// <exception cref="CheckpointException">A file is missing, broken or does not fit.</exception>
     public static DiffusionModel Load(IDevice device, string path, int? expert = null, SchedulerConfig? schedulerOverride = null, Action<string>? progress = null, CancellationToken cancellation = default)
+        => Load(device, EnsembleFolder.Open(path), expert, schedulerOverride, progress, cancellation);
+
+    /// <summary>As above, of a model whose parts were found already.</summary>
+    public static DiffusionModel Load(IDevice device, EnsembleFolder folder, int? expert = null, SchedulerConfig? schedulerOverride = null, Action<string>? progress = null, CancellationToken cancellation = default)
     {
-        EnsembleFolder folder = EnsembleFolder.Open(path);
+        string path = folder.Path;
         if (expert is { } chosen)
         {
             if (chosen < 0 || chosen >= folder.UNets.Count) throw new AfaException($"{path}: expert {chosen} was asked for, it has experts 0 to {folder.UNets.Count - 1}.");
@@ -62,15 +66,15 @@ public sealed class DiffusionModel : IDisposable
             // The small parts first: what is wrong with a folder shows before gigabytes are read.
             model.Tokenizer = ClipTokenizer.Load(folder.Tokenizer);
             model.Scheduler = schedulerOverride ?? SchedulerConfig.Load(folder.Scheduler);
-            UNetConfig unetConfig = Common(folder.UNets, UNetConfig.Load);
-            ClipTextConfig textConfig = Common(folder.TextEncoders, ClipTextConfig.Load);
+            UNetConfig unetConfig = Common([.. folder.UNets.Select(u => folder.Config(u, "unet"))], UNetConfig.Load);
+            ClipTextConfig textConfig = Common([.. folder.TextEncoders.Select(t => folder.Config(t, "text_encoder"))], ClipTextConfig.Load);
             if (textConfig.HiddenSize != unetConfig.CrossAttentionDim)
             {
                 throw new CheckpointException($"{path}: the text encoder is {textConfig.HiddenSize} wide, the U-Net's cross-attention expects {unetConfig.CrossAttentionDim}.");
             }
 
-            if (folder.UNets.Count > 1 && folder.Aggregators.Count == 0) throw new CheckpointException($"{path}: {folder.UNets.Count} experts but no aggregator folders; an ensemble needs aggregator_0 to aggregator_{unetConfig.AggregationChannels.Count - 1}.");
-            VaeConfig vaeConfig = VaeConfig.Load(folder.Vae);
+            if (folder.UNets.Count > 1 && folder.Aggregators.Count == 0 && !folder.Apart) throw new CheckpointException($"{path}: {folder.UNets.Count} experts but no aggregator folders; an ensemble needs aggregator_0 to aggregator_{unetConfig.AggregationChannels.Count - 1}.");
+            VaeConfig vaeConfig = VaeConfig.Load(folder.Config(folder.Vae, "vae"));
             if (vaeConfig.LatentChannels != unetConfig.InChannels) throw new CheckpointException($"{path}: the VAE has {vaeConfig.LatentChannels} latent channels, the U-Net expects {unetConfig.InChannels}.");
             model.Vae = Read([folder.Vae], "VAE", p => new VaeModel(p, vaeConfig));
             model.TextEncoder = Read(folder.TextEncoders, "text encoders", p => new ClipTextEncoder(p, textConfig), ClipTextEncoder.IsIgnorable);

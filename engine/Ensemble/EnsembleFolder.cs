@@ -20,14 +20,46 @@ public sealed record EnsembleFolder
     /// <summary>Aggregator folders in order; none for a plain model.</summary>
     public required IReadOnlyList<string> Aggregators { get; init; }
 
-    /// <summary>The VAE, shared by all experts.</summary>
-    public string Vae => System.IO.Path.Combine(Path, "vae");
+    /// <summary>The VAE, shared by all experts: a folder, or a file that holds one.</summary>
+    public string Vae { get => field ?? System.IO.Path.Combine(Path, "vae"); init; }
 
     /// <summary>The tokenizer, shared by all experts.</summary>
     public string Tokenizer => System.IO.Path.Combine(Path, "tokenizer");
 
     /// <summary>The noise schedule.</summary>
     public string Scheduler => System.IO.Path.Combine(Path, "scheduler");
+
+    /// <summary>The experts are meant to run side by side, without aggregators.</summary>
+    public bool Apart { get; private init; }
+
+    /// <summary>The same experts without aggregators, for fusing their noise.</summary>
+    public EnsembleFolder WithoutAggregators() => this with { Aggregators = [], Apart = true };
+
+    /// <summary>Where the configuration of a component lies: its own folder, or, for weights in a single file, the base model's of that name.</summary>
+    public string Config(string component, string name) => File.Exists(component) ? System.IO.Path.Combine(Path, name) : component;
+
+    /// <summary>
+    /// A single-file checkpoint on a base model: weights from the file, tokenizer, schedule and configurations (and a VAE or text encoder the file lacks) from the
+    /// base folder.
+    /// </summary>
+    /// <exception cref="CheckpointException">The file is no Stable Diffusion 1.x checkpoint, or the base no model folder.</exception>
+    public static EnsembleFolder OpenSingleFile(string file, string? basePath)
+    {
+        SingleFileContents contents = SingleFile.Describe(file);
+        if (basePath is null) throw new CheckpointException($"{file}: a single file brings no tokenizer and no configuration; name a model folder (diffusers layout) that has them with --base DIR.");
+        EnsembleFolder model = Open(basePath);
+        if (contents.UNet == 0) throw new CheckpointException($"{file}: expected a model, but it holds no U-Net; a VAE alone goes with --vae.");
+        return model with { UNets = [file], TextEncoders = [contents.Text > 0 ? file : model.TextEncoders[0]], Aggregators = [], Vae = contents.Vae > 0 ? file : model.Vae };
+    }
+
+    /// <summary>The same model with another VAE: a component folder, a VAE file or a checkpoint that has one baked in.</summary>
+    /// <exception cref="CheckpointException">It holds none.</exception>
+    public EnsembleFolder WithVae(string vae)
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(vae, "diffusion_pytorch_model");
+        if (!checkpoint.TryGet("decoder.conv_in.weight", out _, out _)) throw new CheckpointException($"{vae}: expected a VAE or a checkpoint with one baked in, but there is no decoder in it.");
+        return this with { Vae = vae };
+    }
 
     /// <summary>Looks a model folder over.</summary>
     /// <exception cref="CheckpointException">It is not a diffusers pipeline, or experts and aggregators do not add up.</exception>
@@ -36,7 +68,7 @@ public sealed record EnsembleFolder
         if (File.Exists(path))
         {
             throw new CheckpointException(path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
-                ? $"{path}: expected a model folder (diffusers layout), got a single file."
+                ? $"{path}: expected a model folder (diffusers layout), got a single file; --base DIR lends it what a folder has besides weights."
                 : $"{path}: expected a model folder (diffusers layout with safetensors weights), got a file; pickles (.ckpt, .bin) can run code when opened and are not read: convert with diffusers' save_pretrained(dir, safe_serialization=True).");
         }
 

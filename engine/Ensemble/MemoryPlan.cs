@@ -23,10 +23,13 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
 
     /// <summary>Plans a run of <paramref name="options"/> with the model in <paramref name="path"/> on <paramref name="device"/>, without touching either.</summary>
     /// <exception cref="AfaException">The model or the options are no good; the same complaint loading or sampling would make.</exception>
-    public static MemoryPlan For(IDevice device, string path, GenerationOptions options, int? expert = null)
+    public static MemoryPlan For(IDevice device, string path, GenerationOptions options, int? expert = null) => For(device, EnsembleFolder.Open(path), options, expert);
+
+    /// <summary>As above, of a model whose parts were found already.</summary>
+    public static MemoryPlan For(IDevice device, EnsembleFolder folder, GenerationOptions options, int? expert = null)
     {
         using var planning = new PlanningDevice(device);
-        using DiffusionModel model = DiffusionModel.Load(planning, path, expert);
+        using DiffusionModel model = DiffusionModel.Load(planning, folder, expert);
         var pipeline = new TextToImagePipeline(model);
         planning.Mark();
         float[] latents = pipeline.GenerateLatents(options with { Steps = 1 });

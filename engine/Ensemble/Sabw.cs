@@ -47,6 +47,18 @@ public sealed record SabwConfig
         if (config.NumLayers < 0 || config.InChannels < 1 || config.NumExperts < 1 || config.NumAttentionHeads < 1) throw json.Error("sizes must be positive");
         return config;
     }
+
+    /// <summary>As <c>config.json</c> states it.</summary>
+    public System.Text.Json.Nodes.JsonObject ToJson() => new()
+    {
+        ["in_channels"] = InChannels,
+        ["hidden_size"] = HiddenSize,
+        ["num_experts"] = NumExperts,
+        ["num_layers"] = NumLayers,
+        ["num_attn_heads"] = NumAttentionHeads,
+        ["cross_attn_dim"] = CrossAttentionDim,
+        ["temb_channels"] = TimeEmbeddingChannels,
+    };
 }
 
 /// <summary>

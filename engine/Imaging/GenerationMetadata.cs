@@ -38,6 +38,9 @@ public sealed record GenerationMetadata
     /// <summary>Short hash of the aggregator, where one was used.</summary>
     public string? AggregatorHash { get; init; }
 
+    /// <summary>How several experts were joined, where not by aggregators.</summary>
+    public string? Fusion { get; init; }
+
     /// <summary>The engine's version, without its name.</summary>
     public required string Version { get; init; }
 
@@ -55,6 +58,7 @@ public sealed record GenerationMetadata
         if (ModelHashes.Count > 0) fields.Add($"Model hash: {Value(string.Join(" + ", ModelHashes))}");
         if (Models.Count > 0) fields.Add($"Model: {Value(string.Join(" + ", Models))}");
         if (AggregatorHash is not null) fields.Add($"Aggregator hash: {Value(AggregatorHash)}");
+        if (Fusion is not null) fields.Add($"Fusion: {Value(Fusion)}");
         fields.Add($"Version: {Value($"AfaNative {Version}")}");
         string negative = NegativePrompt.Length == 0 ? "" : $"\nNegative prompt: {NegativePrompt}";
         return $"{Prompt}{negative}\n{string.Join(", ", fields)}";

@@ -60,8 +60,10 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
             else if (!tensor.Type.IsWeight() && tensor.Type != ElementType.Float64) shapes.Add($"{tensor.Name} holds {tensor.Type} instead of floating-point numbers");
         }
 
-        List<string> unexpected = [.. checkpoint.Names.Where(n => !known.Contains(n) && ignore?.Invoke(n) != true).Order(StringComparer.Ordinal)];
+        // A file in the original layout holds other networks too.
+        List<string> unexpected = checkpoint.IsOriginal ? [] : [.. checkpoint.Names.Where(n => !known.Contains(n) && ignore?.Invoke(n) != true).Order(StringComparer.Ordinal)];
         if (missing.Count + unexpected.Count + shapes.Count == 0) return;
+        SingleFile.Refuse(checkpoint);
         List<string> parts = [];
         if (missing.Count > 0) parts.Add($"{missing.Count} missing ({Some(missing)})");
         if (unexpected.Count > 0) parts.Add($"{unexpected.Count} unexpected ({Some(unexpected)})");

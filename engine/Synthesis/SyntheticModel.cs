@@ -23,6 +23,9 @@ public sealed record SyntheticOptions
 
     /// <summary>Same seed, same bytes.</summary>
     public ulong Seed { get; init; }
+
+    /// <summary>Write each expert's weights into one file with original names instead of a folder; the same numbers.</summary>
+    public bool SingleFile { get; init; }
 }
 
 /// <summary>
@@ -43,22 +46,18 @@ public static class SyntheticModel
     {
         if (options.Experts < 1) throw new AfaException($"An ensemble has at least one expert, got {options.Experts}.");
         if (!options.Type.IsWeight()) throw new AfaException($"Weights are stored as float32, float16 or bfloat16, not {options.Type}.");
+        if (options.SingleFile)
+        {
+            WriteFiles(folder, options, progress, cancellation);
+            return;
+        }
+
         if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any()) throw new AfaException($"{folder}: the folder is not empty; nothing was written.");
         Directory.CreateDirectory(folder);
         bool full = options.FullSize;
-        int vocabulary = full ? SyntheticTokenizer.FullVocabulary : SyntheticTokenizer.TinyVocabulary;
-        var unet = new UNetConfig
-        {
-            BlockOutChannels = full ? [320, 640, 1280, 1280] : [32, 32, 64, 64],
-            Heads = full ? [8, 8, 8, 8] : [4, 4, 4, 4],
-            CrossAttentionDim = full ? 768 : 32,
-            NormGroups = full ? 32 : 8,
-            SampleSize = full ? 64 : 16,
-        };
-        var vae = new VaeConfig { BlockOutChannels = full ? [128, 256, 512, 512] : [16, 32, 32, 32], NormGroups = full ? 32 : 8 };
-        var text = full ? new ClipTextConfig() : new ClipTextConfig { VocabularySize = vocabulary, HiddenSize = 32, IntermediateSize = 64, Layers = 2, Heads = 4 };
+        (UNetConfig unet, VaeConfig vae, ClipTextConfig text) = Sizes(full);
         Save(System.IO.Path.Combine(folder, "model_index.json"), ModelIndex());
-        SyntheticTokenizer.Write(System.IO.Path.Combine(folder, "tokenizer"), vocabulary);
+        SyntheticTokenizer.Write(System.IO.Path.Combine(folder, "tokenizer"), text.VocabularySize);
         Save(System.IO.Path.Combine(folder, "scheduler", "scheduler_config.json"), Scheduler());
         var weights = new SyntheticWeights(options.Type, options.Seed, cancellation);
         Component("vae", "diffusion_pytorch_model", VaeJson(vae), p => new VaeModel(p, vae));
@@ -82,7 +81,7 @@ public static class SyntheticModel
                 CrossAttentionDim = unet.CrossAttentionDim,
                 TimeEmbeddingChannels = unet.TimeEmbeddingDim,
             };
-            Component($"aggregator_{k}", "aggregator", SabwJson(sabw), p => new Sabw(p, sabw));
+            Component($"aggregator_{k}", "aggregator", sabw.ToJson(), p => new Sabw(p, sabw));
         }
 
         Save(System.IO.Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = options.Experts, ["num_aggregators"] = channels.Count });
@@ -96,6 +95,48 @@ public static class SyntheticModel
             string to = System.IO.Path.Combine(folder, name);
             Save(System.IO.Path.Combine(to, "config.json"), config);
             SafetensorsWriter.Write(System.IO.Path.Combine(to, file + ".safetensors"), weights.For(name, list.Specs), new Dictionary<string, string> { ["format"] = "pt" });
+        }
+    }
+
+    private static (UNetConfig UNet, VaeConfig Vae, ClipTextConfig Text) Sizes(bool full)
+    {
+        var unet = new UNetConfig
+        {
+            BlockOutChannels = full ? [320, 640, 1280, 1280] : [32, 32, 64, 64],
+            Heads = full ? [8, 8, 8, 8] : [4, 4, 4, 4],
+            CrossAttentionDim = full ? 768 : 32,
+            NormGroups = full ? 32 : 8,
+            SampleSize = full ? 64 : 16,
+        };
+        var vae = new VaeConfig { BlockOutChannels = full ? [128, 256, 512, 512] : [16, 32, 32, 32], NormGroups = full ? 32 : 8 };
+        var text = full ? new ClipTextConfig { VocabularySize = SyntheticTokenizer.FullVocabulary } : new ClipTextConfig { VocabularySize = SyntheticTokenizer.TinyVocabulary, HiddenSize = 32, IntermediateSize = 64, Layers = 2, Heads = 4 };
+        return (unet, vae, text);
+    }
+
+    // OUT.safetensors, and OUT-1.safetensors, ... for more experts.
+    private static void WriteFiles(string path, SyntheticOptions options, Action<string>? progress, CancellationToken cancellation)
+    {
+        if (!path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)) throw new AfaException($"{path}: a single file's name ends in .safetensors.");
+        (UNetConfig unet, VaeConfig vae, ClipTextConfig text) = Sizes(options.FullSize);
+        var weights = new SyntheticWeights(options.Type, options.Seed, cancellation);
+        if (System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) is { } parent) Directory.CreateDirectory(parent);
+        for (int e = 0; e < options.Experts; e++)
+        {
+            string file = e == 0 ? path : $"{path[..^".safetensors".Length]}-{e}.safetensors";
+            if (File.Exists(file)) throw new AfaException($"{file}: the file exists; nothing was written.");
+            progress?.Invoke(file);
+            List<TensorEntry> entries = [];
+            Add(e == 0 ? "unet" : $"additional_unet_{e - 1}", p => new UNetModel(p, unet));
+            Add(e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}", p => new ClipTextEncoder(p, text));
+            Add("vae", p => new VaeModel(p, vae));
+            SafetensorsWriter.Write(file, entries, new Dictionary<string, string> { ["format"] = "pt" });
+
+            void Add(string component, Action<Parameters> build)
+            {
+                var list = new ParameterList();
+                build(list);
+                foreach (TensorEntry entry in weights.For(component, list.Specs)) entries.Add(entry with { Name = OriginalNames.Of(entry.Name, vae.BlockOutChannels.Count) });
+            }
         }
     }
 
@@ -179,16 +220,5 @@ public static class SyntheticModel
         ["num_hidden_layers"] = c.Layers,
         ["vocab_size"] = c.VocabularySize,
         ["eos_token_id"] = 2,
-    };
-
-    private static JsonObject SabwJson(SabwConfig c) => new()
-    {
-        ["in_channels"] = c.InChannels,
-        ["hidden_size"] = c.HiddenSize,
-        ["num_experts"] = c.NumExperts,
-        ["num_layers"] = c.NumLayers,
-        ["num_attn_heads"] = c.NumAttentionHeads,
-        ["cross_attn_dim"] = c.CrossAttentionDim,
-        ["temb_channels"] = c.TimeEmbeddingChannels,
     };
 }

@@ -29,7 +29,7 @@ public static class CaseRunner
             using TensorScope scope = ops.Scope();
             string? skipped = null;
             using GradientRecorder? recorder = c.Recorder = gradients && device.Gradients is not null ? new GradientRecorder(ops) : null;
-            if (!OpCases.TryRun(c, ops, compare) && !NetworkCases.TryRun(c, ops, compare) && !PipelineCases.TryRun(c, ops, compare, out skipped))
+            if (!CheckpointCases.TryRun(c, compare) && !OpCases.TryRun(c, ops, compare) && !NetworkCases.TryRun(c, ops, compare) && !PipelineCases.TryRun(c, ops, compare, out skipped))
             {
                 skipped = $"kind '{kind}' is not known";
             }

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Devices;
 
@@ -34,6 +35,20 @@ public static unsafe class Widening
             FromHalf(low).Store(destination + i);
             FromHalf(high).Store(destination + i + 16);
         }
+    }
+
+    /// <summary>float32 values as the little-endian bytes of a weight's storage type, rounded to nearest, ties to even.</summary>
+    public static byte[] ToBytes(ReadOnlySpan<float> values, ElementType type)
+    {
+        var bytes = new byte[values.Length * (type == ElementType.Float32 ? 4 : 2)];
+        for (int i = 0; i < values.Length; i++)
+        {
+            if (type == ElementType.Float32) BinaryPrimitives.WriteSingleLittleEndian(bytes.AsSpan(4 * i), values[i]);
+            else if (type == ElementType.Float16) BinaryPrimitives.WriteHalfLittleEndian(bytes.AsSpan(2 * i), (Half)values[i]);
+            else BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(2 * i), Devices.Ilgpu.PortableMath.NarrowBFloat(values[i]));
+        }
+
+        return bytes;
     }
 
     /// <summary>One element of a weight source.</summary>

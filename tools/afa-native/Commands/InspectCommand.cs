@@ -31,7 +31,7 @@ internal static class InspectCommand
         return command;
     }
 
-    private static void Model(string path, bool everything)
+    internal static void Model(string path, bool everything)
     {
         EnsembleFolder folder = EnsembleFolder.Open(path);
         UNetConfig config = UNetConfig.Load(folder.UNets[0]);
@@ -84,12 +84,17 @@ internal static class InspectCommand
     private static string Kind(Checkpoint checkpoint)
     {
         bool Has(string name) => checkpoint.TryGet(name, out _, out _);
-        if (Has("model.diffusion_model.input_blocks.0.0.weight")) return "single-file Stable Diffusion checkpoint (original key names)";
+        if (SingleFile.Foreign(checkpoint) is { } foreign) return foreign;
+        if (checkpoint.IsOriginal)
+        {
+            SingleFileContents contents = SingleFile.Describe(checkpoint);
+            return contents.UNet > 0 ? $"single-file Stable Diffusion 1.x checkpoint ({contents})" : "VAE (original names)";
+        }
+
         if (Has("conv_in.weight") && Has("time_embedding.linear_1.weight")) return "U-Net (diffusers names)";
         if (Has("decoder.conv_in.weight") && Has("encoder.conv_in.weight")) return "VAE";
         if (Has("text_model.embeddings.token_embedding.weight")) return "CLIP text encoder";
         if (Has("conv_in.weight") && Has("res_block.conv1.weight")) return "SABW aggregator";
-        if (checkpoint.Names.Any(n => n.Contains("lora", StringComparison.OrdinalIgnoreCase))) return "LoRA";
         return "safetensors file of unknown kind";
     }
 

@@ -13,11 +13,11 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae);
 
     public static Command Create()
     {
-        var model = new Argument<string>("MODEL") { Description = "An AFA ensemble folder, or a plain diffusers folder." };
+        var model = new Argument<string>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base." };
         var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show.", Required = true };
         var negative = new Option<string>("--negative", "-n") { Description = "What they should not show.", DefaultValueFactory = _ => "" };
         var steps = new Option<int>("--steps") { Description = "Denoising steps.", DefaultValueFactory = _ => 50 };
@@ -32,13 +32,19 @@ internal static class SampleCommand
         var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
         var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
         var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };
+        var fusion = new Option<string>("--fusion") { Description = "How the experts are joined: afa (by the aggregators), mean (of their noise) or magic (MagicFusion: per pixel the most salient expert's noise).", DefaultValueFactory = _ => "afa" };
+        fusion.AcceptOnlyFromAmong("afa", "mean", "magic");
+        var magicWeights = new Option<float[]?>("--magic-weights") { Description = "MagicFusion: one temperature weight per expert; 1 each when left out.", AllowMultipleArgumentsPerToken = true };
+        var magicSwitch = new Option<int>("--magic-switch") { Description = "MagicFusion: experts are blended above this time step, expert 0 goes on alone.", DefaultValueFactory = _ => 600 };
+        var basis = new Option<string?>("--base") { Description = "Model folder that lends a single-file checkpoint its tokenizer, schedule and configuration." };
+        var vae = new Option<string?>("--vae") { Description = "Use this VAE instead: a folder, a VAE file, or a checkpoint with one baked in." };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
         Option<string> precision = Devices.PrecisionOption();
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, negative, steps, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, device, threads, precision, budget,
+            model, prompt, negative, steps, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -56,9 +62,11 @@ internal static class SampleCommand
                 Width = r.GetValue(width),
                 Height = r.GetValue(height),
                 ClipSkip = r.GetValue(clipSkip),
+                Fusion = r.GetValue(fusion) switch { "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => FusionMode.Afa },
+                Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert));
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae));
             return Task.Run(() => Run(settings, cancellation), cancellation);
         });
         return command;
@@ -68,8 +76,9 @@ internal static class SampleCommand
     {
         GenerationOptions all = settings.Options;
         using IDevice device = Devices.Open(settings.Device, settings.Threads, settings.Precision);
-        Plan(device, settings);
-        using DiffusionModel model = DiffusionModel.Load(device, settings.Model, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation);
+        EnsembleFolder folder = Open(settings);
+        Plan(device, folder, settings);
+        using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         Directory.CreateDirectory(settings.Output);
         if (settings.Maps is not null) Directory.CreateDirectory(settings.Maps);
@@ -116,10 +125,26 @@ internal static class SampleCommand
         }
     }
 
-    private static void Plan(IDevice device, Settings settings)
+    private static EnsembleFolder Open(Settings settings)
+    {
+        bool file = File.Exists(settings.Model) && settings.Model.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
+        if (!file && settings.Base is not null) throw new AfaException($"--base lends what a single file lacks, but {settings.Model} is none.");
+        EnsembleFolder folder = file ? EnsembleFolder.OpenSingleFile(settings.Model, settings.Base) : EnsembleFolder.Open(settings.Model);
+        if (file) Console.Error.WriteLine($"{settings.Model}: {SingleFile.Describe(settings.Model)}");
+        if (settings.Options.Fusion != FusionMode.Afa)
+        {
+            if (folder.UNets.Count < 2 || settings.Expert is not null) throw new AfaException("--fusion mean and magic join several experts; this run has one.");
+            if (settings.Maps is not null) throw new AfaException("--attention-maps shows the aggregators' weights; --fusion mean and magic have none.");
+            folder = folder.WithoutAggregators();
+        }
+
+        return settings.Vae is null ? folder : folder.WithVae(settings.Vae);
+    }
+
+    private static void Plan(IDevice device, EnsembleFolder folder, Settings settings)
     {
         int batch = Math.Min(settings.BatchSize, settings.Count);
-        MemoryPlan plan = MemoryPlan.For(device, settings.Model, settings.Options with { Seeds = [.. settings.Options.Seeds.Take(batch)] }, settings.Expert);
+        MemoryPlan plan = MemoryPlan.For(device, folder, settings.Options with { Seeds = [.. settings.Options.Seeds.Take(batch)] }, settings.Expert);
         Console.Error.WriteLine(plan);
         long? budget = settings.Budget is null ? device.ResidentWeightLimit is null ? null : device.FreeBytes : MemoryPlan.Parse(settings.Budget);
         if (budget is { } most)
@@ -151,9 +176,10 @@ internal static class SampleCommand
         Seed = seed,
         Width = options.Width,
         Height = options.Height,
-        Models = [Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder.Path)))],
+        Models = [File.Exists(folder.UNets[0]) ? Path.GetFileNameWithoutExtension(folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder.Path)))],
         ModelHashes = hashes.Models,
         AggregatorHash = hashes.Aggregators,
+        Fusion = options.Fusion switch { FusionMode.Mean => "noise mean", FusionMode.Magic => "MagicFusion", _ => null },
         Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
     }.ToParameters();
 }

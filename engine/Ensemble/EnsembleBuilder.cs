@@ -1,0 +1,207 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Layers;
+using AfaNative.Engine.Synthesis;
+using AfaNative.Engine.Text;
+using AfaNative.Engine.UNet;
+using AfaNative.Engine.Vae;
+using AfaNative.Kernels;
+
+namespace AfaNative.Engine.Ensemble;
+
+/// <summary>How an ensemble is put together.</summary>
+public sealed record EnsembleOptions
+{
+    /// <summary>Model folder (diffusers layout) that brings tokenizer, schedule, configurations and whatever a single file lacks.</summary>
+    public required string Base { get; init; }
+
+    /// <summary>The experts: single-file checkpoints or model folders.</summary>
+    public required IReadOnlyList<string> Experts { get; init; }
+
+    /// <summary>VAE file, folder or checkpoint to use instead of the base's.</summary>
+    public string? Vae { get; init; }
+
+    /// <summary>Link to the experts' files instead of copying them.</summary>
+    public bool Link { get; init; }
+
+    /// <summary>Width of the aggregators.</summary>
+    public int HiddenSize { get; init; } = 128;
+
+    /// <summary>Transformer layers of an aggregator.</summary>
+    public int Layers { get; init; } = 2;
+
+    /// <summary>Attention heads of an aggregator.</summary>
+    public int Heads { get; init; } = 8;
+
+    /// <summary>Decides the aggregators' first weights; what they compute is an average whatever they are.</summary>
+    public ulong Seed { get; init; }
+}
+
+/// <summary>
+/// Assembles an ensemble in the AFA authors' layout from checkpoints, tensor by tensor: never more than one tensor in memory. Aggregators start with a zero last
+/// layer, so that the ensemble averages its experts' features until it is trained.
+/// </summary>
+public static class EnsembleBuilder
+{
+    /// <summary>Writes the ensemble; the folder appears whole or not at all.</summary>
+    /// <returns>What was found in each single file, or null for an expert that was a folder.</returns>
+    /// <exception cref="AfaException">An expert does not fit the base, or something cannot be read or written.</exception>
+    public static IReadOnlyList<SingleFileContents?> Create(string output, EnsembleOptions options, Action<string>? progress = null, CancellationToken cancellation = default)
+    {
+        if (options.Experts.Count < 1) throw new AfaException("An ensemble needs at least one --expert.");
+        if (options.HiddenSize < 32 || options.HiddenSize % 32 != 0) throw new AfaException($"--hidden-size takes a multiple of 32, not {options.HiddenSize}.");
+        if (options.Heads < 1 || options.HiddenSize % options.Heads != 0) throw new AfaException($"--heads takes a divisor of --hidden-size {options.HiddenSize}, not {options.Heads}.");
+        if (options.Layers < 0) throw new AfaException($"--layers takes 0 or more, not {options.Layers}.");
+        if (Directory.Exists(output) ? Directory.EnumerateFileSystemEntries(output).Any() : File.Exists(output)) throw new AfaException($"{output}: it exists and is not an empty folder; nothing was written.");
+        EnsembleFolder basis = EnsembleFolder.Open(options.Base);
+        UNetConfig unet = UNetConfig.Load(basis.UNets[0]);
+        ClipTextConfig text = ClipTextConfig.Load(basis.TextEncoders[0]);
+        VaeConfig vae = VaeConfig.Load(basis.Vae);
+        EnsembleFolder[] experts = [.. options.Experts.Select(e => File.Exists(e) ? EnsembleFolder.OpenSingleFile(e, options.Base) : EnsembleFolder.Open(e))];
+        SingleFileContents?[] contents = [.. options.Experts.Select(e => File.Exists(e) ? SingleFile.Describe(e) : null)];
+        string chosenVae = options.Vae is null ? basis.Vae : basis.WithVae(options.Vae).Vae;
+        // All is looked over before anything is written.
+        List<ParameterSpec> unetSpecs = Specs(p => new UNetModel(p, unet)), textSpecs = Specs(p => new ClipTextEncoder(p, text)), vaeSpecs = Specs(p => new VaeModel(p, vae));
+        foreach (EnsembleFolder expert in experts)
+        {
+            Check(expert.UNets[0], unetSpecs, null);
+            Check(expert.TextEncoders[0], textSpecs, ClipTextEncoder.IsIgnorable);
+        }
+
+        Check(chosenVae, vaeSpecs, null);
+        string full = Path.GetFullPath(output), temporary = full.TrimEnd(Path.DirectorySeparatorChar) + ".tmp";
+        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+        try
+        {
+            Directory.CreateDirectory(temporary);
+            CopyFolder(basis.Tokenizer, Path.Combine(temporary, "tokenizer"));
+            CopyFolder(basis.Scheduler, Path.Combine(temporary, "scheduler"));
+            if (File.Exists(Path.Combine(basis.Path, "model_index.json"))) File.Copy(Path.Combine(basis.Path, "model_index.json"), Path.Combine(temporary, "model_index.json"));
+            Component("vae", chosenVae, basis.Vae, "diffusion_pytorch_model", vaeSpecs);
+            for (int e = 0; e < experts.Length; e++)
+            {
+                Component(e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}", experts[e].TextEncoders[0], basis.TextEncoders[0], "model", textSpecs);
+                Component(e == 0 ? "unet" : $"additional_unet_{e - 1}", experts[e].UNets[0], basis.UNets[0], "diffusion_pytorch_model", unetSpecs);
+            }
+
+            if (experts.Length > 1) Aggregators(temporary, unet, options, experts.Length, progress, cancellation);
+            if (Directory.Exists(full)) Directory.Delete(full);
+            Directory.Move(temporary, full);
+        }
+        catch (Exception e)
+        {
+            try
+            {
+                if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+            }
+            catch (Exception inner) when (inner is IOException or UnauthorizedAccessException)
+            {
+                // The first failure is the one to tell.
+            }
+
+            if (e is IOException or UnauthorizedAccessException) throw new AfaException($"{output}: it could not be written: {e.Message}", e);
+            throw;
+        }
+
+        return contents;
+
+        void Component(string name, string source, string config, string file, List<ParameterSpec> specs)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            progress?.Invoke(name);
+            string to = Path.Combine(temporary, name);
+            Directory.CreateDirectory(to);
+            File.Copy(Path.Combine(Directory.Exists(source) ? source : config, "config.json"), Path.Combine(to, "config.json"));
+            if (options.Link)
+            {
+                foreach (string weights in File.Exists(source) ? [source] : Directory.EnumerateFiles(source).Where(f => !f.EndsWith("config.json", StringComparison.Ordinal)))
+                {
+                    File.CreateSymbolicLink(Path.Combine(to, File.Exists(source) ? file + ".safetensors" : Path.GetFileName(weights)), Path.GetFullPath(weights));
+                }
+
+                return;
+            }
+
+            using Checkpoint checkpoint = Open(source);
+            SafetensorsWriter.Write(Path.Combine(to, file + ".safetensors"), Entries(checkpoint, specs, cancellation), new Dictionary<string, string> { ["format"] = "pt" });
+        }
+    }
+
+    /// <summary>A network's tensors of a checkpoint under diffusers' names and in its shapes, bytes as they are.</summary>
+    internal static List<TensorEntry> Entries(Checkpoint checkpoint, IEnumerable<ParameterSpec> specs, CancellationToken cancellation = default)
+    {
+        List<TensorEntry> entries = [];
+        foreach (ParameterSpec spec in specs)
+        {
+            SafetensorsFile? file = null;
+            SafetensorsTensor? tensor = null;
+            foreach (string name in spec.Aliases.Prepend(spec.Name))
+            {
+                if (checkpoint.TryGet(name, out file, out tensor)) break;
+            }
+
+            SafetensorsFile owner = file!;
+            SafetensorsTensor found = tensor!;
+            entries.Add(new TensorEntry(spec.Name, found.Type, [.. spec.Shape], stream =>
+            {
+                cancellation.ThrowIfCancellationRequested();
+                stream.Write(owner.Bytes(found));
+                owner.Release(found);
+            }));
+        }
+
+        return entries;
+    }
+
+    internal static List<ParameterSpec> Specs(Action<Parameters> build)
+    {
+        var list = new ParameterList();
+        build(list);
+        return [.. list.Specs];
+    }
+
+    private static Checkpoint Open(string path) => Checkpoint.Open(path, "diffusion_pytorch_model", "model");
+
+    private static void Check(string path, IReadOnlyList<ParameterSpec> specs, Func<string, bool>? ignore)
+    {
+        using Checkpoint checkpoint = Open(path);
+        CheckpointParameters.Check(checkpoint, specs, ignore);
+    }
+
+    private static void CopyFolder(string from, string to)
+    {
+        Directory.CreateDirectory(to);
+        foreach (string file in Directory.EnumerateFiles(from)) File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+    }
+
+    private static void Aggregators(string folder, UNetConfig unet, EnsembleOptions options, int experts, Action<string>? progress, CancellationToken cancellation)
+    {
+        IReadOnlyList<int> channels = unet.AggregationChannels;
+        var random = new SyntheticWeights(ElementType.Float32, options.Seed, cancellation);
+        for (int k = 0; k < channels.Count; k++)
+        {
+            var config = new SabwConfig
+            {
+                InChannels = channels[k],
+                HiddenSize = options.HiddenSize,
+                NumExperts = experts,
+                NumLayers = options.Layers,
+                NumAttentionHeads = options.Heads,
+                CrossAttentionDim = unet.CrossAttentionDim,
+                TimeEmbeddingChannels = unet.TimeEmbeddingDim,
+            };
+            progress?.Invoke($"aggregator_{k}");
+            string to = Path.Combine(folder, $"aggregator_{k}");
+            Directory.CreateDirectory(to);
+            File.WriteAllText(Path.Combine(to, "config.json"), config.ToJson().ToJsonString(s_indented) + "\n");
+            List<ParameterSpec> specs = Specs(p => new Sabw(p, config));
+            List<TensorEntry> entries = [.. random.For($"aggregator_{k}", specs).Select(e => e.Name == "conv_out.weight" ? TensorEntry.FromFloat32(e.Name, e.Shape, new float[e.Shape.Aggregate(1L, (a, b) => a * b)]) : e)];
+            SafetensorsWriter.Write(Path.Combine(to, "aggregator.safetensors"), entries);
+        }
+
+        File.WriteAllText(Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = experts, ["num_aggregators"] = channels.Count }.ToJsonString(s_indented) + "\n");
+    }
+
+    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
+}

@@ -1,0 +1,218 @@
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Layers;
+using AfaNative.Engine.Text;
+using AfaNative.Engine.UNet;
+using AfaNative.Engine.Vae;
+using AfaNative.Kernels;
+using AfaNative.Kernels.MatrixMultiply;
+
+namespace AfaNative.Engine.Ensemble;
+
+/// <summary>What becomes of the models.</summary>
+public sealed record MergeOptions
+{
+    /// <summary>Single-file checkpoints or model folders.</summary>
+    public required IReadOnlyList<string> Models { get; init; }
+
+    /// <summary>One weight per model for the U-Net's blocks [models][25] (<see cref="BlockWeights"/>).</summary>
+    public required double[][] Blocks { get; init; }
+
+    /// <summary>One weight per model for the text encoder.</summary>
+    public required double[] Text { get; init; }
+
+    /// <summary>Model folder that lends single files what they lack; the VAE is always from here, or from the first model when left out.</summary>
+    public string? Base { get; init; }
+
+    /// <summary>The same weights everywhere: sum w_n theta_n, divided by the weights' sum.</summary>
+    public static MergeOptions Weighted(IReadOnlyList<string> models, IReadOnlyList<double> weights)
+    {
+        double[] shares = Normalize(models.Count, weights);
+        return new() { Models = models, Blocks = [.. shares.Select(w => Enumerable.Repeat(w, BlockWeights.Count).ToArray())], Text = shares };
+    }
+
+    /// <summary>
+    /// Merge block weighted: (1 - alpha) A + alpha B with an alpha per block and one for the text encoder. More than two models take a vector each, which
+    /// are divided by their sum block by block.
+    /// </summary>
+    public static MergeOptions BlockWeighted(IReadOnlyList<string> models, IReadOnlyList<double[]> blocks, IReadOnlyList<double> text)
+    {
+        if (blocks.Count == 1 && models.Count == 2)
+        {
+            return new() { Models = models, Blocks = [[.. blocks[0].Select(a => 1 - a)], blocks[0]], Text = text.Count == 1 ? [1 - text[0], text[0]] : throw new AfaException($"Two models take one weight for the text encoder, {text.Count} came.") };
+        }
+
+        if (blocks.Count != models.Count) throw new AfaException($"{models.Count} models take {(models.Count == 2 ? "one or two lists" : models.Count + " lists")} of block weights, {blocks.Count} came.");
+        var shares = new double[models.Count][];
+        for (int n = 0; n < shares.Length; n++) shares[n] = new double[BlockWeights.Count];
+        for (int k = 0; k < BlockWeights.Count; k++)
+        {
+            double[] block = Normalize(models.Count, [.. blocks.Select(b => b[k])]);
+            for (int n = 0; n < shares.Length; n++) shares[n][k] = block[n];
+        }
+
+        return new() { Models = models, Blocks = shares, Text = Normalize(models.Count, text) };
+    }
+
+    /// <summary>A + multiplier (B - C): what B learnt beyond C, given to A.</summary>
+    public static MergeOptions AddDifference(string a, string b, string c, double multiplier)
+    {
+        double[] weights = [1, multiplier, -multiplier];
+        return new() { Models = [a, b, c], Blocks = [.. weights.Select(w => Enumerable.Repeat(w, BlockWeights.Count).ToArray())], Text = weights };
+    }
+
+    private static double[] Normalize(int count, IReadOnlyList<double> weights)
+    {
+        if (weights.Count != count) throw new AfaException($"{count} models take {count} weights, {weights.Count} came.");
+        double sum = weights.Sum();
+        if (!double.IsFinite(sum) || Math.Abs(sum) < 1e-9) throw new AfaException($"Weights that add up to {sum} cannot be divided by their sum.");
+        return Math.Abs(sum - 1) < 1e-12 ? [.. weights] : [.. weights.Select(w => w / sum)];
+    }
+}
+
+/// <summary>Static merges of models (the paper's baselines), tensor by tensor: memory holds one tensor of each model.</summary>
+public static class ModelMerge
+{
+    /// <summary>
+    /// Writes the merged model: a single file with original names when <paramref name="output"/> ends in .safetensors, else a folder in diffusers layout.
+    /// Storage types are the first model's.
+    /// </summary>
+    /// <exception cref="AfaException">Models do not fit each other, or something cannot be read or written.</exception>
+    public static void Write(string output, MergeOptions options, Action<string>? progress = null, CancellationToken cancellation = default)
+    {
+        if (options.Models.Count < 2) throw new AfaException("A merge needs at least two models.");
+        bool single = output.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
+        if (single ? File.Exists(output) || Directory.Exists(output) : File.Exists(output) || (Directory.Exists(output) && Directory.EnumerateFileSystemEntries(output).Any())) throw new AfaException($"{output}: it exists; nothing was written.");
+        string basePath = options.Base ?? options.Models.FirstOrDefault(Directory.Exists) ?? throw new AfaException("All models are single files: name a model folder (diffusers layout) with --base for their configuration.");
+        EnsembleFolder basis = EnsembleFolder.Open(basePath);
+        EnsembleFolder[] models = [.. options.Models.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.Open(m))];
+        UNetConfig unet = UNetConfig.Load(basis.UNets[0]);
+        ClipTextConfig text = ClipTextConfig.Load(basis.TextEncoders[0]);
+        VaeConfig vae = VaeConfig.Load(basis.Vae);
+        string vaePath = options.Base is not null ? basis.Vae : models[0].Vae;
+        var open = new List<Checkpoint>();
+        try
+        {
+            List<TensorEntry> unets = Merged([.. models.Select(m => m.UNets[0])], EnsembleBuilder.Specs(p => new UNetModel(p, unet)), name =>
+            {
+                int block = BlockWeights.IndexOf(name);
+                return [.. options.Blocks.Select(b => b[block])];
+            }, null);
+            List<TensorEntry> texts = Merged([.. models.Select(m => m.TextEncoders[0])], EnsembleBuilder.Specs(p => new ClipTextEncoder(p, text)), _ => options.Text, ClipTextEncoder.IsIgnorable);
+            Checkpoint vaeFile = Open(vaePath);
+            List<ParameterSpec> vaeSpecs = EnsembleBuilder.Specs(p => new VaeModel(p, vae));
+            CheckpointParameters.Check(vaeFile, vaeSpecs);
+            List<TensorEntry> vaes = EnsembleBuilder.Entries(vaeFile, vaeSpecs, cancellation);
+            if (single)
+            {
+                progress?.Invoke(output);
+                List<TensorEntry> all = [.. unets.Concat(texts).Concat(vaes).Select(e => e with { Name = OriginalNames.Of(e.Name, vae.BlockOutChannels.Count) })];
+                SafetensorsWriter.Write(output, all, new Dictionary<string, string> { ["format"] = "pt" });
+                return;
+            }
+
+            WriteFolder(output, basis, [("unet", "diffusion_pytorch_model", unets), ("text_encoder", "model", texts), ("vae", "diffusion_pytorch_model", vaes)], progress);
+        }
+        finally
+        {
+            foreach (Checkpoint checkpoint in open) checkpoint.Dispose();
+        }
+
+        Checkpoint Open(string path)
+        {
+            Checkpoint checkpoint = Checkpoint.Open(path, "diffusion_pytorch_model", "model");
+            open.Add(checkpoint);
+            return checkpoint;
+        }
+
+        List<TensorEntry> Merged(string[] paths, List<ParameterSpec> specs, Func<string, double[]> weights, Func<string, bool>? ignore)
+        {
+            Checkpoint[] checkpoints = [.. paths.Select(Open)];
+            foreach (Checkpoint checkpoint in checkpoints) CheckpointParameters.Check(checkpoint, specs, ignore);
+            return [.. specs.Select(spec => Entry(checkpoints, spec, weights(spec.Name), cancellation))];
+        }
+    }
+
+    private static TensorEntry Entry(Checkpoint[] checkpoints, ParameterSpec spec, double[] weights, CancellationToken cancellation)
+    {
+        (SafetensorsFile File, SafetensorsTensor Tensor)[] sources = [.. checkpoints.Select(c =>
+        {
+            SafetensorsFile? file = null;
+            SafetensorsTensor? tensor = null;
+            foreach (string name in spec.Aliases.Prepend(spec.Name))
+            {
+                if (c.TryGet(name, out file, out tensor)) break;
+            }
+
+            return (file!, tensor!);
+        })];
+        ElementType type = sources[0].Tensor.Type;
+        return new TensorEntry(spec.Name, type, [.. spec.Shape], stream =>
+        {
+            const int Block = 1 << 20;
+            long count = sources[0].Tensor.ElementCount;
+            var sums = new double[(int)Math.Min(Block, count)];
+            var values = new float[sums.Length];
+            for (long first = 0; first < count; first += Block)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                int n = (int)Math.Min(Block, count - first);
+                Array.Clear(sums);
+                for (int m = 0; m < sources.Length; m++)
+                {
+                    // A model without a share is not even read: an infinity in it must not spoil the others.
+                    if (weights[m] == 0) continue;
+                    sources[m].File.ReadFloat32(sources[m].Tensor.Name, first, values.AsSpan(0, n));
+                    for (int i = 0; i < n; i++) sums[i] += weights[m] * values[i];
+                }
+
+                for (int i = 0; i < n; i++) values[i] = (float)sums[i];
+                stream.Write(Widening.ToBytes(values.AsSpan(0, n), type));
+            }
+
+            foreach ((SafetensorsFile file, SafetensorsTensor tensor) in sources) file.Release(tensor);
+        });
+    }
+
+    private static void WriteFolder(string output, EnsembleFolder basis, (string Name, string File, List<TensorEntry> Entries)[] components, Action<string>? progress)
+    {
+        string full = Path.GetFullPath(output).TrimEnd(Path.DirectorySeparatorChar), temporary = full + ".tmp";
+        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+        try
+        {
+            Directory.CreateDirectory(temporary);
+            foreach (string folder in (string[])[basis.Tokenizer, basis.Scheduler])
+            {
+                string to = Path.Combine(temporary, Path.GetFileName(folder));
+                Directory.CreateDirectory(to);
+                foreach (string file in Directory.EnumerateFiles(folder)) File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+            }
+
+            if (File.Exists(Path.Combine(basis.Path, "model_index.json"))) File.Copy(Path.Combine(basis.Path, "model_index.json"), Path.Combine(temporary, "model_index.json"));
+            foreach ((string name, string file, List<TensorEntry> entries) in components)
+            {
+                progress?.Invoke(name);
+                string to = Path.Combine(temporary, name);
+                Directory.CreateDirectory(to);
+                File.Copy(Path.Combine(basis.Path, name, "config.json"), Path.Combine(to, "config.json"));
+                SafetensorsWriter.Write(Path.Combine(to, file + ".safetensors"), entries, new Dictionary<string, string> { ["format"] = "pt" });
+            }
+
+            if (Directory.Exists(full)) Directory.Delete(full);
+            Directory.Move(temporary, full);
+        }
+        catch (Exception e)
+        {
+            try
+            {
+                if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+            }
+            catch (Exception inner) when (inner is IOException or UnauthorizedAccessException)
+            {
+                // The first failure is the one to tell.
+            }
+
+            if (e is IOException or UnauthorizedAccessException) throw new AfaException($"{output}: it could not be written: {e.Message}", e);
+            throw;
+        }
+    }
+}
