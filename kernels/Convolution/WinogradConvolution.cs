@@ -30,13 +30,18 @@ internal static unsafe class WinogradConvolution
         && weights.In % 16 == 0 && weights.In >= 32 && weights.Out >= 32 && shape.Height * shape.Width >= MinimumPixels;
 
     /// <summary>y = epilogue(convolution of x), as <see cref="MatrixMultiplySimd"/> computes it directly.</summary>
-    public static void Run(WorkerPool pool, SimdWidth width, Scratch shared, float* x, in ConvolutionShape shape, CpuPackedWeights weights, in EpilogueArguments epilogue)
+    public static void Run(WorkerPool pool, SimdWidth width, Scratch shared, float* x, in ConvolutionShape shape, CpuPackedWeights weights, in EpilogueArguments epilogue) =>
+        Run(pool, width, shared, x, shape, new PackedPanels(weights), weights.Shape.In, false, epilogue);
+
+    /// <summary>With terms (tap, input) of <paramref name="inputs"/> inputs from any panels; <paramref name="turned"/> by half a circle for the gradient of an input.</summary>
+    public static void Run<TPanels>(WorkerPool pool, SimdWidth width, Scratch shared, float* x, in ConvolutionShape shape, TPanels weights, int inputs, bool turned, in EpilogueArguments epilogue)
+        where TPanels : struct, IPanelSource
     {
-        int inputs = weights.Shape.In, pitch = inputs + 16, across = (shape.Width + 3) / 4, down = (shape.Height + 3) / 4, tiles = shape.Batch * across * down;
+        int pitch = inputs + 16, across = (shape.Width + 3) / 4, down = (shape.Height + 3) / 4, tiles = shape.Batch * across * down;
         int most = (int)Math.Max(16, InputBytes / sizeof(float) / Points / pitch), parts = (tiles + most - 1) / most, part = (tiles + parts - 1) / parts;
         int blocks = (inputs + MaxBlock - 1) / MaxBlock, block = ((inputs + blocks - 1) / blocks + 15) & ~15;
         float* transformed = shared.Floats(Points * ((long)part * pitch + Pad));
-        var job = new Job(x, shape, weights, epilogue, RegisterTile.For(width), transformed, inputs, pitch, across, down, part, block);
+        var job = new Job<TPanels>(x, shape, weights, turned, epilogue, RegisterTile.For(width), transformed, inputs, pitch, across, down, part, block);
         long map = (long)shape.Batch * shape.Height * shape.Width * inputs;
         int together = shape.SharedInput ? shape.Experts : 1;
         for (int expert = 0; expert < shape.Experts; expert += together)
@@ -51,8 +56,9 @@ internal static unsafe class WinogradConvolution
         }
     }
 
-    private readonly struct Job(float* x, ConvolutionShape shape, CpuPackedWeights weights, EpilogueArguments epilogue, delegate*<float*, nint, float*, nint, float*, bool, void>[] kernels,
+    private readonly struct Job<TPanels>(float* x, ConvolutionShape shape, TPanels weights, bool turned, EpilogueArguments epilogue, delegate*<float*, nint, float*, nint, float*, bool, void>[] kernels,
         float* transformed, int inputs, int pitch, int across, int down, int part, int block)
+        where TPanels : struct, IPanelSource
     {
         // Tiles [from, to) after tile first: every point's channels go to [point][tile][channel].
         public void TransformInput(long map, int first, int from, int to)
@@ -122,7 +128,7 @@ internal static unsafe class WinogradConvolution
         private void TransformWeights(int expert, int panel, int first, int terms, float* widened, float* points)
         {
             float** taps = stackalloc float*[9];
-            for (int tap = 0; tap < 9; tap++) taps[tap] = weights.Panel(expert, panel, tap * inputs + first, terms, widened + tap * (block * 32L + Pad));
+            for (int tap = 0; tap < 9; tap++) taps[turned ? 8 - tap : tap] = weights.Panel(expert, panel, tap * inputs + first, terms, widened + tap * (block * 32L + Pad));
             nint plane = block * 32 + Pad;
             float* t0 = taps[0], t1 = taps[1], t2 = taps[2], t3 = taps[3], t4 = taps[4], t5 = taps[5], t6 = taps[6], t7 = taps[7], t8 = taps[8];
             for (int term = 0; term < terms; term++)

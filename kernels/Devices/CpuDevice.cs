@@ -17,7 +17,7 @@ public sealed unsafe class CpuDevice : IDevice
     {
         Pool = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
         Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, simd ?? RegisterTile.Best, _shared);
-        Gradients = reference ? new ReferenceGradients() : new CpuGradients(Pool, simd ?? RegisterTile.Best);
+        Gradients = reference ? new ReferenceGradients() : new CpuGradients(Pool, simd ?? RegisterTile.Best, _shared);
         Name = reference ? "cpu-reference" : "cpu";
     }
 

@@ -11,13 +11,13 @@ using static AfaNative.Kernels.Devices.HostBuffer;
 namespace AfaNative.Kernels.Devices;
 
 /// <summary>Every gradient on the host, vectorised and on all worker threads.</summary>
-internal sealed unsafe class CpuGradients(WorkerPool pool, SimdWidth simd) : IGradients
+internal sealed unsafe class CpuGradients(WorkerPool pool, SimdWidth simd, Scratch shared) : IGradients
 {
     public void LinearInput(in LinearShape shape, DeviceBuffer dy, PackedWeights weights, DeviceBuffer dx) =>
         MatrixGradientSimd.LinearInput(pool, simd, shape, PointerOf(dy), (CpuPackedWeights)weights, PointerOf(dx));
 
     public void ConvolutionInput(in ConvolutionShape shape, DeviceBuffer dy, PackedWeights weights, DeviceBuffer dx) =>
-        MatrixGradientSimd.ConvolutionInput(pool, simd, shape, PointerOf(dy), (CpuPackedWeights)weights, PointerOf(dx));
+        MatrixGradientSimd.ConvolutionInput(pool, simd, shared, shape, PointerOf(dy), (CpuPackedWeights)weights, PointerOf(dx));
 
     public void LinearWeights(in LinearShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw) =>
         MatrixGradientSimd.LinearWeights(pool, simd, shape, weights, PointerOf(x), PointerOf(dy), PointerOf(dw));

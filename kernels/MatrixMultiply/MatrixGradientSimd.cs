@@ -52,10 +52,17 @@ internal static unsafe class MatrixGradientSimd
     }
 
     /// <summary>See <see cref="IGradients.ConvolutionInput"/>.</summary>
-    public static void ConvolutionInput(WorkerPool pool, SimdWidth simd, in ConvolutionShape shape, float* dy, CpuPackedWeights weights, float* dx)
+    public static void ConvolutionInput(WorkerPool pool, SimdWidth simd, Scratch shared, in ConvolutionShape shape, float* dy, CpuPackedWeights weights, float* dx)
     {
         int rows = shape.Batch * shape.Height * shape.Width, outputs = weights.Shape.Out;
         long stride = (long)shape.Batch * shape.OutHeight * shape.OutWidth * outputs;
+        if (WinogradConvolution.Suits(shape, new WeightShape(weights.Shape.In, outputs, shape.KernelHeight, shape.KernelWidth)))
+        {
+            // With stride 1 and a border of 1 the gradient is a convolution of dy with the weights transposed and turned.
+            WinogradConvolution.Run(pool, simd, shared, dy, shape with { SharedInput = false }, new TransposedPanels(weights), outputs, true, Plain(dx, rows, weights.Shape.In));
+            return;
+        }
+
         MatrixMultiplySimd.Run(pool, simd, new GradientPatchRows(dy, stride, shape, outputs), shape.Experts, rows, new TransposedPanels(weights), Plain(dx, rows, weights.Shape.In));
     }
 
