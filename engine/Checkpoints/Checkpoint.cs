@@ -96,6 +96,18 @@ public sealed class Checkpoint : IDisposable
         return _owners.TryGetValue(name, out file) && file.Tensors.TryGetValue(name, out tensor);
     }
 
+    /// <summary>The tensor of a parameter, under its name or an older one.</summary>
+    /// <exception cref="CheckpointException">There is none.</exception>
+    internal (SafetensorsFile File, SafetensorsTensor Tensor) Get(Layers.ParameterSpec spec)
+    {
+        foreach (string name in spec.Aliases.Prepend(spec.Name))
+        {
+            if (TryGet(name, out SafetensorsFile? file, out SafetensorsTensor? tensor)) return (file, tensor);
+        }
+
+        throw new CheckpointException($"{Description}: expected the tensor '{spec.Name}', but it is not there.");
+    }
+
     /// <inheritdoc/>
     public void Dispose() => _files.ForEach(f => f.Dispose());
 

@@ -53,13 +53,13 @@ public static class EnsembleBuilder
         if (options.HiddenSize < 32 || options.HiddenSize % 32 != 0) throw new AfaException($"--hidden-size takes a multiple of 32, not {options.HiddenSize}.");
         if (options.Heads < 1 || options.HiddenSize % options.Heads != 0) throw new AfaException($"--heads takes a divisor of --hidden-size {options.HiddenSize}, not {options.Heads}.");
         if (options.Layers < 0) throw new AfaException($"--layers takes 0 or more, not {options.Layers}.");
-        if (Directory.Exists(output) ? Directory.EnumerateFileSystemEntries(output).Any() : File.Exists(output)) throw new AfaException($"{output}: it exists and is not an empty folder; nothing was written.");
+        WholeFolder.MustBeFree(output);
         EnsembleFolder basis = EnsembleFolder.Open(options.Base);
         UNetConfig unet = UNetConfig.Load(basis.UNets[0]);
         ClipTextConfig text = ClipTextConfig.Load(basis.TextEncoders[0]);
         VaeConfig vae = VaeConfig.Load(basis.Vae);
-        EnsembleFolder[] experts = [.. options.Experts.Select(e => File.Exists(e) ? EnsembleFolder.OpenSingleFile(e, options.Base) : EnsembleFolder.Open(e))];
-        SingleFileContents?[] contents = [.. options.Experts.Select(e => File.Exists(e) ? SingleFile.Describe(e) : null)];
+        var contents = new SingleFileContents?[options.Experts.Count];
+        EnsembleFolder[] experts = [.. options.Experts.Select((e, i) => File.Exists(e) ? EnsembleFolder.OpenSingleFile(e, options.Base, out contents[i]!) : EnsembleFolder.Open(e))];
         string chosenVae = options.Vae is null ? basis.Vae : basis.WithVae(options.Vae).Vae;
         // All is looked over before anything is written.
         List<ParameterSpec> unetSpecs = Specs(p => new UNetModel(p, unet)), textSpecs = Specs(p => new ClipTextEncoder(p, text)), vaeSpecs = Specs(p => new VaeModel(p, vae));
@@ -70,47 +70,25 @@ public static class EnsembleBuilder
         }
 
         Check(chosenVae, vaeSpecs, null);
-        string full = Path.GetFullPath(output), temporary = full.TrimEnd(Path.DirectorySeparatorChar) + ".tmp";
-        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
-        try
+        WholeFolder.Write(output, temporary =>
         {
-            Directory.CreateDirectory(temporary);
-            CopyFolder(basis.Tokenizer, Path.Combine(temporary, "tokenizer"));
-            CopyFolder(basis.Scheduler, Path.Combine(temporary, "scheduler"));
-            if (File.Exists(Path.Combine(basis.Path, "model_index.json"))) File.Copy(Path.Combine(basis.Path, "model_index.json"), Path.Combine(temporary, "model_index.json"));
-            Component("vae", chosenVae, basis.Vae, "diffusion_pytorch_model", vaeSpecs);
+            CopyShared(basis, temporary);
+            Component(temporary, "vae", chosenVae, basis.Vae, "diffusion_pytorch_model", vaeSpecs);
             for (int e = 0; e < experts.Length; e++)
             {
-                Component(e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}", experts[e].TextEncoders[0], basis.TextEncoders[0], "model", textSpecs);
-                Component(e == 0 ? "unet" : $"additional_unet_{e - 1}", experts[e].UNets[0], basis.UNets[0], "diffusion_pytorch_model", unetSpecs);
+                Component(temporary, e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}", experts[e].TextEncoders[0], basis.TextEncoders[0], "model", textSpecs);
+                Component(temporary, e == 0 ? "unet" : $"additional_unet_{e - 1}", experts[e].UNets[0], basis.UNets[0], "diffusion_pytorch_model", unetSpecs);
             }
 
             if (experts.Length > 1) Aggregators(temporary, unet, options, experts.Length, progress, cancellation);
-            if (Directory.Exists(full)) Directory.Delete(full);
-            Directory.Move(temporary, full);
-        }
-        catch (Exception e)
-        {
-            try
-            {
-                if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
-            }
-            catch (Exception inner) when (inner is IOException or UnauthorizedAccessException)
-            {
-                // The first failure is the one to tell.
-            }
-
-            if (e is IOException or UnauthorizedAccessException) throw new AfaException($"{output}: it could not be written: {e.Message}", e);
-            throw;
-        }
-
+        });
         return contents;
 
-        void Component(string name, string source, string config, string file, List<ParameterSpec> specs)
+        void Component(string folder, string name, string source, string config, string file, List<ParameterSpec> specs)
         {
             cancellation.ThrowIfCancellationRequested();
             progress?.Invoke(name);
-            string to = Path.Combine(temporary, name);
+            string to = Path.Combine(folder, name);
             Directory.CreateDirectory(to);
             File.Copy(Path.Combine(Directory.Exists(source) ? source : config, "config.json"), Path.Combine(to, "config.json"));
             if (options.Link)
@@ -134,15 +112,7 @@ public static class EnsembleBuilder
         List<TensorEntry> entries = [];
         foreach (ParameterSpec spec in specs)
         {
-            SafetensorsFile? file = null;
-            SafetensorsTensor? tensor = null;
-            foreach (string name in spec.Aliases.Prepend(spec.Name))
-            {
-                if (checkpoint.TryGet(name, out file, out tensor)) break;
-            }
-
-            SafetensorsFile owner = file!;
-            SafetensorsTensor found = tensor!;
+            (SafetensorsFile owner, SafetensorsTensor found) = checkpoint.Get(spec);
             entries.Add(new TensorEntry(spec.Name, found.Type, [.. spec.Shape], stream =>
             {
                 cancellation.ThrowIfCancellationRequested();
@@ -169,10 +139,13 @@ public static class EnsembleBuilder
         CheckpointParameters.Check(checkpoint, specs, ignore);
     }
 
-    private static void CopyFolder(string from, string to)
+    /// <summary>What a model has besides weights: tokenizer, schedule and index.</summary>
+    internal static void CopyShared(EnsembleFolder from, string to)
     {
-        Directory.CreateDirectory(to);
-        foreach (string file in Directory.EnumerateFiles(from)) File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+        WholeFolder.Copy(from.Tokenizer, Path.Combine(to, "tokenizer"));
+        WholeFolder.Copy(from.Scheduler, Path.Combine(to, "scheduler"));
+        string index = Path.Combine(from.Path, "model_index.json");
+        if (File.Exists(index)) File.Copy(index, Path.Combine(to, "model_index.json"));
     }
 
     private static void Aggregators(string folder, UNetConfig unet, EnsembleOptions options, int experts, Action<string>? progress, CancellationToken cancellation)

@@ -43,9 +43,12 @@ public sealed record EnsembleFolder
     /// base folder.
     /// </summary>
     /// <exception cref="CheckpointException">The file is no Stable Diffusion 1.x checkpoint, or the base no model folder.</exception>
-    public static EnsembleFolder OpenSingleFile(string file, string? basePath)
+    public static EnsembleFolder OpenSingleFile(string file, string? basePath) => OpenSingleFile(file, basePath, out _);
+
+    /// <summary>As above; says what the file holds.</summary>
+    public static EnsembleFolder OpenSingleFile(string file, string? basePath, out SingleFileContents contents)
     {
-        SingleFileContents contents = SingleFile.Describe(file);
+        contents = SingleFile.Describe(file);
         if (basePath is null) throw new CheckpointException($"{file}: a single file brings no tokenizer and no configuration; name a model folder (diffusers layout) that has them with --base DIR.");
         EnsembleFolder model = Open(basePath);
         if (contents.UNet == 0) throw new CheckpointException($"{file}: expected a model, but it holds no U-Net; a VAE alone goes with --vae.");
@@ -72,7 +75,7 @@ public sealed record EnsembleFolder
                 : $"{path}: expected a model folder (diffusers layout with safetensors weights), got a file; pickles (.ckpt, .bin) can run code when opened and are not read: convert with diffusers' save_pretrained(dir, safe_serialization=True).");
         }
 
-        if (!Directory.Exists(path)) throw new CheckpointException($"{path}: no such folder.");
+        if (!Directory.Exists(path)) throw new CheckpointException($"{path}: no such file or folder.");
         if (!Directory.Exists(System.IO.Path.Combine(path, "unet")))
         {
             throw new CheckpointException($"{path}: expected a diffusers pipeline folder with unet/, text_encoder/, tokenizer/, vae/ and scheduler/, but there is no unet/.");

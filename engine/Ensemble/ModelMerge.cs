@@ -81,7 +81,8 @@ public static class ModelMerge
     {
         if (options.Models.Count < 2) throw new AfaException("A merge needs at least two models.");
         bool single = output.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
-        if (single ? File.Exists(output) || Directory.Exists(output) : File.Exists(output) || (Directory.Exists(output) && Directory.EnumerateFileSystemEntries(output).Any())) throw new AfaException($"{output}: it exists; nothing was written.");
+        if (single && (File.Exists(output) || Directory.Exists(output))) throw new AfaException($"{output}: it exists; nothing was written.");
+        if (!single) WholeFolder.MustBeFree(output);
         string basePath = options.Base ?? options.Models.FirstOrDefault(Directory.Exists) ?? throw new AfaException("All models are single files: name a model folder (diffusers layout) with --base for their configuration.");
         EnsembleFolder basis = EnsembleFolder.Open(basePath);
         EnsembleFolder[] models = [.. options.Models.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.Open(m))];
@@ -134,18 +135,8 @@ public static class ModelMerge
 
     private static TensorEntry Entry(Checkpoint[] checkpoints, ParameterSpec spec, double[] weights, CancellationToken cancellation)
     {
-        (SafetensorsFile File, SafetensorsTensor Tensor)[] sources = [.. checkpoints.Select(c =>
-        {
-            SafetensorsFile? file = null;
-            SafetensorsTensor? tensor = null;
-            foreach (string name in spec.Aliases.Prepend(spec.Name))
-            {
-                if (c.TryGet(name, out file, out tensor)) break;
-            }
-
-            return (file!, tensor!);
-        })];
-        ElementType type = sources[0].Tensor.Type;
+        (SafetensorsFile File, SafetensorsTensor Tensor)[] sources = [.. checkpoints.Select(c => c.Get(spec))];
+        ElementType type = sources[0].Tensor.Type.IsWeight() ? sources[0].Tensor.Type : ElementType.Float32;
         return new TensorEntry(spec.Name, type, [.. spec.Shape], stream =>
         {
             const int Block = 1 << 20;
@@ -173,46 +164,16 @@ public static class ModelMerge
         });
     }
 
-    private static void WriteFolder(string output, EnsembleFolder basis, (string Name, string File, List<TensorEntry> Entries)[] components, Action<string>? progress)
+    private static void WriteFolder(string output, EnsembleFolder basis, (string Name, string File, List<TensorEntry> Entries)[] components, Action<string>? progress) => WholeFolder.Write(output, folder =>
     {
-        string full = Path.GetFullPath(output).TrimEnd(Path.DirectorySeparatorChar), temporary = full + ".tmp";
-        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
-        try
+        EnsembleBuilder.CopyShared(basis, folder);
+        foreach ((string name, string file, List<TensorEntry> entries) in components)
         {
-            Directory.CreateDirectory(temporary);
-            foreach (string folder in (string[])[basis.Tokenizer, basis.Scheduler])
-            {
-                string to = Path.Combine(temporary, Path.GetFileName(folder));
-                Directory.CreateDirectory(to);
-                foreach (string file in Directory.EnumerateFiles(folder)) File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
-            }
-
-            if (File.Exists(Path.Combine(basis.Path, "model_index.json"))) File.Copy(Path.Combine(basis.Path, "model_index.json"), Path.Combine(temporary, "model_index.json"));
-            foreach ((string name, string file, List<TensorEntry> entries) in components)
-            {
-                progress?.Invoke(name);
-                string to = Path.Combine(temporary, name);
-                Directory.CreateDirectory(to);
-                File.Copy(Path.Combine(basis.Path, name, "config.json"), Path.Combine(to, "config.json"));
-                SafetensorsWriter.Write(Path.Combine(to, file + ".safetensors"), entries, new Dictionary<string, string> { ["format"] = "pt" });
-            }
-
-            if (Directory.Exists(full)) Directory.Delete(full);
-            Directory.Move(temporary, full);
+            progress?.Invoke(name);
+            string to = Path.Combine(folder, name);
+            Directory.CreateDirectory(to);
+            File.Copy(Path.Combine(basis.Path, name, "config.json"), Path.Combine(to, "config.json"));
+            SafetensorsWriter.Write(Path.Combine(to, file + ".safetensors"), entries, new Dictionary<string, string> { ["format"] = "pt" });
         }
-        catch (Exception e)
-        {
-            try
-            {
-                if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
-            }
-            catch (Exception inner) when (inner is IOException or UnauthorizedAccessException)
-            {
-                // The first failure is the one to tell.
-            }
-
-            if (e is IOException or UnauthorizedAccessException) throw new AfaException($"{output}: it could not be written: {e.Message}", e);
-            throw;
-        }
-    }
+    });
 }

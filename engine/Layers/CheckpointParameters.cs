@@ -68,7 +68,7 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
         if (missing.Count > 0) parts.Add($"{missing.Count} missing ({Some(missing)})");
         if (unexpected.Count > 0) parts.Add($"{unexpected.Count} unexpected ({Some(unexpected)})");
         if (shapes.Count > 0) parts.Add($"{shapes.Count} of the wrong shape or type ({Some(shapes)})");
-        throw new CheckpointException($"{checkpoint.Description}: its tensors do not match the model its config.json describes: {string.Join("; ", parts)}.");
+        throw new CheckpointException($"{checkpoint.Description}: its tensors do not match the model {(checkpoint.IsOriginal ? "the base folder's" : "its")} config.json describes: {string.Join("; ", parts)}.");
     }
 
     /// <inheritdoc/>

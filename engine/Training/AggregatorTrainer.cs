@@ -236,7 +236,7 @@ public sealed class AggregatorTrainer : IDisposable
 
         if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new AfaException($"The loss is no longer a number after {step} updates; a lower --learning-rate helps. The last checkpoint is good.");
         _lossScale.Succeeded();
-        if (_options.ClipNorm > 0) _optimizer.Clip(_options.ClipNorm);
+        if (_options.ClipNorm > 0) _optimizer.Clip(_options.ClipNorm, norm);
         double rate = _options.RateAt(step);
         _optimizer.Step(rate);
         _optimizer.UpdateMeans(_options.Ema);

@@ -113,28 +113,29 @@ public sealed class Optimizer(AdamW rule, IReadOnlyList<Parameter> parameters)
     public void Unscale(double scale)
     {
         if (scale == 1) return;
-        float factor = (float)(1 / scale);
-        Parallel.ForEach(parameters, parameter =>
-        {
-            Span<float> gradient = parameter.Gradient;
-            for (int i = 0; i < gradient.Length; i++) gradient[i] *= factor;
-        });
+        Multiply((float)(1 / scale));
     }
 
     /// <summary>Scales all gradients down to an L2 norm of at most <paramref name="limit"/>; returns the norm before (<c>torch.nn.utils.clip_grad_norm_</c>).</summary>
     public double Clip(double limit)
     {
         double norm = GradientNorm();
-        float factor = (float)(limit / (norm + 1e-6));
-        if (factor >= 1) return norm;
-        Parallel.ForEach(parameters, parameter =>
-        {
-            Span<float> gradient = parameter.Gradient;
-            for (int i = 0; i < gradient.Length; i++) gradient[i] *= factor;
-        });
-
+        Clip(limit, norm);
         return norm;
     }
+
+    /// <summary>As above, when the norm is known.</summary>
+    public void Clip(double limit, double norm)
+    {
+        float factor = (float)(limit / (norm + 1e-6));
+        if (factor < 1) Multiply(factor);
+    }
+
+    private void Multiply(float factor) => Parallel.ForEach(parameters, parameter =>
+    {
+        Span<float> gradient = parameter.Gradient;
+        for (int i = 0; i < gradient.Length; i++) gradient[i] *= factor;
+    });
 
     /// <summary>One update of every parameter from its gradient, at <paramref name="rate"/> times the learning rate.</summary>
     public void Step(double rate = 1)

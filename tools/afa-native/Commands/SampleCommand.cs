@@ -129,8 +129,9 @@ internal static class SampleCommand
     {
         bool file = File.Exists(settings.Model) && settings.Model.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
         if (!file && settings.Base is not null) throw new AfaException($"--base lends what a single file lacks, but {settings.Model} is none.");
-        EnsembleFolder folder = file ? EnsembleFolder.OpenSingleFile(settings.Model, settings.Base) : EnsembleFolder.Open(settings.Model);
-        if (file) Console.Error.WriteLine($"{settings.Model}: {SingleFile.Describe(settings.Model)}");
+        SingleFileContents? contents = null;
+        EnsembleFolder folder = file ? EnsembleFolder.OpenSingleFile(settings.Model, settings.Base, out contents) : EnsembleFolder.Open(settings.Model);
+        if (contents is not null) Console.Error.WriteLine($"{settings.Model}: {contents}");
         if (settings.Options.Fusion != FusionMode.Afa)
         {
             if (folder.UNets.Count < 2 || settings.Expert is not null) throw new AfaException("--fusion mean and magic join several experts; this run has one.");
