@@ -33,7 +33,7 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     }
 
     [Theory]
-    [InlineData("no such folder", "sample", "/no/such/model", "--prompt", "x")]
+    [InlineData("no such file or folder", "sample", "/no/such/model", "--prompt", "x")]
     [InlineData("no such file or folder", "inspect", "/no/such/file")]
     [InlineData("no such folder of cases", "verify", "--cases", "/no/such/cases")]
     [InlineData("is not a device", "verify", "--device", "abacus")]
