@@ -48,7 +48,7 @@ internal static class BenchmarkProgram
         int latent = Number("--latent", 64), batch = Number("--batch", 1), repeats = Number("--repeats", 5);
         string name = Option("--device", "cpu"), precision = Option("--precision", "f32");
         ElementType storage = precision switch { "f16" => ElementType.Float16, "bf16" => ElementType.BFloat16, _ => ElementType.Float32 };
-        using IDevice raw = name == "cpu" ? new CpuDevice(Number("--threads", 0)) : IlgpuDevice.Open(name, storage);
+        using IDevice raw = name == "cpu" ? new CpuDevice(Number("--threads", 0), products: storage) : IlgpuDevice.Open(name, storage);
         string hardware = raw is IlgpuDevice gpu ? gpu.Description : $"{((CpuDevice)raw).Pool.Threads} threads";
         Roofline roofline = Peak(raw, hardware, storage);
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name} ({hardware}), {precision}; peak {roofline.Tflops:F3} TFLOP/s, {roofline.Gbs:F0} GB/s ({roofline.Source})"));

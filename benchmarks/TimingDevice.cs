@@ -36,6 +36,8 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
 
     public ElementType Storage => inner.Storage;
 
+    public ElementType Products => inner.Products;
+
     public IKernels Kernels => this;
 
     public long AllocatedBytes => inner.AllocatedBytes;

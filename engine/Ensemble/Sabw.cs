@@ -76,6 +76,8 @@ public sealed class Sabw
     {
         Config = config;
         int hidden = config.HiddenSize;
+        // A few hundredths of the work decide everywhere which expert counts: rounding is not worth it.
+        p = p.Exact();
         _convIn = p.Pointwise("conv_in", config.NumExperts * config.InChannels, hidden);
         _resnet = new ResnetBlock(p.Child("res_block"), hidden, hidden, config.TimeEmbeddingChannels, 32, 1e-6f);
         _transformer = new SpatialTransformer(p.Child("transformer"), hidden, config.NumAttentionHeads, config.CrossAttentionDim, config.NumLayers, 32);

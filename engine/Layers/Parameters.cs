@@ -14,6 +14,9 @@ public abstract class Parameters
     /// <summary>A view whose names start with <paramref name="prefix"/> and a dot.</summary>
     public Parameters Child(string prefix) => new Prefixed(this, prefix + ".");
 
+    /// <summary>A view whose weights are multiplied as stored even where the device rounds operands for speed.</summary>
+    public Parameters Exact() => new ExactView(this);
+
     /// <summary>The full name of a module, as hooks and messages use it.</summary>
     public virtual string FullName(string name) => name;
 
@@ -58,6 +61,17 @@ public abstract class Parameters
 
     // A module that is itself the root of its view has an empty name.
     private static string Join(string name, string tensor) => name.Length == 0 ? tensor : $"{name}.{tensor}";
+
+    private sealed class ExactView(Parameters inner) : Parameters
+    {
+        public override int Experts => inner.Experts;
+
+        public override string FullName(string name) => inner.FullName(name);
+
+        protected internal override PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape) => inner.Weights(names, fileShape, shape with { Exact = true });
+
+        protected internal override DeviceBuffer Vector(string[] names, long[] shape) => inner.Vector(names, shape);
+    }
 
     private sealed class Prefixed(Parameters inner, string prefix) : Parameters
     {

@@ -131,13 +131,13 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
     }
 
     /// <summary>q [E, B, Tq.., C], k and v [E, B, Tk.., C] to [E, B, Tq.., C]; scale is the head width's inverse root.</summary>
-    public Tensor Attention(Tensor q, Tensor k, Tensor v, int heads, bool causal = false, float? scale = null)
+    public Tensor Attention(Tensor q, Tensor k, Tensor v, int heads, bool causal = false, float? scale = null, bool exact = false)
     {
         Expect(k.Shape == v.Shape && k.Shape.Experts == q.Shape.Experts && k.Shape.Batch == q.Shape.Batch && k.Shape.Channels == q.Shape.Channels,
             "attention", $"keys and values for queries {q.Shape}", k);
         int width = q.Shape.Channels / heads;
         Tensor y = Allocate(q.Shape);
-        var shape = new AttentionShape(q.Shape.Experts, q.Shape.Batch, heads, width, q.Shape.Pixels, k.Shape.Pixels, scale ?? 1f / MathF.Sqrt(width), causal);
+        var shape = new AttentionShape(q.Shape.Experts, q.Shape.Batch, heads, width, q.Shape.Pixels, k.Shape.Pixels, scale ?? 1f / MathF.Sqrt(width), causal, exact);
         Device.Kernels.Attention(shape, q.Buffer, k.Buffer, v.Buffer, y.Buffer);
         if (Tape is not null && (q.RequiresGrad || k.RequiresGrad || v.RequiresGrad)) RecordAttention(shape, q, k, v, y);
         return y;

@@ -15,7 +15,8 @@ public sealed class ClipTextEncoder
     public ClipTextEncoder(Parameters p, ClipTextConfig config)
     {
         Config = config;
-        Parameters text = p.Child("text_model");
+        // Run once a picture: rounding would save nothing.
+        Parameters text = p.Child("text_model").Exact();
         _tokens = text.Embedding("embeddings.token_embedding", config.VocabularySize, config.HiddenSize);
         _positions = text.Embedding("embeddings.position_embedding", config.MaxPositions, config.HiddenSize);
         _layers = [.. Enumerable.Range(0, config.Layers).Select(i => new ClipTextLayer(text.Child($"encoder.layers.{i}"), config.HiddenSize, config.IntermediateSize, config.Heads, config.Activation, config.LayerNormEpsilon))];
@@ -91,7 +92,7 @@ public sealed class ClipTextLayer
     {
         using TensorScope scope = ops.Scope();
         Tensor h = ops.LayerNorm(x, _norm1);
-        Tensor attended = ops.Attention(ops.Linear(h, _q), ops.Linear(h, _k), ops.Linear(h, _v), _heads, causal: true);
+        Tensor attended = ops.Attention(ops.Linear(h, _q), ops.Linear(h, _k), ops.Linear(h, _v), _heads, causal: true, exact: _q.Weights.Shape.Exact);
         x = ops.Linear(attended, _out, residual: x);
         return scope.Keep(ops.Linear(ops.Linear(ops.LayerNorm(x, _norm2), _fc1, _activation), _fc2, residual: x));
     }

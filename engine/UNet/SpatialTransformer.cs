@@ -85,7 +85,7 @@ public sealed class AttentionLayer
     public Tensor Forward(Ops ops, Tensor x, Tensor? context, Tensor? residual)
     {
         using TensorScope scope = ops.Scope();
-        Tensor attended = ops.Attention(ops.Linear(x, _q), ops.Linear(context ?? x, _k), ops.Linear(context ?? x, _v), _heads);
+        Tensor attended = ops.Attention(ops.Linear(x, _q), ops.Linear(context ?? x, _k), ops.Linear(context ?? x, _v), _heads, exact: _q.Weights.Shape.Exact);
         return scope.Keep(ops.Linear(attended, _out, residual: residual));
     }
 }

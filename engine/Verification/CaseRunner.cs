@@ -20,7 +20,7 @@ public static class CaseRunner
     {
         string id = Path.GetFileName(folder), kind = "?";
         // Half-precision activations: 5e-3 of the largest value for float16, eight times that for bfloat16's shorter mantissa.
-        var compare = new Comparer(device.Storage switch { ElementType.Float16 => 5e-3, ElementType.BFloat16 => 4e-2, _ => 0 });
+        var compare = new Comparer(device.Products switch { ElementType.Float16 => 5e-3, ElementType.BFloat16 => device.Storage == ElementType.BFloat16 ? 4e-2 : 2e-2, _ => 0 });
         try
         {
             using var c = new GoldenCase(folder);

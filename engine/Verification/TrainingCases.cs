@@ -63,7 +63,7 @@ internal static class TrainingCases
         }
 
         // Adam divides a gradient by its own size: where storage rounds it, small elements move at random. The losses above tell whether the steps were right.
-        if (ops.Device.Storage != ElementType.Float32) return;
+        if (ops.Device.Products != ElementType.Float32) return;
         Compare(trained, (name, parameter, i) => Strided(c, compare, prefix + "after." + name, parameter.Values, weights, weightName(name), before[i]));
     }
 

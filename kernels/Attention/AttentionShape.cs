@@ -12,7 +12,8 @@ namespace AfaNative.Kernels.Attention;
 /// <param name="Keys">Key tokens, at least 1.</param>
 /// <param name="Scale">Usually HeadWidth^-0.5.</param>
 /// <param name="Causal">Query i sees keys 0..i only (needs Queries == Keys).</param>
-public readonly record struct AttentionShape(int Experts, int Batch, int Heads, int HeadWidth, int Queries, int Keys, float Scale, bool Causal = false)
+/// <param name="Exact">Multiply as stored, even where the device rounds operands for speed.</param>
+public readonly record struct AttentionShape(int Experts, int Batch, int Heads, int HeadWidth, int Queries, int Keys, float Scale, bool Causal = false, bool Exact = false)
 {
     /// <summary>Channels of a token: Heads * HeadWidth.</summary>
     public int Channels => Heads * HeadWidth;

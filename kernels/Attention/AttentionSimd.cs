@@ -7,7 +7,7 @@ namespace AfaNative.Kernels.Attention;
 
 /// <summary>
 /// Flash-style attention with a query in every SIMD lane. For 32 queries at a time, scores S^T = K Q^T of 128 keys, a vertical running maximum and
-/// exponential, and O^T += V^T P, all through the same register tile as the matrix multiply. The running maximum is a whole number of octaves, so
+/// exponential, and O^T += V^T P, all through the same <see cref="IProduct"/> as the matrix multiply. The running maximum is a whole number of octaves, so
 /// rescaling multiplies by exact powers of two. Memory per worker is linear in tokens.
 /// </summary>
 internal static unsafe class AttentionSimd
@@ -16,55 +16,51 @@ internal static unsafe class AttentionSimd
     private const float Minimum = -1e30f;
 
     /// <summary>See <see cref="AttentionShape"/>.</summary>
-    public static void Run(WorkerPool pool, SimdWidth simd, in AttentionShape shape, float* q, float* k, float* v, float* y)
+    public static void Run<TProduct>(WorkerPool pool, TProduct product, in AttentionShape shape, float* q, float* k, float* v, float* y) where TProduct : struct, IProduct
     {
         AttentionShape s = shape;
         int chunks = (s.Queries + QueryChunk - 1) / QueryChunk, heads = s.Experts * s.Batch * s.Heads;
         // One task for a whole head shares its packed keys; a few heads on many threads are cut by queries, which changes no result.
         if (heads >= 4 * pool.Threads) chunks = 1;
         int perChunk = ((s.Queries + chunks - 1) / chunks + Lanes - 1) / Lanes * Lanes;
-        var tiles = RegisterTile.For(simd);
         pool.Run(heads * chunks, (task, worker) =>
         {
             int head = task / chunks, first = (task - head * chunks) * perChunk, last = Math.Min(s.Queries, first + perChunk);
             int eb = head / s.Heads, h = head - eb * s.Heads;
             if (first >= last) return;
             long keys = (long)eb * s.Keys * s.Channels + h * s.HeadWidth, queries = (long)eb * s.Queries * s.Channels + h * s.HeadWidth;
-            Head(s, tiles, pool.Scratch(worker), q + queries, k + keys, v + keys, y + queries, first, last);
+            Head(s, product, pool.Scratch(worker), q + queries, k + keys, v + keys, y + queries, first, last);
         });
     }
 
-    private static void Head(in AttentionShape s, delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, Scratch scratch, float* q, float* k, float* v, float* y, int first, int last)
+    private static void Head<TProduct>(in AttentionShape s, TProduct product, Scratch scratch, float* q, float* k, float* v, float* y, int first, int last) where TProduct : struct, IProduct
     {
-        int d = s.HeadWidth, channels = s.Channels, keysPadded = (s.Keys + KeyBlock - 1) / KeyBlock * KeyBlock, kStride = d + (d % 16 == 0 ? 4 : 0), vStride = KeyBlock + 4;
-        // Keys [keys][d]; values transposed [key block][d][128], so that both are rows of the register tile.
-        float* packedK = scratch.Floats((long)s.Keys * kStride + (long)keysPadded / KeyBlock * d * vStride + (2L * d + KeyBlock + 3) * Lanes + 64);
+        int d = s.HeadWidth, channels = s.Channels, blocks = (s.Keys + KeyBlock - 1) / KeyBlock;
+        int kStride = product.Packed(d) + (product.Packed(d) % 16 == 0 ? 4 : 0), vStride = product.Packed(KeyBlock) + 4;
+        // Keys [keys][d]; values transposed [key block][d][128], so that both are rows of the product.
+        float* packedK = scratch.Floats((long)s.Keys * kStride + (long)blocks * d * vStride + (2L * d + KeyBlock + 3) * Lanes + (long)d * (KeyBlock + 4) + 64);
         float* packedV = packedK + (long)s.Keys * kStride;
-        float* work = packedV + (long)keysPadded / KeyBlock * d * vStride;
+        float* work = packedV + (long)blocks * d * vStride;
         work = (float*)(((nint)work + 63) & ~63);
-        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes;
+        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, turned = sum + Lanes;
         int visibleKeys = s.Causal ? Math.Min(s.Keys, last) : s.Keys;
-        for (int j = 0; j < visibleKeys; j++) RowCopy.Copy(k + (long)j * channels, packedK + (long)j * kStride, d);
+        product.PackRows(k, channels, visibleKeys, d, packedK, kStride);
         for (int block = 0; block * KeyBlock < visibleKeys; block++)
         {
             int count = Math.Min(KeyBlock, s.Keys - block * KeyBlock);
-            float* to = packedV + (long)block * d * vStride, from = v + (long)block * KeyBlock * channels;
-            for (int j = 0; j < count; j++, from += channels)
-            {
-                for (int i = 0; i < d; i++) to[i * vStride + j] = from[i];
-            }
+            Transpose.Run(v + (long)block * KeyBlock * channels, channels, count, d, turned, KeyBlock + 4);
+            product.PackRows(turned, KeyBlock + 4, d, count, packedV + (long)block * d * vStride, vStride);
         }
 
         float scale = s.Scale * 1.44269504f;
         for (int i0 = first; i0 < last; i0 += Lanes)
         {
             int lanes = Math.Min(Lanes, last - i0);
-            for (int lane = 0; lane < Lanes; lane++)
-            {
-                float* from = q + (long)(i0 + Math.Min(lane, lanes - 1)) * channels;
-                for (int i = 0; i < d; i++) query[i * Lanes + lane] = from[i] * scale;
-            }
-
+            // Lanes without a query compute nothing that is kept.
+            if (lanes < Lanes) new Span<float>(query, d * Lanes).Clear();
+            Transpose.Run(q + (long)i0 * channels, channels, lanes, d, query, Lanes);
+            for (int i = 0; i < d * Lanes; i += 16) (Vector512.Load(query + i) * Vector512.Create(scale)).Store(query + i);
+            product.PackPanel(query, d, query);
             new Span<float>(output, d * Lanes).Clear();
             new Span<float>(max, Lanes).Fill(Minimum);
             new Span<float>(sum, Lanes).Clear();
@@ -72,12 +68,12 @@ internal static unsafe class AttentionSimd
             for (int j0 = 0; j0 < end; j0 += KeyBlock)
             {
                 int count = Math.Min(KeyBlock, end - j0);
-                Tile(tiles, packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
+                product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                 if (s.Causal) Mask(scores, j0, count, i0);
                 Scaling scaling = Exponentials(scores, count, max, sum, j0 == 0, out Vector512<float> f0, out Vector512<float> f1);
                 if (scaling == Scaling.Again)
                 {
-                    Tile(tiles, packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
+                    product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                     if (s.Causal) Mask(scores, j0, count, i0);
                     scaling = Exponentials(scores, count, max, sum, true, out f0, out f1);
                 }
@@ -91,7 +87,9 @@ internal static unsafe class AttentionSimd
                     }
                 }
 
-                Tile(tiles, packedV + (long)(j0 / KeyBlock) * d * vStride, vStride, d, scores, count, output, true);
+                // Keys of a block beyond those seen have values in the packed rows, but no weights.
+                product.PackPanel(scores, count, scores);
+                product.Multiply(packedV + (long)(j0 / KeyBlock) * d * vStride, vStride, d, scores, count, output, true);
             }
 
             Vector512<float> inverse0 = Vector512<float>.One / Vector512.Load(sum), inverse1 = Vector512<float>.One / Vector512.Load(sum + 16);
@@ -101,23 +99,7 @@ internal static unsafe class AttentionSimd
                 (Vector512.Load(output + i * Lanes + 16) * inverse1).Store(output + i * Lanes + 16);
             }
 
-            for (int lane = 0; lane < lanes; lane++)
-            {
-                float* to = y + (long)(i0 + lane) * channels;
-                for (int i = 0; i < d; i++) to[i] = output[i * Lanes + lane];
-            }
-        }
-    }
-
-    // Rows split evenly over the fewest tiles: 16 rows are 8 + 8, not 12 + 4.
-    private static void Tile(delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, float* a, int stride, int rows, float* b, int k, float* c, bool accumulate)
-    {
-        int count = (rows + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows, size = rows / count, larger = rows - size * count;
-        for (int i = 0, r = 0; i < count; i++)
-        {
-            int n = i < larger ? size + 1 : size;
-            tiles[n - 1](a + (long)r * stride, stride, b, k, c + (long)r * Lanes, accumulate);
-            r += n;
+            Transpose.Run(output, Lanes, d, lanes, y + (long)i0 * channels, channels);
         }
     }
 

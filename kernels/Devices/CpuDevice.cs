@@ -9,17 +9,31 @@ public sealed unsafe class CpuDevice : IDevice
     private readonly HostPool _memory = new();
     private readonly Scratch _shared = new();
 
+    private readonly bool _bfloat16;
+
     /// <summary>Starts the worker threads.</summary>
     /// <param name="threads">Threads to use; 0 means one per core.</param>
     /// <param name="reference">Run the plain reference kernels.</param>
     /// <param name="simd">Vector width of the matrix kernels; null means the widest of this machine.</param>
-    public CpuDevice(int threads = 0, bool reference = false, SimdWidth? simd = null)
+    /// <param name="products">What operands of linear layers, attention and direct convolutions are rounded to: bfloat16, where <see cref="SupportsBFloat16"/>, or not at all.</param>
+    /// <exception cref="NotSupportedException">Such products are not to be had here.</exception>
+    public CpuDevice(int threads = 0, bool reference = false, SimdWidth? simd = null, ElementType products = ElementType.Float32)
     {
+        bool bfloat16 = products == ElementType.BFloat16;
+        if (products == ElementType.Float16 || (bfloat16 && (reference || !SupportsBFloat16))) throw new NotSupportedException($"this device has no products in {products}");
         Pool = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
-        Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, simd ?? RegisterTile.Best, _shared);
+        Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, simd ?? RegisterTile.Best, _shared, bfloat16);
         Gradients = reference ? new ReferenceGradients() : new CpuGradients(Pool, simd ?? RegisterTile.Best, _shared);
         Name = reference ? "cpu-reference" : "cpu";
+        Products = products;
+        _bfloat16 = bfloat16;
     }
+
+    /// <summary>Whether this processor (AVX512-BF16) and system (Linux, executable memory allowed) can multiply bfloat16.</summary>
+    public static bool SupportsBFloat16 => MachineCode.GeneratedKernels.MultipliesBFloat16;
+
+    /// <inheritdoc/>
+    public ElementType Products { get; }
 
     /// <inheritdoc/>
     public string Name { get; }
@@ -53,7 +67,7 @@ public sealed unsafe class CpuDevice : IDevice
     public long BufferBytes(long length) => HostPool.Capacity(length);
 
     /// <inheritdoc/>
-    public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => CpuPackedWeights.Bytes(shape, types);
+    public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => CpuPackedWeights.Bytes(shape, types, PackedType(shape));
 
     /// <inheritdoc/>
     public DeviceBuffer Allocate(long length) => _memory.Rent(length);
@@ -69,10 +83,12 @@ public sealed unsafe class CpuDevice : IDevice
     public void Download(DeviceBuffer source, Span<float> destination) => new ReadOnlySpan<float>(HostBuffer.PointerOf(source), destination.Length).CopyTo(destination);
 
     /// <inheritdoc/>
-    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new CpuPackedWeights(Pool, shape, experts);
+    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new CpuPackedWeights(Pool, shape, experts, PackedType(shape));
 
     /// <inheritdoc/>
     public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) => ((CpuPackedWeights)weights).Replace(Pool, experts);
+
+    private ElementType? PackedType(WeightShape shape) => _bfloat16 && !shape.Exact ? ElementType.BFloat16 : null;
 
     /// <inheritdoc/>
     public void Dispose()

@@ -12,33 +12,44 @@ using static AfaNative.Kernels.Devices.HostBuffer;
 namespace AfaNative.Kernels.Devices;
 
 /// <summary>Every op on the host, vectorised and on all worker threads.</summary>
-internal sealed unsafe class CpuKernels(WorkerPool pool, SimdWidth simd, Scratch shared) : IKernels
+/// <param name="pool">The threads.</param>
+/// <param name="simd">Vector width of float32 products.</param>
+/// <param name="shared">Working memory of whole ops.</param>
+/// <param name="bfloat16">Linear layers, attention and direct convolutions multiply operands rounded to bfloat16, unless a shape says exact. Winograd convolutions stay in float32: they are faster than direct ones in bfloat16, and would multiply its rounding by five.</param>
+internal sealed unsafe class CpuKernels(WorkerPool pool, SimdWidth simd, Scratch shared, bool bfloat16) : IKernels
 {
     public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {
         EpilogueArguments arguments = EpilogueArguments.From(epilogue, weights.Shape, shape.Rows, y);
-        var packed = (CpuPackedWeights)weights;
-        int k = packed.Shape.In;
-        MatrixMultiplySimd.Run(pool, simd, new MatrixRows(PointerOf(x), shape.SharedInput ? 0 : (long)shape.Rows * k, k), shape.Experts, shape.Rows, packed, arguments);
+        int k = weights.Shape.In;
+        Multiply(new MatrixRows(PointerOf(x), shape.SharedInput ? 0 : (long)shape.Rows * k, k), shape.Experts, shape.Rows, weights, arguments);
     }
 
     public void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {
-        int rows = shape.Batch * shape.OutHeight * shape.OutWidth;
+        int rows = shape.Batch * shape.OutHeight * shape.OutWidth, inputs = weights.Shape.In;
         EpilogueArguments arguments = EpilogueArguments.From(epilogue, weights.Shape, rows, y);
-        var packed = (CpuPackedWeights)weights;
         if (WinogradConvolution.Suits(shape, weights.Shape))
         {
-            WinogradConvolution.Run(pool, simd, shared, PointerOf(x), shape, packed, arguments);
+            WinogradConvolution.Run(pool, simd, shared, PointerOf(x), shape, (CpuPackedWeights)weights, arguments);
             return;
         }
 
-        long stride = shape.SharedInput ? 0 : (long)shape.Batch * shape.Height * shape.Width * packed.Shape.In;
-        MatrixMultiplySimd.Run(pool, simd, new PatchRows(PointerOf(x), stride, shape, packed.Shape.In), shape.Experts, rows, packed, arguments);
+        Multiply(new PatchRows(PointerOf(x), shape.SharedInput ? 0 : (long)shape.Batch * shape.Height * shape.Width * inputs, shape, inputs), shape.Experts, rows, weights, arguments);
     }
 
-    public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y) =>
-        AttentionSimd.Run(pool, simd, shape, PointerOf(q), PointerOf(k), PointerOf(v), PointerOf(y));
+    private void Multiply<TRows>(TRows rows, int experts, int count, PackedWeights weights, in EpilogueArguments epilogue) where TRows : struct, IRowSource
+    {
+        var panels = new PackedPanels((CpuPackedWeights)weights);
+        if (bfloat16 && !weights.Shape.Exact) MatrixMultiplySimd.Run(pool, new BFloat16Product(), rows, experts, count, panels, epilogue);
+        else MatrixMultiplySimd.Run(pool, new Float32Product(simd), rows, experts, count, panels, epilogue);
+    }
+
+    public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y)
+    {
+        if (bfloat16 && !shape.Exact) AttentionSimd.Run(pool, new BFloat16Product(), shape, PointerOf(q), PointerOf(k), PointerOf(v), PointerOf(y));
+        else AttentionSimd.Run(pool, new Float32Product(simd), shape, PointerOf(q), PointerOf(k), PointerOf(v), PointerOf(y));
+    }
 
     public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y) =>
         GroupNormSimd.Run(pool, shape, PointerOf(x), PointerOf(weight), PointerOf(bias), PointerOf(y));

@@ -46,7 +46,8 @@ public abstract class PackedWeights(WeightShape shape, int experts) : IDisposabl
 /// <param name="KernelHeight">1 for a linear layer.</param>
 /// <param name="KernelWidth">1 for a linear layer.</param>
 /// <param name="Geglu">Pair output j with output j + Out/2, so that the multiply's epilogue can gate the first by the second.</param>
-public readonly record struct WeightShape(int Out, int In, int KernelHeight = 1, int KernelWidth = 1, bool Geglu = false)
+/// <param name="Exact">Multiply as stored, even where the device rounds operands for speed.</param>
+public readonly record struct WeightShape(int Out, int In, int KernelHeight = 1, int KernelWidth = 1, bool Geglu = false, bool Exact = false)
 {
     /// <summary>Terms of one output's sum.</summary>
     public int K => In * KernelHeight * KernelWidth;
@@ -103,6 +104,9 @@ public interface IDevice : IDisposable
 
     /// <summary>How buffers store their elements; everyone outside the kernels sees float32.</summary>
     ElementType Storage => ElementType.Float32;
+
+    /// <summary>What operands of matrix products are rounded to: never wider than <see cref="Storage"/>.</summary>
+    ElementType Products => Storage;
 
     /// <summary>The ops.</summary>
     IKernels Kernels { get; }

@@ -24,6 +24,8 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     /// <inheritdoc/>
     public ElementType Storage => device.Storage;
 
+    public ElementType Products => device.Products;
+
     /// <inheritdoc/>
     public IKernels Kernels { get; } = new NoKernels();
 

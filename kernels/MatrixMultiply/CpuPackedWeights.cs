@@ -5,25 +5,23 @@ namespace AfaNative.Kernels.MatrixMultiply;
 
 /// <summary>
 /// Weights as the CPU's matrix kernels want them: per expert, panels of 32 output columns, each [K][32] with K ordered (ky, kx, in), stored in the
-/// checkpoint's own type. A GEGLU panel holds 16 values and their 16 gates. Missing columns are zero.
+/// checkpoint's own type; bfloat16 in pairs of terms, [K / 2][32][2]. A GEGLU panel holds 16 values and their 16 gates. Missing columns are zero.
 /// </summary>
 public sealed unsafe class CpuPackedWeights : PackedWeights
 {
     private readonly byte*[] _memory;
+    private readonly int _terms;
 
-    internal CpuPackedWeights(WorkerPool pool, WeightShape shape, ReadOnlySpan<WeightSource> experts) : base(shape, experts.Length)
+    internal CpuPackedWeights(WorkerPool pool, WeightShape shape, ReadOnlySpan<WeightSource> experts, ElementType? storage = null) : base(shape, experts.Length)
     {
         if (shape.Geglu && shape.Out % 2 != 0) throw new ArgumentException($"a GEGLU projection needs an even number of outputs, not {shape.Out}");
-        Type = experts[0].Type;
-        foreach (WeightSource source in experts)
-        {
-            // One storage type per tensor keeps one kernel per launch; mixed experts are widened.
-            if (source.Type != Type) Type = ElementType.Float32;
-        }
-
+        var types = new ElementType[experts.Length];
+        for (int e = 0; e < experts.Length; e++) types[e] = experts[e].Type;
+        Type = storage ?? Common(types);
+        _terms = Terms(shape, Type);
         Panels = shape.Geglu ? (shape.Out / 2 + 15) / 16 : (shape.Out + 31) / 32;
         _memory = new byte*[experts.Length];
-        long bytes = (long)Panels * shape.K * 32 * Type.Size();
+        long bytes = (long)Panels * _terms * 32 * Type.Size();
         for (int e = 0; e < experts.Length; e++)
         {
             _memory[e] = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, 64), 64);
@@ -32,15 +30,10 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
     }
 
     /// <summary>Bytes of packed weights of experts of these types.</summary>
-    internal static long Bytes(WeightShape shape, ReadOnlySpan<ElementType> types)
+    internal static long Bytes(WeightShape shape, ReadOnlySpan<ElementType> types, ElementType? storage = null)
     {
-        ElementType type = types[0];
-        foreach (ElementType t in types)
-        {
-            if (t != type) type = ElementType.Float32;
-        }
-
-        return (long)types.Length * (shape.Geglu ? (shape.Out / 2 + 15) / 16 : (shape.Out + 31) / 32) * shape.K * 32 * type.Size();
+        ElementType type = storage ?? Common(types);
+        return (long)types.Length * (shape.Geglu ? (shape.Out / 2 + 15) / 16 : (shape.Out + 31) / 32) * Terms(shape, type) * 32 * type.Size();
     }
 
     /// <summary>Storage type of all experts.</summary>
@@ -50,17 +43,22 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
     public int Panels { get; }
 
     /// <inheritdoc/>
-    public override long ByteLength => (long)Experts * Panels * Shape.K * 32 * Type.Size();
+    public override long ByteLength => (long)Experts * Panels * _terms * 32 * Type.Size();
 
     /// <summary>Rows [k0, k0 + count) of a panel as float32: in place when stored so, else widened into <paramref name="buffer"/>.</summary>
     internal float* Panel(int expert, int panel, int k0, int count, float* buffer)
     {
-        long first = ((long)panel * Shape.K + k0) * 32;
+        long first = ((long)panel * _terms + k0) * 32;
         byte* memory = _memory[Experts == 1 ? 0 : expert];
         if (Type == ElementType.Float32) return (float*)memory + first;
-        Widening.ToFloat32((ushort*)memory + first, Type, buffer, (long)count * 32);
+        if (Type == ElementType.BFloat16) Widening.Pairs((uint*)memory + (long)panel * _terms * 16, k0, count, buffer);
+        else Widening.ToFloat32((ushort*)memory + first, Type, buffer, (long)count * 32);
         return buffer;
     }
+
+    /// <summary>A panel from the even term <paramref name="k0"/> on as bfloat16 pairs [K / 2][32][2]; null if stored otherwise.</summary>
+    internal float* Pairs(int expert, int panel, int k0) =>
+        Type == ElementType.BFloat16 && (k0 & 1) == 0 ? (float*)_memory[Experts == 1 ? 0 : expert] + ((long)panel * _terms + k0) * 16 : null;
 
     /// <summary>Packs new values over the old ones.</summary>
     internal void Replace(WorkerPool pool, ReadOnlySpan<WeightSource> experts)
@@ -81,7 +79,7 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
     internal float At(int expert, int n, int k)
     {
         (int panel, int lane) = Locate(n);
-        long index = ((long)panel * Shape.K + k) * 32 + lane;
+        long index = Type == ElementType.BFloat16 ? ((long)panel * _terms + (k & ~1)) * 32 + 2 * lane + (k & 1) : ((long)panel * _terms + k) * 32 + lane;
         byte* memory = _memory[expert];
         return Type switch
         {
@@ -111,41 +109,70 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
         return n < half ? (n >> 4, n & 15) : ((n - half) >> 4, 16 + ((n - half) & 15));
     }
 
+    // One storage type per tensor keeps one kernel per launch; mixed experts are widened.
+    private static ElementType Common(ReadOnlySpan<ElementType> types)
+    {
+        foreach (ElementType type in types)
+        {
+            if (type != types[0]) return ElementType.Float32;
+        }
+
+        return types[0];
+    }
+
+    // Pairs of terms need an even number.
+    private static int Terms(WeightShape shape, ElementType type) => type == ElementType.BFloat16 ? (shape.K + 1) & ~1 : shape.K;
+
     private void PackExpert(WorkerPool pool, WeightSource source, int expert)
     {
         byte* destination = _memory[expert];
         pool.Run(Panels, (panel, _) =>
         {
-            if (Type.Size() == 4) PackPanel<float>(source, destination, panel);
-            else PackPanel<ushort>(source, destination, panel);
+            byte* to = destination + (long)panel * _terms * 32 * Type.Size();
+            new Span<byte>(to, _terms * 32 * Type.Size()).Clear();
+            for (int lane = 0; lane < 32; lane++)
+            {
+                int half = Shape.Out / 2, n = Shape.Geglu ? panel * 16 + (lane & 15) : panel * 32 + lane;
+                if (n >= (Shape.Geglu ? half : Shape.Out)) continue;
+                if (Shape.Geglu && lane >= 16) n += half;
+                switch (Type)
+                {
+                    case ElementType.Float32: PackWide(source, n, (float*)to + lane); break;
+                    case ElementType.Float16: PackHalves(source, n, (ushort*)to + lane); break;
+                    default: PackPairs(source, n, (ushort*)to + 2 * lane); break;
+                }
+            }
         });
     }
 
-    private void PackPanel<T>(WeightSource source, byte* memory, int panel) where T : unmanaged
+    private void PackWide(WeightSource source, int n, float* to)
     {
-        int taps = Shape.KernelHeight * Shape.KernelWidth, inputs = Shape.In, k = Shape.K, half = Shape.Out / 2;
-        T* to = (T*)memory + (long)panel * k * 32;
-        for (int lane = 0; lane < 32; lane++)
+        int taps = Shape.KernelHeight * Shape.KernelWidth;
+        for (int tap = 0; tap < taps; tap++)
         {
-            int n = Shape.Geglu ? panel * 16 + (lane & 15) : panel * 32 + lane;
-            bool present = n < (Shape.Geglu ? half : Shape.Out);
-            if (Shape.Geglu && lane >= 16) n += half;
-            for (int tap = 0; tap < taps; tap++)
+            for (int i = 0; i < Shape.In; i++, to += 32) *to = Widening.Element(source, (long)n * Shape.K + (long)i * taps + tap);
+        }
+    }
+
+    private void PackHalves(WeightSource source, int n, ushort* to)
+    {
+        int taps = Shape.KernelHeight * Shape.KernelWidth;
+        for (int tap = 0; tap < taps; tap++)
+        {
+            ushort* from = (ushort*)source.Pointer + (long)n * Shape.K + tap;
+            for (int i = 0; i < Shape.In; i++, to += 32, from += taps) *to = *from;
+        }
+    }
+
+    private void PackPairs(WeightSource source, int n, ushort* to)
+    {
+        int taps = Shape.KernelHeight * Shape.KernelWidth, k = 0;
+        for (int tap = 0; tap < taps; tap++)
+        {
+            for (int i = 0; i < Shape.In; i++, k++)
             {
-                T* d = to + (long)tap * inputs * 32 + lane;
-                if (!present)
-                {
-                    for (int i = 0; i < inputs; i++) d[i * 32L] = default;
-                }
-                else if (sizeof(T) == 4)
-                {
-                    for (int i = 0; i < inputs; i++) ((float*)d)[i * 32L] = Widening.Element(source, (long)n * k + (long)i * taps + tap);
-                }
-                else
-                {
-                    T* s = (T*)source.Pointer + (long)n * k + tap;
-                    for (int i = 0; i < inputs; i++) d[i * 32L] = s[(long)i * taps];
-                }
+                long index = (long)n * Shape.K + (long)i * taps + tap;
+                to[(k & ~1) * 32L + (k & 1)] = source.Type == ElementType.BFloat16 ? ((ushort*)source.Pointer)[index] : Widening.ToBFloat16(Widening.Element(source, index));
             }
         }
     }

@@ -35,6 +35,14 @@ internal readonly unsafe struct EpilogueArguments
         Activation = epilogue.Activation,
     };
 
+    /// <summary>Asks early for what <see cref="Store"/> will touch.</summary>
+    public void Prefetch(int rows, int expert, int row, int panel)
+    {
+        int column = panel * (Geglu ? 16 : 32), pitch = KeepGates ? 2 * Columns : Columns;
+        MatrixMultiply.Prefetch.Rows(Output + ((long)expert * Rows + row) * pitch + column, rows, pitch);
+        if (Residual != null) MatrixMultiply.Prefetch.Rows(Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column, rows, Columns);
+    }
+
     /// <summary>Writes a tile [rows][32] of one panel, first row <paramref name="row"/>.</summary>
     public void Store(float* tile, int rows, int expert, int row, int panel)
     {

@@ -48,7 +48,7 @@ internal static unsafe class MatrixGradientSimd
     public static void LinearInput(WorkerPool pool, SimdWidth simd, in LinearShape shape, float* dy, CpuPackedWeights weights, float* dx)
     {
         int outputs = weights.Shape.Out;
-        MatrixMultiplySimd.Run(pool, simd, new MatrixRows(dy, (long)shape.Rows * outputs, outputs), shape.Experts, shape.Rows, new TransposedPanels(weights), Plain(dx, shape.Rows, weights.Shape.In));
+        MatrixMultiplySimd.Run(pool, new Float32Product(simd), new MatrixRows(dy, (long)shape.Rows * outputs, outputs), shape.Experts, shape.Rows, new TransposedPanels(weights), Plain(dx, shape.Rows, weights.Shape.In));
     }
 
     /// <summary>See <see cref="IGradients.ConvolutionInput"/>.</summary>
@@ -63,14 +63,14 @@ internal static unsafe class MatrixGradientSimd
             return;
         }
 
-        MatrixMultiplySimd.Run(pool, simd, new GradientPatchRows(dy, stride, shape, outputs), shape.Experts, rows, new TransposedPanels(weights), Plain(dx, rows, weights.Shape.In));
+        MatrixMultiplySimd.Run(pool, new Float32Product(simd), new GradientPatchRows(dy, stride, shape, outputs), shape.Experts, rows, new TransposedPanels(weights), Plain(dx, rows, weights.Shape.In));
     }
 
     /// <summary>See <see cref="IGradients.LinearWeights"/>.</summary>
     public static void LinearWeights(WorkerPool pool, SimdWidth simd, in LinearShape shape, WeightShape weights, float* x, float* dy, float* dw)
     {
         var rows = new MatrixRows(x, shape.SharedInput ? 0 : (long)shape.Rows * weights.In, weights.In);
-        MatrixMultiplySimd.Run(pool, simd, new TransposedRows(dy, (long)shape.Rows * weights.Out, weights.Out), shape.Experts, weights.Out,
+        MatrixMultiplySimd.Run(pool, new Float32Product(simd), new TransposedRows(dy, (long)shape.Rows * weights.Out, weights.Out), shape.Experts, weights.Out,
             new RowPanels<MatrixRows>(rows, shape.Rows, weights.In), Plain(dw, weights.Out, weights.In));
     }
 
@@ -79,7 +79,7 @@ internal static unsafe class MatrixGradientSimd
     {
         int rows = shape.Batch * shape.OutHeight * shape.OutWidth, taps = weights.KernelHeight * weights.KernelWidth, inputs = weights.In, k = weights.K;
         long stride = shape.SharedInput ? 0 : (long)shape.Batch * shape.Height * shape.Width * inputs;
-        MatrixMultiplySimd.Run(pool, simd, new TransposedRows(dy, (long)rows * weights.Out, weights.Out), shape.Experts, weights.Out,
+        MatrixMultiplySimd.Run(pool, new Float32Product(simd), new TransposedRows(dy, (long)rows * weights.Out, weights.Out), shape.Experts, weights.Out,
             new RowPanels<PatchRows>(new PatchRows(x, stride, shape, inputs), rows, k), Plain(work, weights.Out, k));
         // (tap, input) to the file's (input, tap).
         pool.Run(shape.Experts * weights.Out, (task, _) => Transpose.Run(work + (long)task * k, inputs, taps, inputs, dw + (long)task * k, taps));

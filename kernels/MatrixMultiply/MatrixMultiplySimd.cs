@@ -9,31 +9,27 @@ namespace AfaNative.Kernels.MatrixMultiply;
 /// </summary>
 internal static unsafe class MatrixMultiplySimd
 {
-    private const int KBlock = 256;     // a float32 panel block of 32 KiB: stays in the first-level cache
     private const int RowBlock = 240;   // rows of A copied at once: 20 tiles, about 260 KiB in the second-level cache
     private const int PanelBlock = 10;  // panels a task finishes: its sums are 240 x 320 floats
-
-    /// <summary>y[e, m, n] = epilogue(sum_k rows[e, m, k] W[e][n, k]).</summary>
-    public static void Run<TRows>(WorkerPool pool, SimdWidth width, TRows rows, int experts, int m, CpuPackedWeights weights, in EpilogueArguments epilogue)
-        where TRows : struct, IRowSource => Run(pool, width, rows, experts, m, new PackedPanels(weights), epilogue);
+    private const int CopyRows = 8;     // rows on their way to a narrower type: in the first-level cache
 
     /// <summary>y[e, m, n] = epilogue(sum_k rows[e, m, k] panels[e][k, n]).</summary>
-    public static void Run<TRows, TPanels>(WorkerPool pool, SimdWidth width, TRows rows, int experts, int m, TPanels weights, in EpilogueArguments epilogue)
+    public static void Run<TProduct, TRows, TPanels>(WorkerPool pool, TProduct product, TRows rows, int experts, int m, TPanels weights, in EpilogueArguments epilogue)
+        where TProduct : struct, IProduct
         where TRows : struct, IRowSource
         where TPanels : struct, IPanelSource
     {
         if (m == 0) return;
         int k = weights.Terms, panels = weights.Panels;
         // Whole vectors of terms, so that panels read the other way round are cut where their storage is.
-        int kBlocks = (k + KBlock - 1) / KBlock, kBlock = ((k + kBlocks - 1) / kBlocks + 15) & ~15;
+        int kBlocks = (k + product.Block - 1) / product.Block, kBlock = ((k + kBlocks - 1) / kBlocks + 15) & ~15;
         int rowBlocks = (m + RowBlock - 1) / RowBlock;
         int rowBlock = Math.Min(RowBlock, ((m + rowBlocks - 1) / rowBlocks + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows * RegisterTile.MaxRows);
         rowBlocks = (m + rowBlock - 1) / rowBlock;
         int panelBlock = Math.Min(PanelBlock, panels);
         while (panelBlock > 1 && experts * rowBlocks * ((panels + panelBlock - 1) / panelBlock) < 4 * pool.Threads) panelBlock = (panelBlock + 1) / 2;
         int panelBlocks = (panels + panelBlock - 1) / panelBlock;
-        int stride = kBlock + 16;
-        var job = new Job<TRows, TPanels>(rows, weights, epilogue, RegisterTile.For(width), m, k, kBlock, rowBlock, panels, panelBlock, stride);
+        var job = new Job<TProduct, TRows, TPanels>(product, rows, weights, epilogue, m, k, kBlock, rowBlock, panels, panelBlock);
         pool.Run(experts * rowBlocks * panelBlocks, (task, worker) =>
         {
             int expert = task / (rowBlocks * panelBlocks), rest = task - expert * rowBlocks * panelBlocks;
@@ -42,8 +38,8 @@ internal static unsafe class MatrixMultiplySimd
         });
     }
 
-    private readonly struct Job<TRows, TPanels>(TRows rows, TPanels weights, EpilogueArguments epilogue,
-        delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, int m, int k, int kBlock, int rowBlock, int panels, int panelBlock, int stride)
+    private readonly struct Job<TProduct, TRows, TPanels>(TProduct product, TRows rows, TPanels weights, EpilogueArguments epilogue, int m, int k, int kBlock, int rowBlock, int panels, int panelBlock)
+        where TProduct : struct, IProduct
         where TRows : struct, IRowSource
         where TPanels : struct, IPanelSource
     {
@@ -51,25 +47,45 @@ internal static unsafe class MatrixMultiplySimd
         {
             int row0 = rowIndex * rowBlock, height = Math.Min(rowBlock, m - row0);
             int panel0 = panelIndex * panelBlock, width = Math.Min(panelBlock, panels - panel0);
-            float* a = scratch.Floats((long)rowBlock * stride + kBlock * 32L + (long)rowBlock * panelBlock * 32);
+            // A cache line between rows: powers of two would all fall into one set.
+            int stride = product.Packed(kBlock) + 16;
+            float* a = scratch.Floats((long)rowBlock * stride + kBlock * 32L + (long)rowBlock * panelBlock * 32 + CopyRows * (kBlock + 16));
             float* widened = a + (long)rowBlock * stride;
             float* sums = widened + kBlock * 32L;
+            float* copies = sums + (long)rowBlock * panelBlock * 32;
             for (int k0 = 0; k0 < k; k0 += kBlock)
             {
                 int count = Math.Min(kBlock, k - k0);
                 bool last = k0 + count == k;
-                rows.Copy(expert, row0, height, k0, count, a, stride);
+                Pack(expert, row0, height, k0, count, a, stride, copies);
                 for (int p = 0; p < width; p++)
                 {
-                    float* panel = weights.Panel(expert, panel0 + p, k0, count, widened);
-                    for (int r = 0; r < height; r += RegisterTile.MaxRows)
+                    float* panel = product.Panel(weights, expert, panel0 + p, k0, count, widened);
+                    for (int r = 0; r < height; r += product.Rows)
                     {
-                        int n = Math.Min(RegisterTile.MaxRows, height - r);
+                        int n = Math.Min(product.Rows, height - r);
                         float* c = sums + ((long)p * rowBlock + r) * 32;
-                        tiles[n - 1](a + (long)r * stride, stride, panel, count, c, k0 > 0);
+                        if (last) epilogue.Prefetch(n, expert, row0 + r, panel0 + p);
+                        product.Multiply(a + (long)r * stride, stride, n, panel, count, c, k0 > 0);
                         if (last) epilogue.Store(c, n, expert, row0 + r, panel0 + p);
                     }
                 }
+            }
+        }
+
+        private void Pack(int expert, int row0, int height, int k0, int count, float* a, int stride, float* copies)
+        {
+            if (product.Packed(2) == 2)
+            {
+                rows.Copy(expert, row0, height, k0, count, a, stride);
+                return;
+            }
+
+            for (int r = 0; r < height; r += CopyRows)
+            {
+                int n = Math.Min(CopyRows, height - r);
+                rows.Copy(expert, row0 + r, n, k0, count, copies, kBlock + 16);
+                product.PackRows(copies, kBlock + 16, n, count, a + (long)r * stride, stride);
             }
         }
     }

@@ -14,6 +14,9 @@ internal unsafe interface IPanelSource
 
     /// <summary>Terms [k0, k0 + count) of a panel, in place or in <paramref name="buffer"/>.</summary>
     float* Panel(int expert, int panel, int k0, int count, float* buffer);
+
+    /// <summary>The same from an even term on as bfloat16 pairs [terms / 2][32][2], where they are stored so; else null.</summary>
+    float* Pairs(int expert, int panel, int k0) => null;
 }
 
 /// <summary>Weights as they are packed: columns are outputs.</summary>
@@ -24,6 +27,8 @@ internal readonly unsafe struct PackedPanels(CpuPackedWeights weights) : IPanelS
     public int Panels => weights.Panels;
 
     public float* Panel(int expert, int panel, int k0, int count, float* buffer) => weights.Panel(expert, panel, k0, count, buffer);
+
+    public float* Pairs(int expert, int panel, int k0) => weights.Pairs(expert, panel, k0);
 }
 
 /// <summary>Packed weights read the other way round: columns are inputs, terms are (tap, output), for gradients of inputs.</summary>

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.MachineCode;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 
@@ -10,9 +11,24 @@ public static unsafe class Widening
     /// <summary>Widens <paramref name="count"/> elements; exact, subnormals, infinities and NaN included.</summary>
     public static void ToFloat32(ushort* source, ElementType type, float* destination, long count)
     {
-        long whole = count & ~31L;
-        Blocks(source, type, destination, whole);
+        bool generated = type == ElementType.Float16 && GeneratedKernels.WidensHalves;
+        long whole = generated ? count & ~63L : count & ~31L;
+        if (generated) GeneratedKernels.WidenHalves(source, destination, whole);
+        else Blocks(source, type, destination, whole);
         for (long i = whole; i < count; i++) destination[i] = Element(new WeightSource(source, type), i);
+    }
+
+    /// <summary>Terms [k0, k0 + count) of a panel of bfloat16 pairs [K / 2][32][2] as rows of 32 float32.</summary>
+    internal static void Pairs(uint* panel, int k0, int count, float* to)
+    {
+        for (int k = k0; k < k0 + count; k++, to += 32)
+        {
+            uint* from = panel + (k >> 1) * 32L;
+            Vector512<uint> first = Vector512.Load(from), second = Vector512.Load(from + 16);
+            bool high = (k & 1) != 0;
+            (high ? first & Vector512.Create(0xFFFF0000) : first << 16).AsSingle().Store(to);
+            (high ? second & Vector512.Create(0xFFFF0000) : second << 16).AsSingle().Store(to + 16);
+        }
     }
 
     private static void Blocks(ushort* source, ElementType type, float* destination, long count)
@@ -45,10 +61,18 @@ public static unsafe class Widening
         {
             if (type == ElementType.Float32) BinaryPrimitives.WriteSingleLittleEndian(bytes.AsSpan(4 * i), values[i]);
             else if (type == ElementType.Float16) BinaryPrimitives.WriteHalfLittleEndian(bytes.AsSpan(2 * i), (Half)values[i]);
-            else BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(2 * i), Devices.Ilgpu.PortableMath.NarrowBFloat(values[i]));
+            else BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(2 * i), ToBFloat16(values[i]));
         }
 
         return bytes;
+    }
+
+    /// <summary>The bits of the nearest bfloat16, ties to even.</summary>
+    internal static ushort ToBFloat16(float value)
+    {
+        uint bits = BitConverter.SingleToUInt32Bits(value);
+        // A NaN whose payload is in the low half would become infinite.
+        return float.IsNaN(value) ? (ushort)(bits >> 16 | 0x40) : (ushort)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
     }
 
     /// <summary>One element of a weight source.</summary>

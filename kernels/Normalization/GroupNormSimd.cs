@@ -1,6 +1,7 @@
 using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Kernels.Normalization;
 
@@ -20,23 +21,26 @@ internal static unsafe class GroupNormSimd
         GroupNormShape s = shape;
         int channels = s.Channels, padded = (channels + 15) & ~15, chunkRows = Math.Clamp(ChunkElements / channels, 1, MaxChunkRows);
         int chunks = (s.Pixels + chunkRows - 1) / chunkRows, maps = (s.SharedInput ? 1 : s.Experts) * s.Batch;
-        var sums = new float[(long)maps * chunks * 3 * padded];
+        var moments = new double[(long)maps * chunks * s.Groups * 2];
         var centerScaleShift = new float[(long)s.Experts * s.Batch * 3 * padded];
-        fixed (float* partialBase = sums, affineBase = centerScaleShift)
+        fixed (double* momentsBase = moments)
+        fixed (float* affineBase = centerScaleShift)
         {
-            float* partial = partialBase, affine = affineBase;
-            pool.Run(maps * chunks, (task, _) =>
+            double* partial = momentsBase;
+            float* affine = affineBase;
+            pool.Run(maps * chunks, (task, worker) =>
             {
                 int map = task / chunks, chunk = task - map * chunks, first = chunk * chunkRows, rows = Math.Min(s.Pixels - first, chunkRows);
-                float* from = x + ((long)map * s.Pixels + first) * channels, to = partial + (long)task * 3 * padded;
+                float* from = x + ((long)map * s.Pixels + first) * channels, sums = pool.Scratch(worker).Floats(3 * padded);
                 int done = 0;
-                for (; done + 64 <= channels; done += 64) WideMoments(from + done, rows, channels, to + done, padded);
-                for (; done < channels; done += 16) Moments(from + done, rows, channels, Math.Min(16, channels - done), to + done, padded);
+                for (; done + 64 <= channels; done += 64) WideMoments(from + done, rows, channels, sums + done, padded);
+                for (; done < channels; done += 16) Moments(from + done, rows, channels, Math.Min(16, channels - done), sums + done, padded);
+                JoinChannels(s, sums, rows, padded, partial + (long)task * s.Groups * 2);
             });
             for (int eb = 0; eb < s.Experts * s.Batch; eb++)
             {
                 int e = eb / s.Batch, map = s.SharedInput ? eb - e * s.Batch : eb;
-                Affine(s, partial + (long)map * chunks * 3 * padded, chunkRows, chunks, padded, weight + (long)e * channels, bias + (long)e * channels, affine + (long)eb * 3 * padded);
+                Affine(s, partial + (long)map * chunks * s.Groups * 2, chunkRows, chunks, padded, weight + (long)e * channels, bias + (long)e * channels, affine + (long)eb * 3 * padded);
             }
 
             pool.Run(s.Experts * s.Batch * chunks, (task, _) =>
@@ -93,6 +97,8 @@ internal static unsafe class GroupNormSimd
         float* row = from;
         for (int r = 0; r < rows; r++, row += stride)
         {
+            // Four lines of every row: a step too long for the processor to foresee.
+            Prefetch.Rows(row + 8L * stride, 2, 32);
             s0 += Vector512.Load(row) - o0;
             s1 += Vector512.Load(row + 16) - o1;
             s2 += Vector512.Load(row + 32) - o2;
@@ -132,31 +138,42 @@ internal static unsafe class GroupNormSimd
         squares.Store(to + 2 * padded);
     }
 
-    // A group's mean, then its sum of squares around that mean: per chunk and channel M2 = squares - sum^2/n, plus n times the squared distance of the means.
-    private static void Affine(in GroupNormShape s, float* partial, int chunkRows, int chunks, int padded, float* weight, float* bias, float* affine)
+    // A chunk's mean and sum of squares around it, per group: every channel adds squares - sum^2/n, plus n times the squared distance of its mean.
+    private static void JoinChannels(in GroupNormShape s, float* sums, int rows, int padded, double* moments)
+    {
+        int width = s.Channels / s.Groups;
+        double inverseRows = 1.0 / rows;
+        for (int g = 0; g < s.Groups; g++, moments += 2)
+        {
+            double mean = 0, m2 = 0;
+            for (int c = g * width; c < (g + 1) * width; c++) mean += sums[c] + sums[padded + c] * inverseRows;
+            mean /= width;
+            for (int c = g * width; c < (g + 1) * width; c++)
+            {
+                double sum = sums[padded + c], distance = sums[c] + sum * inverseRows - mean;
+                m2 += sums[2 * padded + c] - sum * sum * inverseRows + rows * distance * distance;
+            }
+
+            moments[0] = mean;
+            moments[1] = m2;
+        }
+    }
+
+    // Chunks joined in the same way, then what brings a group to mean 0 and deviation 1.
+    private static void Affine(in GroupNormShape s, double* moments, int chunkRows, int chunks, int padded, float* weight, float* bias, float* affine)
     {
         int width = s.Channels / s.Groups;
         double count = (double)s.Pixels * width;
         for (int g = 0; g < s.Groups; g++)
         {
-            double total = 0, m2 = 0;
+            double mean = 0, m2 = 0;
+            for (int i = 0; i < chunks; i++) mean += Math.Min(s.Pixels - i * chunkRows, chunkRows) * moments[((long)i * s.Groups + g) * 2];
+            mean /= s.Pixels;
             for (int i = 0; i < chunks; i++)
             {
-                float* chunk = partial + (long)i * 3 * padded;
-                int rows = Math.Min(s.Pixels - i * chunkRows, chunkRows);
-                for (int c = g * width; c < (g + 1) * width; c++) total += (double)rows * chunk[c] + chunk[padded + c];
-            }
-
-            double mean = total / count;
-            for (int i = 0; i < chunks; i++)
-            {
-                float* chunk = partial + (long)i * 3 * padded;
-                int rows = Math.Min(s.Pixels - i * chunkRows, chunkRows);
-                for (int c = g * width; c < (g + 1) * width; c++)
-                {
-                    double sum = chunk[padded + c], distance = chunk[c] + sum / rows - mean;
-                    m2 += chunk[2 * padded + c] - sum * sum / rows + rows * distance * distance;
-                }
+                double* chunk = moments + ((long)i * s.Groups + g) * 2;
+                double distance = chunk[0] - mean;
+                m2 += chunk[1] + (double)Math.Min(s.Pixels - i * chunkRows, chunkRows) * width * distance * distance;
             }
 
             double inverse = 1 / Math.Sqrt(Math.Max(0, m2 / count) + s.Epsilon);

@@ -1,5 +1,6 @@
 using AfaNative.Kernels.Attention;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.MatrixMultiply;
 using Xunit;
 
 namespace AfaNative.Tests.Kernels;
@@ -27,6 +28,28 @@ public unsafe class AttentionTests
     {
         var shape = new AttentionShape(experts, batch, heads, width, queries, keys, 1f / MathF.Sqrt(width), causal);
         foreach (float amplitude in (float[])[1f, 6f]) Compare(shape, amplitude);
+    }
+
+    [Theory]
+    [InlineData(1, 2, 3, 8, 31, 77)]
+    [InlineData(2, 1, 2, 16, 545, 129)]
+    [InlineData(1, 1, 8, 40, 70, 301)]
+    [InlineData(1, 1, 2, 160, 65, 127)]
+    [InlineData(1, 1, 2, 13, 40, 1)]
+    [InlineData(1, 1, 1, 9, 600, 600, true)]
+    [InlineData(1, 1, 12, 64, 77, 77, true)]
+    public void Products_in_bfloat16_stay_near_the_reference(int experts, int batch, int heads, int width, int queries, int keys, bool causal = false)
+    {
+        if (!CpuDevice.SupportsBFloat16) Assert.Skip("no AVX512-BF16 here");
+        var s = new AttentionShape(experts, batch, heads, width, queries, keys, 1f / MathF.Sqrt(width), causal);
+        int images = experts * batch;
+        float[] q = Noise(images * queries * s.Channels, 1, 1f), k = Noise(images * keys * s.Channels, 2, 1f), v = Noise(images * keys * s.Channels, 3, 1f), expected = new float[q.Length];
+        fixed (float* pq = q, pk = k, pv = v, py = expected) AttentionReference.Run(s, pq, pk, pv, py);
+        float[] one = Simd(s, new BFloat16Product(), q, k, v, 1), two = Simd(s, new BFloat16Product(), q, k, v, 2);
+        Assert.Equal(one, two);
+        // Operands lose 2^-9: that much of a score of a few units, and of values up to two.
+        for (int i = 0; i < one.Length; i++)
+            if (!(Math.Abs(expected[i] - one[i]) <= 2e-2)) Assert.Fail($"{s} at {i}: {expected[i]} but {one[i]}");
     }
 
     [Fact]
@@ -83,7 +106,9 @@ public unsafe class AttentionTests
             if (!(Math.Abs(expected[i] - actual[i]) <= tolerance)) Assert.Fail($"{s} at {i}: {expected[i]} but {actual[i]}");
     }
 
-    private static float[] Simd(in AttentionShape s, float[] q, float[] k, float[] v, int threads)
+    private static float[] Simd(in AttentionShape s, float[] q, float[] k, float[] v, int threads) => Simd(s, new Float32Product(RegisterTile.Best), q, k, v, threads);
+
+    private static float[] Simd<TProduct>(in AttentionShape s, TProduct product, float[] q, float[] k, float[] v, int threads) where TProduct : struct, IProduct
     {
         const int guard = 16;
         float[] y = new float[q.Length + 2 * guard];
@@ -91,7 +116,7 @@ public unsafe class AttentionTests
         y.AsSpan(0, guard).Fill(7f);
         y.AsSpan(q.Length + guard).Fill(7f);
         using var pool = new WorkerPool(threads);
-        fixed (float* pq = q, pk = k, pv = v, py = y) AttentionSimd.Run(pool, AfaNative.Kernels.MatrixMultiply.RegisterTile.Best, s, pq, pk, pv, py + guard);
+        fixed (float* pq = q, pk = k, pv = v, py = y) AttentionSimd.Run(pool, product, s, pq, pk, pv, py + guard);
         Assert.All(y[..guard], x => Assert.Equal(7f, x));
         Assert.All(y[^guard..], x => Assert.Equal(7f, x));
         return y[guard..^guard];

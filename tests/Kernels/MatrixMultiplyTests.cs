@@ -14,6 +14,8 @@ namespace AfaNative.Tests.Kernels;
 [Collection("OpenCL")]
 public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
 {
+    private const int Rounded = 3;
+
     private static readonly ElementType[] s_types = [ElementType.Float32, ElementType.Float16, ElementType.BFloat16];
     private static readonly ActivationKind[] s_activations = Enum.GetValues<ActivationKind>();
 
@@ -23,7 +25,7 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
          from rows in Gen.OneOf(Gen.Int[1, 40], Gen.Int[230, 260])
          from inputs in Gen.OneOf(Gen.Int[1, 70], Gen.Int[250, 600])
          from outputs in Gen.Int[1, 100]
-         from type in Gen.Int[0, 2]
+         from type in Gen.Int[0, Rounded]
          from flags in Gen.Int[0, 63]
          from activation in Gen.Int[0, 3]
          select (experts, rows, inputs, outputs, type, flags, activation)).Sample(s =>
@@ -33,7 +35,7 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
             bool shared = (s.flags & 1) != 0;
             var shape = new LinearShape(s.experts, s.rows, shared);
             int group = Math.Max(1, s.rows / 3);
-            Compare(s_types[s.type], weights, s.experts, (shared ? 1 : s.experts) * (long)s.rows * s.inputs, s.rows, s.outputs, geglu ? s.flags & ~4 : s.flags, group,
+            Compare(s.type, weights, s.experts, (shared ? 1 : s.experts) * (long)s.rows * s.inputs, s.rows, s.outputs, geglu ? s.flags & ~4 : s.flags, group,
                 geglu ? ActivationKind.None : s_activations[s.activation], (d, x, w, e, y) => d.Kernels.Linear(shape, x, w, e, y));
         }, iter: 150, threads: 1);
 
@@ -46,7 +48,7 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
          from inputs in Gen.Int[1, 40]
          from outputs in Gen.Int[1, 70]
          from variant in Gen.Int[0, 4]
-         from type in Gen.Int[0, 2]
+         from type in Gen.Int[0, Rounded]
          from flags in Gen.Int[0, 31]
          select (experts, batch, height, width, inputs, outputs, variant, type, flags)).Sample(s =>
         {
@@ -54,7 +56,7 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
             (int kernel, int stride, int before, int after) = s.variant switch { 0 => (3, 1, 1, 1), 1 => (3, 2, 1, 1), 2 => (3, 2, 0, 1), 3 => (1, 1, 0, 0), _ => (1, 2, 0, 0) };
             var shape = new ConvolutionShape(s.experts, s.batch, s.height, s.width, shared, stride, before, before, after, after, kernel, kernel);
             int pixels = shape.OutHeight * shape.OutWidth;
-            Compare(s_types[s.type], new WeightShape(s.outputs, s.inputs, kernel, kernel), s.experts, (shared ? 1 : s.experts) * (long)s.batch * s.height * s.width * s.inputs,
+            Compare(s.type, new WeightShape(s.outputs, s.inputs, kernel, kernel), s.experts, (shared ? 1 : s.experts) * (long)s.batch * s.height * s.width * s.inputs,
                 s.batch * pixels, s.outputs, s.flags, pixels, ActivationKind.None, (d, x, w, e, y) => d.Kernels.Convolution(shape, x, w, e, y));
         }, iter: 150, threads: 1);
 
@@ -84,18 +86,27 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
         }
     }
 
-    /// <summary>Bits of <paramref name="flags"/>: 1 shared input, 2 bias, 4 row bias, 8 residual, 16 shared residual.</summary>
-    private void Compare(ElementType type, WeightShape shape, int experts, long inputLength, int rows, int outputs, int flags, int rowsPerGroup, ActivationKind activation,
+    /// <summary><paramref name="how"/> is a storage type of the weights, or all that is multiplied is bfloat16 on devices that round to it. Bits of <paramref name="flags"/>: 1 shared input, 2 bias, 4 row bias, 8 residual, 16 shared residual.</summary>
+    private void Compare(int how, WeightShape shape, int experts, long inputLength, int rows, int outputs, int flags, int rowsPerGroup, ActivationKind activation,
         Action<IDevice, DeviceBuffer, PackedWeights, Epilogue, DeviceBuffer> run)
     {
         var random = new System.Random(HashCode.Combine(experts, rows, outputs, flags) & 0xFFFF);
+        bool rounded = how == Rounded;
+        ElementType type = rounded ? ElementType.BFloat16 : s_types[how];
         float[] x = Uniform(random, inputLength), bias = Uniform(random, (long)experts * shape.Out);
         int groups = (rows + rowsPerGroup - 1) / rowsPerGroup;
         bool sharedResidual = (flags & 16) != 0;
         float[] rowBias = Uniform(random, (long)experts * groups * outputs), residual = Uniform(random, (sharedResidual ? 1 : experts) * (long)rows * outputs);
         float[][] weights = [.. Enumerable.Range(0, experts).Select(_ => Uniform(random, (long)shape.Out * shape.K))];
         float[]? expected = null, first = null;
-        foreach (string kind in new[] { "reference", "one thread", "two threads", "256-bit", "portable", "OpenCL" })
+        string[] kinds = ["reference", "one thread", "two threads", "256-bit", "portable", "OpenCL"];
+        if (rounded)
+        {
+            kinds = CpuDevice.SupportsBFloat16 ? ["reference", "one thread", "two threads"] : ["reference"];
+            for (int i = 0; i < x.Length; i++) x[i] = BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(x[i]) & 0xFFFF0000);
+        }
+
+        foreach (string kind in kinds)
         {
             IDevice? device = kind switch
             {
@@ -103,7 +114,7 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
                 "256-bit" => new CpuDevice(2, simd: SimdWidth.Vector256),
                 "portable" => new CpuDevice(1, simd: SimdWidth.Portable),
                 "OpenCL" => opencl.TryGet(),
-                _ => new CpuDevice(kind == "one thread" ? 1 : 2),
+                _ => new CpuDevice(kind == "one thread" ? 1 : 2, products: rounded ? ElementType.BFloat16 : ElementType.Float32),
             };
             if (device is null) continue;
             using IDisposable? owned = kind == "OpenCL" ? null : device;

@@ -1,4 +1,5 @@
 using AfaNative.Engine.Verification;
+using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.MatrixMultiply;
 using Xunit;
@@ -33,6 +34,14 @@ public class ReferenceCaseTests
     [Theory]
     [MemberData(nameof(CompactCases))]
     public void Compact_set_on_the_reference_kernels(string path) => Check(Path.Combine(Compact, path), null, reference: true);
+
+    [Theory]
+    [MemberData(nameof(CompactCases))]
+    public void Compact_set_with_products_in_bfloat16(string path)
+    {
+        if (!CpuDevice.SupportsBFloat16) Assert.Skip("no AVX512-BF16 here");
+        Check(Path.Combine(Compact, path), null, products: ElementType.BFloat16);
+    }
 
     [Theory]
     [MemberData(nameof(SharedCases))]
@@ -72,9 +81,9 @@ public class ReferenceCaseTests
         Assert.Equal(CaseVerdict.Failed, CaseRunner.Run(folder.Path, device).Verdict);
     }
 
-    private static void Check(string folder, SimdWidth? simd, bool reference = false)
+    private static void Check(string folder, SimdWidth? simd, bool reference = false, ElementType products = ElementType.Float32)
     {
-        using var device = new CpuDevice(2, reference, simd);
+        using var device = new CpuDevice(2, reference, simd, products);
         CaseResult result = CaseRunner.Run(folder, device, gradients: device.Gradients is not null);
         if (result.Verdict == CaseVerdict.Skipped) Assert.Skip(result.Detail);
         Assert.True(result.Verdict == CaseVerdict.Passed, result.Detail);

@@ -15,7 +15,7 @@ internal static class Devices
 
     public static Option<string> PrecisionOption()
     {
-        var option = new Option<string>("--precision") { Description = "How an accelerator stores activations: f32, f16 or bf16; sums are float32 always.", DefaultValueFactory = _ => "f32" };
+        var option = new Option<string>("--precision") { Description = "How an accelerator stores activations: f32, f16 or bf16; sums are float32 always. On the cpu, bf16 rounds what is multiplied (with AVX512-BF16; f32 elsewhere).", DefaultValueFactory = _ => "f32" };
         option.AcceptOnlyFromAmong("f32", "f16", "bf16");
         return option;
     }
@@ -34,11 +34,13 @@ internal static class Devices
 
     public static IDevice Open(string name, int threads, string precision)
     {
-        if (name.StartsWith("cpu", StringComparison.Ordinal) && precision != "f32") throw new AfaException($"--precision {precision} is for accelerators; {name} computes in f32.");
+        if (name == "cpu-reference" && precision != "f32") throw new AfaException($"--precision {precision} is for faster devices; {name} computes in f32.");
+        if (name == "cpu" && precision == "f16") throw new AfaException("--precision f16 is for accelerators; cpu computes in f32 or bf16.");
+        if (name == "cpu" && precision == "bf16" && !CpuDevice.SupportsBFloat16) Console.Error.WriteLine("This processor or system has no products in bfloat16 (AVX512-BF16 on Linux, executable memory allowed): computing in f32.");
         if (threads < 0 || threads > 1024) throw new AfaException($"--threads takes 0 to 1024, not {threads}.");
         return name switch
         {
-            "cpu" => new CpuDevice(threads),
+            "cpu" => new CpuDevice(threads, products: precision == "bf16" && CpuDevice.SupportsBFloat16 ? ElementType.BFloat16 : ElementType.Float32),
             "cpu-reference" => new CpuDevice(1, reference: true),
             _ => Accelerator(name, precision),
         };

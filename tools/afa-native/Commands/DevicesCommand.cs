@@ -1,4 +1,5 @@
 using System.CommandLine;
+using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Kernels.MatrixMultiply;
 
@@ -12,7 +13,7 @@ internal static class DevicesCommand
         var command = new Command("devices", "Lists the devices of this machine, and says why one cannot be used.");
         command.SetAction(_ =>
         {
-            Console.WriteLine($"{"cpu",-14} {Environment.ProcessorCount} threads, {RegisterTile.Best} kernels");
+            Console.WriteLine($"{"cpu",-14} {Environment.ProcessorCount} threads, {RegisterTile.Best} kernels{(CpuDevice.SupportsBFloat16 ? ", bfloat16 products" : "")}");
             Console.WriteLine($"{"cpu-reference",-14} plain loops on one thread, what the others are checked against");
             foreach (DeviceDescription device in IlgpuDevice.List()) Console.WriteLine($"{device.Name,-14} {device.Description}{(device.Unusable is null ? "" : $": not usable, {device.Unusable}")}");
         });
