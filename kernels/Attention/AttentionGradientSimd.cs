@@ -109,7 +109,7 @@ internal static unsafe class AttentionGradientSimd
             {
                 Vector512<float> score = Vector512.Load(p + (long)j * Lanes + half);
                 if (s.Causal) score = Vector512.ConditionalSelect(Vector512.GreaterThan(Vector512.Create(j), query).AsSingle(), Vector512.Create(-1e30f), score);
-                m = Vector512.Max(m, score);
+                m = Vector512.MaxNative(m, score);
             }
 
             for (int j = 0; j < end; j++)

@@ -38,11 +38,11 @@ internal static unsafe class AttentionSimd
         int d = s.HeadWidth, channels = s.Channels, blocks = (s.Keys + KeyBlock - 1) / KeyBlock;
         int kStride = product.Packed(d) + (product.Packed(d) % 16 == 0 ? 4 : 0), vStride = product.Packed(KeyBlock) + 4;
         // Keys [keys][d]; values transposed [key block][d][128], so that both are rows of the product.
-        float* packedK = scratch.Floats((long)s.Keys * kStride + (long)blocks * d * vStride + (2L * d + KeyBlock + 3) * Lanes + (long)d * (KeyBlock + 4) + 64);
+        float* packedK = scratch.Floats((long)s.Keys * kStride + (long)blocks * d * vStride + (2L * d + KeyBlock + 4) * Lanes + (long)d * (KeyBlock + 4) + 64);
         float* packedV = packedK + (long)s.Keys * kStride;
         float* work = packedV + (long)blocks * d * vStride;
         work = (float*)(((nint)work + 63) & ~63);
-        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, turned = sum + Lanes;
+        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, factors = sum + Lanes, turned = factors + Lanes;
         int visibleKeys = s.Causal ? Math.Min(s.Keys, last) : s.Keys;
         product.PackRows(k, channels, visibleKeys, d, packedK, kStride);
         for (int block = 0; block * KeyBlock < visibleKeys; block++)
@@ -70,16 +70,17 @@ internal static unsafe class AttentionSimd
                 int count = Math.Min(KeyBlock, end - j0);
                 product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                 if (s.Causal) Mask(scores, j0, count, i0);
-                Scaling scaling = Exponentials(scores, count, max, sum, j0 == 0, out Vector512<float> f0, out Vector512<float> f1);
+                Scaling scaling = Exponentials(scores, count, max, sum, j0 == 0, factors);
                 if (scaling == Scaling.Again)
                 {
                     product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                     if (s.Causal) Mask(scores, j0, count, i0);
-                    scaling = Exponentials(scores, count, max, sum, true, out f0, out f1);
+                    scaling = Exponentials(scores, count, max, sum, true, factors);
                 }
 
                 if (scaling == Scaling.Outputs && j0 > 0)
                 {
+                    Vector512<float> f0 = Vector512.Load(factors), f1 = Vector512.Load(factors + 16);
                     for (int i = 0; i < d; i++)
                     {
                         (Vector512.Load(output + i * Lanes) * f0).Store(output + i * Lanes);
@@ -127,29 +128,31 @@ internal static unsafe class AttentionSimd
     /// Turns scores into 2^(score - max) and adds them to the sums. The maximum may be behind by eight octaves, so one pass does both, and
     /// moving it is rare; with <paramref name="lookFirst"/> (a first block) it is found before.
     /// </summary>
-    private static Scaling Exponentials(float* scores, int count, float* max, float* sum, bool lookFirst, out Vector512<float> factor0, out Vector512<float> factor1)
+    private static Scaling Exponentials(float* scores, int count, float* max, float* sum, bool lookFirst, float* factors)
     {
-        Vector512<float> old0 = Vector512.Load(max), old1 = Vector512.Load(max + 16), m0 = old0, m1 = old1, s0 = Vector512.Load(sum), s1 = Vector512.Load(sum + 16);
-        factor0 = factor1 = Vector512<float>.One;
+        Vector512<float> m0 = Vector512.Load(max), m1 = Vector512.Load(max + 16), s0 = Vector512.Load(sum), s1 = Vector512.Load(sum + 16);
         if (lookFirst)
         {
             for (int j = 0; j < count; j++)
             {
-                m0 = Vector512.Max(m0, Vector512.Load(scores + j * Lanes));
-                m1 = Vector512.Max(m1, Vector512.Load(scores + j * Lanes + 16));
+                m0 = Vector512.MaxNative(m0, Vector512.Load(scores + j * Lanes));
+                m1 = Vector512.MaxNative(m1, Vector512.Load(scores + j * Lanes + 16));
             }
 
-            Move(max, ref m0, ref m1, old0, old1, out factor0, out factor1);
-            s0 *= factor0;
-            s1 *= factor1;
+            Move(max, m0, factors);
+            Move(max + 16, m1, factors + 16);
+            m0 = Vector512.Load(max);
+            m1 = Vector512.Load(max + 16);
+            s0 *= Vector512.Load(factors);
+            s1 *= Vector512.Load(factors + 16);
         }
 
         Vector512<float> top0 = m0, top1 = m1;
         for (int j = 0; j < count; j++)
         {
             Vector512<float> v0 = Vector512.Load(scores + j * Lanes), v1 = Vector512.Load(scores + j * Lanes + 16);
-            top0 = Vector512.Max(top0, v0);
-            top1 = Vector512.Max(top1, v1);
+            top0 = Vector512.MaxNative(top0, v0);
+            top1 = Vector512.MaxNative(top1, v1);
             Vector512<float> p0 = Exp2(v0 - m0), p1 = Exp2(v1 - m1);
             p0.Store(scores + j * Lanes);
             p1.Store(scores + j * Lanes + 16);
@@ -161,9 +164,9 @@ internal static unsafe class AttentionSimd
         if (!lookFirst && (Vector512.GreaterThanAny(top0 - m0, slack) || Vector512.GreaterThanAny(top1 - m1, slack)))
         {
             if (Vector512.GreaterThanAny(top0 - m0, most) || Vector512.GreaterThanAny(top1 - m1, most)) return Scaling.Again;
-            m0 = Vector512.ConditionalSelect(Vector512.GreaterThan(top0 - m0, slack), top0, m0);
-            m1 = Vector512.ConditionalSelect(Vector512.GreaterThan(top1 - m1, slack), top1, m1);
-            Move(max, ref m0, ref m1, old0, old1, out factor0, out factor1);
+            Move(max, Vector512.ConditionalSelect(Vector512.GreaterThan(top0 - m0, slack), top0, m0), factors);
+            Move(max + 16, Vector512.ConditionalSelect(Vector512.GreaterThan(top1 - m1, slack), top1, m1), factors + 16);
+            Vector512<float> factor0 = Vector512.Load(factors), factor1 = Vector512.Load(factors + 16);
             for (int j = 0; j < count; j++)
             {
                 (Vector512.Load(scores + j * Lanes) * factor0).Store(scores + j * Lanes);
@@ -181,30 +184,26 @@ internal static unsafe class AttentionSimd
     }
 
     // Only lanes that grew move, and to a whole number of octaves above: factors are exact powers of two.
-    private static void Move(float* max, ref Vector512<float> m0, ref Vector512<float> m1, Vector512<float> old0, Vector512<float> old1, out Vector512<float> factor0, out Vector512<float> factor1)
+    private static void Move(float* max, Vector512<float> top, float* factor)
     {
-        m0 = Vector512.ConditionalSelect(Vector512.GreaterThan(m0, old0), Vector512.Ceiling(m0), old0);
-        m1 = Vector512.ConditionalSelect(Vector512.GreaterThan(m1, old1), Vector512.Ceiling(m1), old1);
-        factor0 = Exp2(old0 - m0);
-        factor1 = Exp2(old1 - m1);
-        m0.Store(max);
-        m1.Store(max + 16);
+        Vector512<float> old = Vector512.Load(max), next = Vector512.ConditionalSelect(Vector512.GreaterThan(top, old), Vector512.Ceiling(top), old);
+        next.Store(max);
+        Exp2(old - next).Store(factor);
     }
 
     /// <summary>2^x for x at most 0, relative error about 2e-7; values below 2^-126 come out near 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<float> Exp2(Vector512<float> x)
     {
-        x = Vector512.Max(x, Vector512.Create(-126f));
+        // In this order a NaN stays one.
+        x = Vector512.MaxNative(Vector512.Create(-126f), x);
         Vector512<float> magic = Vector512.Create(12582912f), t = x + magic, f = x - (t - magic);
-        // Taylor terms of 2^f = e^(f ln 2) on -0.5..0.5; a polynomial one term shorter is no faster here.
-        Vector512<float> p = Vector512.Create(1.5403530e-4f);
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(1.3333558e-3f));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(9.6181291e-3f));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(5.5504109e-2f));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(2.4022651e-1f));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512.Create(6.9314718e-1f));
-        p = Vector512.FusedMultiplyAdd(p, f, Vector512<float>.One);
+        // Minimax on -0.5..0.5 with 2^0 = 1; the even and odd powers side by side make a chain of three instead of five.
+        Vector512<float> square = f * f;
+        Vector512<float> p = Vector512.FusedMultiplyAdd(Vector512.Create(1.3264727e-3f), f, Vector512.Create(9.6715130e-3f));
+        Vector512<float> r = Vector512.FusedMultiplyAdd(Vector512.Create(5.5507336e-2f), f, Vector512.Create(2.4022242e-1f));
+        Vector512<float> u = Vector512.FusedMultiplyAdd(Vector512.Create(6.9314700e-1f), f, Vector512<float>.One);
+        p = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(p, square, r), square, u);
         return (p.AsInt32() + (t.AsInt32() << 23)).AsSingle();
     }
 }

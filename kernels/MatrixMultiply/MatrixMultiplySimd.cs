@@ -57,7 +57,14 @@ internal static unsafe class MatrixMultiplySimd
             {
                 int count = Math.Min(kBlock, k - k0);
                 bool last = k0 + count == k;
-                Pack(expert, row0, height, k0, count, a, stride, copies);
+                float* left = rows.InPlace(expert, row0, k0, out int aStride);
+                if (left == null || product.Packed(2) < 2)
+                {
+                    Pack(left, aStride, expert, row0, height, k0, count, a, stride, copies);
+                    left = a;
+                    aStride = stride;
+                }
+
                 for (int p = 0; p < width; p++)
                 {
                     float* panel = product.Panel(weights, expert, panel0 + p, k0, count, widened);
@@ -66,15 +73,21 @@ internal static unsafe class MatrixMultiplySimd
                         int n = Math.Min(product.Rows, height - r);
                         float* c = sums + ((long)p * rowBlock + r) * 32;
                         if (last) epilogue.Prefetch(n, expert, row0 + r, panel0 + p);
-                        product.Multiply(a + (long)r * stride, stride, n, panel, count, c, k0 > 0);
+                        product.Multiply(left + (long)r * aStride, aStride, n, panel, count, c, k0 > 0);
                         if (last) epilogue.Store(c, n, expert, row0 + r, panel0 + p);
                     }
                 }
             }
         }
 
-        private void Pack(int expert, int row0, int height, int k0, int count, float* a, int stride, float* copies)
+        private void Pack(float* inPlace, int inPlaceStride, int expert, int row0, int height, int k0, int count, float* a, int stride, float* copies)
         {
+            if (inPlace != null)
+            {
+                product.PackRows(inPlace, inPlaceStride, height, count, a, stride);
+                return;
+            }
+
             if (product.Packed(2) == 2)
             {
                 rows.Copy(expert, row0, height, k0, count, a, stride);

@@ -9,6 +9,13 @@ internal unsafe interface IRowSource
 {
     /// <summary>Copies terms [k0, k0 + count) of rows [row, row + rows) of an expert to <paramref name="to"/>, <paramref name="stride"/> floats apart.</summary>
     void Copy(int expert, int row, int rows, int k0, int count, float* to, int stride);
+
+    /// <summary>The same without a copy where rows can be multiplied as they lie, <paramref name="stride"/> floats apart; else null.</summary>
+    float* InPlace(int expert, int row, int k0, out int stride)
+    {
+        stride = 0;
+        return null;
+    }
 }
 
 /// <summary>Rows of a matrix [E or 1, Rows, K].</summary>
@@ -18,6 +25,13 @@ internal readonly unsafe struct MatrixRows(float* x, long expertStride, int k) :
     {
         float* from = x + expert * expertStride + (long)row * k + k0;
         for (int r = 0; r < rows; r++, from += k, to += stride) RowCopy.Copy(from, to, count);
+    }
+
+    public float* InPlace(int expert, int row, int k0, out int stride)
+    {
+        stride = k;
+        // Rows a multiple of 4 KiB apart would share a few lines of the first-level cache.
+        return k % 1024 == 0 ? null : x + expert * expertStride + (long)row * k + k0;
     }
 }
 
