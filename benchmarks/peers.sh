@@ -16,19 +16,23 @@ if [ ! -f "$work/unet.onnx" ]; then
 fi
 dotnet build -c Release "$work/ort" -v q >&2
 dotnet build -c Release "$root/benchmarks" -v q >&2
-ours="$root/benchmarks/bin/Release/net10.0/AfaNative.Benchmarks"
+ours() {
+  "$root/benchmarks/bin/Release/net10.0/AfaNative.Benchmarks" "$model" --what unet --latent "$latent" --batch "$batch" --repeats 3 --threads 2 --precision "$1" |
+    sed -n 's/.*median \([0-9.]*\) ms.*/\1/p'
+}
 theirs="$work/ort/bin/Release/net10.0/linux-x64/ort.dll"
 middle() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
-echo "| latents, batch | ONNX Runtime, ms | AfaNative, ms | ratio |"
-echo "|---|---|---|---|"
+echo "| latents, batch | ONNX Runtime, ms | AfaNative f32, ms | ratio | bf16, ms | ratio |"
+echo "|---|---|---|---|---|---|"
 for case in "64 1" "64 2" "32 1"; do
   read -r latent batch <<<"$case"
-  a="" b=""
+  a="" b="" c=""
   for _ in $(seq "$rounds"); do
     a+="$(dotnet "$theirs" unet $((latent * 8)) "$batch" 3 "$work/unet.onnx" | sed -n 's/.* f32 \([0-9]*\) ms .*/\1/p')"$'\n'
-    b+="$("$ours" "$model" --what unet --latent "$latent" --batch "$batch" --repeats 3 --threads 2 | sed -n 's/.*median \([0-9.]*\) ms.*/\1/p')"$'\n'
+    b+="$(ours f32)"$'\n'
+    c+="$(ours bf16)"$'\n'
   done
-  p=$(printf %s "$a" | middle) o=$(printf %s "$b" | middle)
-  echo "| ${latent}x${latent}, $batch | $p | $(printf %.0f "$o") | $(awk "BEGIN { printf \"%.2f\", $o / $p }") |"
+  p=$(printf %s "$a" | middle) o=$(printf %s "$b" | middle) q=$(printf %s "$c" | middle)
+  echo "| ${latent}x${latent}, $batch | $p | $(printf %.0f "$o") | $(awk "BEGIN { printf \"%.2f\", $o / $p }") | $(printf %.0f "$q") | $(awk "BEGIN { printf \"%.2f\", $q / $p }") |"
 done

@@ -105,6 +105,13 @@ public sealed class DiffusionModel : IDisposable
         }
     }
 
+    /// <summary>Runs another U-Net in the place of the loaded one; it stays the caller's.</summary>
+    public void Replace(UNetModel unet)
+    {
+        if (unet.Experts != 1 || Ensemble.Experts != 1) throw new ArgumentException($"only a single U-Net can be replaced, by one; here {Ensemble.Experts} by {unet.Experts}", nameof(unet));
+        Ensemble = new AfaEnsemble(unet, []);
+    }
+
     /// <summary>Loads one component from one folder per expert.</summary>
     public static (TModel Model, CheckpointParameters Parameters) ReadComponent<TModel>(IDevice device, IReadOnlyList<string> folders, Func<Parameters, TModel> build, Func<string, bool>? ignore = null, params string[] names)
     {

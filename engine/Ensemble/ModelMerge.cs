@@ -4,6 +4,7 @@ using AfaNative.Engine.Text;
 using AfaNative.Engine.UNet;
 using AfaNative.Engine.Vae;
 using AfaNative.Kernels;
+using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Engine.Ensemble;
@@ -133,34 +134,31 @@ public static class ModelMerge
         }
     }
 
+    /// <summary>The merged U-Net on a device, without writing anything; dispose of the parameters when done.</summary>
+    /// <exception cref="AfaException">Models do not fit each other.</exception>
+    public static (UNetModel UNet, MergedParameters Parameters) LoadUNet(IDevice device, IReadOnlyList<Checkpoint> unets, UNetConfig config, double[][] blocks) => MergedParameters.Load(device, unets, name =>
+    {
+        int block = BlockWeights.IndexOf(name);
+        return [.. blocks.Select(b => b[block])];
+    }, p => new UNetModel(p, config));
+
     private static TensorEntry Entry(Checkpoint[] checkpoints, ParameterSpec spec, double[] weights, CancellationToken cancellation)
     {
-        (SafetensorsFile File, SafetensorsTensor Tensor)[] sources = [.. checkpoints.Select(c => c.Get(spec))];
-        ElementType type = sources[0].Tensor.Type.IsWeight() ? sources[0].Tensor.Type : ElementType.Float32;
+        var mix = new TensorMix(checkpoints, spec, weights);
+        ElementType type = mix.Type;
         return new TensorEntry(spec.Name, type, [.. spec.Shape], stream =>
         {
             const int Block = 1 << 20;
-            long count = sources[0].Tensor.ElementCount;
-            var sums = new double[(int)Math.Min(Block, count)];
-            var values = new float[sums.Length];
-            for (long first = 0; first < count; first += Block)
+            var values = new float[(int)Math.Min(Block, mix.Count)];
+            for (long first = 0; first < mix.Count; first += Block)
             {
                 cancellation.ThrowIfCancellationRequested();
-                int n = (int)Math.Min(Block, count - first);
-                Array.Clear(sums);
-                for (int m = 0; m < sources.Length; m++)
-                {
-                    // A model without a share is not even read: an infinity in it must not spoil the others.
-                    if (weights[m] == 0) continue;
-                    sources[m].File.ReadFloat32(sources[m].Tensor.Name, first, values.AsSpan(0, n));
-                    for (int i = 0; i < n; i++) sums[i] += weights[m] * values[i];
-                }
-
-                for (int i = 0; i < n; i++) values[i] = (float)sums[i];
-                stream.Write(Widening.ToBytes(values.AsSpan(0, n), type));
+                Span<float> part = values.AsSpan(0, (int)Math.Min(Block, mix.Count - first));
+                mix.Read(first, part);
+                stream.Write(Widening.ToBytes(part, type));
             }
 
-            foreach ((SafetensorsFile file, SafetensorsTensor tensor) in sources) file.Release(tensor);
+            mix.Release();
         });
     }
 

@@ -11,14 +11,15 @@ internal static class MergeCommand
     {
         var output = new Argument<string>("OUT") { Description = "Folder (diffusers layout) or .safetensors file (original names) to create." };
         var models = new Option<string[]>("--model", "-m") { Description = "A single-file checkpoint or a model folder; once per model, the first is A.", Required = true, AllowMultipleArgumentsPerToken = true };
-        var mode = new Option<string>("--mode") { Description = "weighted: sum of weights times models; blocks: a weight per U-Net block (MBW); add-difference: A + multiplier (B - C).", DefaultValueFactory = _ => "weighted" };
-        mode.AcceptOnlyFromAmong("weighted", "blocks", "add-difference");
+        var mode = new Option<string>("--mode") { Description = "weighted: sum of weights times models; blocks: a weight per U-Net block (MBW); add-difference: A + multiplier (B - C); auto: search block weights that maximise a score (autoMBW).", DefaultValueFactory = _ => "weighted" };
+        mode.AcceptOnlyFromAmong("weighted", "blocks", "add-difference", "auto");
         var weights = new Option<double[]>("--weights") { Description = "weighted: one weight per model, divided by their sum; equal when left out.", AllowMultipleArgumentsPerToken = true };
         var blocks = new Option<string[]>("--blocks") { Description = $"blocks: for two models the share of B in 25 blocks (12 input, middle, 12 output), as 25 numbers, one number, or a preset ({string.Join(", ", BlockWeights.Presets)}); for more models once per model, divided by their sum.", AllowMultipleArgumentsPerToken = false };
         var text = new Option<double[]>("--text-weight") { Description = "blocks: the share of B in the text encoder (default 0); for more than two models one number each.", AllowMultipleArgumentsPerToken = true };
         var multiplier = new Option<double>("--multiplier") { Description = "add-difference: how much of B - C is added.", DefaultValueFactory = _ => 1 };
         var basis = new Option<string?>("--base") { Description = "Model folder that brings configurations, tokenizer and VAE; needed when all models are single files." };
         var command = new Command("merge", "Merges models into one, without training: weighted, block-weighted, or by adding a difference.") { output, models, mode, weights, blocks, text, multiplier, basis };
+        AutoMerge search = AutoMerge.AddTo(command);
         command.SetAction((r, cancellation) => Task.Run(() =>
         {
             string[] paths = r.GetValue(models)!;
@@ -27,6 +28,14 @@ internal static class MergeCommand
             string[] lists = r.GetValue(blocks) ?? [];
             if (how == "blocks" && lists.Length == 0) throw new AfaException("--mode blocks needs --blocks.");
             if (how != "blocks" && lists.Length > 0) throw new AfaException("--blocks goes with --mode blocks.");
+            if (how == "auto")
+            {
+                if (r.GetValue(text) is { Length: > 0 } || r.GetValue(weights) is { Length: > 0 }) throw new AfaException("--mode auto searches the U-Net's weights; the text encoder is the first model's.");
+                search.Run(r, r.GetValue(output)!, paths, r.GetValue(basis), cancellation);
+                Console.WriteLine(r.GetValue(output));
+                return 0;
+            }
+
             double[] outside = r.GetValue(text) is { Length: > 0 } t ? t : paths.Length == 2 ? [0] : [.. paths.Select((_, i) => i == 0 ? 1.0 : 0)];
             MergeOptions options = how switch
             {
