@@ -1,0 +1,52 @@
+namespace AfaNative.Engine.Demo;
+
+/// <summary>What scenes are drawn: shapes allowed, and how many have two objects.</summary>
+/// <param name="Shapes">Shapes of every object.</param>
+/// <param name="TwoObjects">Share of scenes with two.</param>
+/// <param name="MixedFamilies">Two objects always come from different families.</param>
+public sealed record SceneDistribution(IReadOnlyList<SceneShape> Shapes, double TwoObjects = 0.5, bool MixedFamilies = false)
+{
+    /// <summary>All shapes.</summary>
+    public static SceneDistribution All { get; } = new([.. Enum.GetValues<SceneShape>()]);
+
+    /// <summary>The shapes of one family.</summary>
+    public static SceneDistribution OfFamily(int family) => new(Scene.Family(family));
+
+    /// <summary>Two objects of two families.</summary>
+    public static SceneDistribution Mixed { get; } = All with { TwoObjects = 1, MixedFamilies = true };
+}
+
+/// <summary>Draws scenes from a seed and an index.</summary>
+public static class SceneSampler
+{
+    /// <summary>Scene <paramref name="index"/> of a seed.</summary>
+    public static Scene Draw(SceneDistribution distribution, ulong seed, ulong index)
+    {
+        var random = new SceneRandom(seed, index);
+        SceneTone tone = random.Of(Enum.GetValues<SceneTone>());
+        ScenePattern pattern = random.Of(Enum.GetValues<ScenePattern>());
+        double phase = random.Next();
+        if (random.Next() >= distribution.TwoObjects)
+        {
+            double radius = Radius(random);
+            return new Scene([Object(random, distribution.Shapes, radius, random.Between(0.06 + radius, 0.94 - radius), random.Between(0.06 + radius, 0.94 - radius))], null, pattern, tone, phase);
+        }
+
+        SceneRelation relation = random.Of(Enum.GetValues<SceneRelation>());
+        double first = Radius(random), second = Radius(random);
+        // Along the relation's axis the two keep apart; across it they may differ a little.
+        double low = random.Between(0.24, 0.30), high = random.Between(0.70, 0.76), a = random.Between(0.38, 0.62), b = random.Between(0.38, 0.62);
+        bool swap = relation is SceneRelation.RightOf or SceneRelation.Below, vertical = relation is SceneRelation.Above or SceneRelation.Below;
+        (double along1, double along2) = swap ? (high, low) : (low, high);
+        SceneObject one = Object(random, distribution.Shapes, first, vertical ? a : along1, vertical ? along1 : a);
+        SceneShape[] others = [.. distribution.Shapes.Where(s => !distribution.MixedFamilies || Scene.FamilyOf(s) != Scene.FamilyOf(one.Shape))];
+        SceneObject two = Object(random, others, second, vertical ? b : along2, vertical ? along2 : b);
+        // Two of a kind could not be told apart by a caption.
+        if (two.Shape == one.Shape && two.Color == one.Color) two = two with { Color = (SceneColor)(((int)two.Color + 1 + random.Next(5)) % 6) };
+        return new Scene([one, two], relation, pattern, tone, phase);
+    }
+
+    private static double Radius(SceneRandom random) => random.Next() < 0.5 ? random.Between(0.12, 0.15) : random.Between(0.18, 0.21);
+
+    private static SceneObject Object(SceneRandom random, IReadOnlyList<SceneShape> shapes, double radius, double x, double y) => new(random.Of(shapes), random.Of(Enum.GetValues<SceneColor>()), x, y, radius);
+}
