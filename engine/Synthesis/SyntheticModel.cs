@@ -34,9 +34,6 @@ public sealed record SyntheticOptions
 /// </summary>
 public static class SyntheticModel
 {
-    private static readonly string[] s_down = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"];
-    private static readonly string[] s_up = ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"];
-
     /// <summary>Writes a diffusers pipeline folder, with additional experts and aggregators in the AFA authors' layout.</summary>
     /// <param name="folder">Created; must not hold a model yet.</param>
     /// <param name="options">Size, experts, storage type, seed.</param>
@@ -56,15 +53,15 @@ public static class SyntheticModel
         Directory.CreateDirectory(folder);
         bool full = options.FullSize;
         (UNetConfig unet, VaeConfig vae, ClipTextConfig text) = Sizes(full);
-        Save(System.IO.Path.Combine(folder, "model_index.json"), ModelIndex());
+        ConfigJson.Save(System.IO.Path.Combine(folder, "model_index.json"), ConfigJson.ModelIndex());
         SyntheticTokenizer.Write(System.IO.Path.Combine(folder, "tokenizer"), text.VocabularySize);
-        Save(System.IO.Path.Combine(folder, "scheduler", "scheduler_config.json"), Scheduler());
+        ConfigJson.Save(System.IO.Path.Combine(folder, "scheduler", "scheduler_config.json"), ConfigJson.Scheduler());
         var weights = new SyntheticWeights(options.Type, options.Seed, cancellation);
-        Component("vae", "diffusion_pytorch_model", VaeJson(vae), p => new VaeModel(p, vae));
+        Component("vae", "diffusion_pytorch_model", ConfigJson.Vae(vae), p => new VaeModel(p, vae));
         for (int e = 0; e < options.Experts; e++)
         {
-            Component(e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}", "model", TextJson(text), p => new ClipTextEncoder(p, text));
-            Component(e == 0 ? "unet" : $"additional_unet_{e - 1}", "diffusion_pytorch_model", UNetJson(unet), p => new UNetModel(p, unet));
+            Component(e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}", "model", ConfigJson.Text(text), p => new ClipTextEncoder(p, text));
+            Component(e == 0 ? "unet" : $"additional_unet_{e - 1}", "diffusion_pytorch_model", ConfigJson.UNet(unet), p => new UNetModel(p, unet));
         }
 
         if (options.Experts == 1) return;
@@ -84,7 +81,7 @@ public static class SyntheticModel
             Component($"aggregator_{k}", "aggregator", sabw.ToJson(), p => new Sabw(p, sabw));
         }
 
-        Save(System.IO.Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = options.Experts, ["num_aggregators"] = channels.Count });
+        ConfigJson.Save(System.IO.Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = options.Experts, ["num_aggregators"] = channels.Count });
 
         void Component(string name, string file, JsonObject config, Action<Parameters> build)
         {
@@ -93,7 +90,7 @@ public static class SyntheticModel
             var list = new ParameterList();
             build(list);
             string to = System.IO.Path.Combine(folder, name);
-            Save(System.IO.Path.Combine(to, "config.json"), config);
+            ConfigJson.Save(System.IO.Path.Combine(to, "config.json"), config);
             SafetensorsWriter.Write(System.IO.Path.Combine(to, file + ".safetensors"), weights.For(name, list.Specs), new Dictionary<string, string> { ["format"] = "pt" });
         }
     }
@@ -139,86 +136,4 @@ public static class SyntheticModel
             }
         }
     }
-
-    private static void Save(string path, JsonObject json)
-    {
-        Directory.CreateDirectory(System.IO.Path.GetDirectoryName(path)!);
-        File.WriteAllText(path, json.ToJsonString(new System.Text.Json.JsonSerializerOptions { WriteIndented = true }) + "\n");
-    }
-
-    private static JsonArray Array<T>(IEnumerable<T> values) => [.. values.Select(v => (JsonNode?)JsonValue.Create(v))];
-
-    private static JsonObject ModelIndex() => new()
-    {
-        ["_class_name"] = "StableDiffusionPipeline",
-        ["_diffusers_version"] = "0.31.0",
-        ["requires_safety_checker"] = false,
-        ["safety_checker"] = Array(new string?[] { null, null }),
-        ["feature_extractor"] = Array(new string?[] { null, null }),
-        ["scheduler"] = Array(new[] { "diffusers", "DDIMScheduler" }),
-        ["text_encoder"] = Array(new[] { "transformers", "CLIPTextModel" }),
-        ["tokenizer"] = Array(new[] { "transformers", "CLIPTokenizer" }),
-        ["unet"] = Array(new[] { "diffusers", "UNet2DConditionModel" }),
-        ["vae"] = Array(new[] { "diffusers", "AutoencoderKL" }),
-    };
-
-    private static JsonObject Scheduler() => new()
-    {
-        ["_class_name"] = "DDIMScheduler",
-        ["beta_start"] = 0.00085,
-        ["beta_end"] = 0.012,
-        ["beta_schedule"] = "scaled_linear",
-        ["num_train_timesteps"] = 1000,
-        ["clip_sample"] = false,
-        ["set_alpha_to_one"] = false,
-        ["steps_offset"] = 1,
-        ["prediction_type"] = "epsilon",
-        ["timestep_spacing"] = "leading",
-    };
-
-    private static JsonObject UNetJson(UNetConfig c) => new()
-    {
-        ["_class_name"] = "UNet2DConditionModel",
-        ["act_fn"] = "silu",
-        ["attention_head_dim"] = c.Heads[0],
-        ["block_out_channels"] = Array(c.BlockOutChannels),
-        ["cross_attention_dim"] = c.CrossAttentionDim,
-        ["down_block_types"] = Array(s_down),
-        ["up_block_types"] = Array(s_up),
-        ["in_channels"] = c.InChannels,
-        ["out_channels"] = c.OutChannels,
-        ["layers_per_block"] = c.LayersPerBlock[0],
-        ["norm_eps"] = 1e-5,
-        ["norm_num_groups"] = c.NormGroups,
-        ["sample_size"] = c.SampleSize,
-    };
-
-    private static JsonObject VaeJson(VaeConfig c) => new()
-    {
-        ["_class_name"] = "AutoencoderKL",
-        ["act_fn"] = "silu",
-        ["block_out_channels"] = Array(c.BlockOutChannels),
-        ["down_block_types"] = Array(Enumerable.Repeat("DownEncoderBlock2D", c.BlockOutChannels.Count)),
-        ["up_block_types"] = Array(Enumerable.Repeat("UpDecoderBlock2D", c.BlockOutChannels.Count)),
-        ["in_channels"] = c.ImageChannels,
-        ["out_channels"] = c.ImageChannels,
-        ["latent_channels"] = c.LatentChannels,
-        ["layers_per_block"] = c.LayersPerBlock,
-        ["norm_num_groups"] = c.NormGroups,
-        ["scaling_factor"] = 0.18215,
-    };
-
-    private static JsonObject TextJson(ClipTextConfig c) => new()
-    {
-        ["architectures"] = Array(new[] { "CLIPTextModel" }),
-        ["hidden_act"] = "quick_gelu",
-        ["hidden_size"] = c.HiddenSize,
-        ["intermediate_size"] = c.IntermediateSize,
-        ["layer_norm_eps"] = 1e-5,
-        ["max_position_embeddings"] = c.MaxPositions,
-        ["num_attention_heads"] = c.Heads,
-        ["num_hidden_layers"] = c.Layers,
-        ["vocab_size"] = c.VocabularySize,
-        ["eos_token_id"] = 2,
-    };
 }

@@ -18,12 +18,15 @@ internal static class SyntheticTokenizer
 
     private const string EndOfWord = "</w>";
 
-    public static void Write(string folder, int vocabulary)
+    public static void Write(string folder, int vocabulary) => Write(folder, Merges().Take(vocabulary - 514));
+
+    /// <summary>Writes the files of a tokenizer with these merges; returns the size of its vocabulary.</summary>
+    public static int Write(string folder, IEnumerable<(string Left, string Right)> pairs)
     {
         Directory.CreateDirectory(folder);
         List<string> tokens = [.. Bytes(), .. Bytes().Select(b => b + EndOfWord)];
         var merges = new StringBuilder("#version: 0.2\n");
-        foreach ((string left, string right) in Merges().Take(vocabulary - tokens.Count - 2))
+        foreach ((string left, string right) in pairs)
         {
             merges.Append(left).Append(' ').Append(right).Append('\n');
             tokens.Add(left + right);
@@ -46,6 +49,7 @@ internal static class SyntheticTokenizer
             }
 
             """);
+        return tokens.Count;
     }
 
     // Pairs, triples, then quadruples of letters, each first inside and then at the end of a word.

@@ -65,7 +65,7 @@ public sealed class AggregatorTrainer : IDisposable
         if (models.Aggregators.Count == 0) throw new AfaException($"{models.Path}: it has no aggregators to train.");
         if (data.Count <= options.Holdout) throw new AfaException($"{data.Count} pictures are too few: {options.Holdout} are held out for evaluation, at least one more is needed.");
         (_device, _options, _run, _models, _empty) = (device, options, run, models, emptyCaption);
-        EncodedRecord[] shuffled = [.. Permutation(options.Seed, ulong.MaxValue, data.Count).Select(i => data[i])];
+        EncodedRecord[] shuffled = [.. Shuffle.Order(options.Seed, ulong.MaxValue, data.Count).Select(i => data[i])];
         (_heldOut, _training) = (shuffled[..options.Holdout], shuffled[options.Holdout..]);
         SchedulerConfig scheduler = SchedulerConfig.Load(models.Scheduler);
         _schedule = new NoiseSchedule(scheduler);
@@ -258,7 +258,7 @@ public sealed class AggregatorTrainer : IDisposable
             {
                 ulong position = number * (ulong)batch.Length + (ulong)i;
                 ulong epoch = position / (ulong)_training.Length;
-                if (epoch != _epoch) (_epoch, _order) = (epoch, Permutation(_options.Seed, epoch, _training.Length));
+                if (epoch != _epoch) (_epoch, _order) = (epoch, Shuffle.Order(_options.Seed, epoch, _training.Length));
                 batch[i] = _training[_order[(int)(position % (ulong)_training.Length)]];
                 (uint word, _, _, _) = Philox.Block(_options.Seed, number, (1ul << 41) + (ulong)i);
                 timesteps[i] = (int)((ulong)word * (ulong)_schedule.AlphasCumprod.Count >> 32);
@@ -321,20 +321,6 @@ public sealed class AggregatorTrainer : IDisposable
         }
 
         return ops.Upload(values, new Shape(dims[0], files.Length, dims[1], 1, dims[2]));
-    }
-
-    // Fisher and Yates, from the generator of noise: depends on seed, epoch and count alone.
-    private static int[] Permutation(ulong seed, ulong epoch, int count)
-    {
-        int[] order = [.. Enumerable.Range(0, count)];
-        for (int i = count - 1; i > 0; i--)
-        {
-            (uint word, _, _, _) = Philox.Block(seed, epoch, (1ul << 42) + (ulong)i);
-            int j = (int)((ulong)word * (ulong)(i + 1) >> 32);
-            (order[i], order[j]) = (order[j], order[i]);
-        }
-
-        return order;
     }
 
     private void Log(object entry) => File.AppendAllText(Path.Combine(_run, "log.jsonl"), JsonSerializer.Serialize(entry) + "\n");

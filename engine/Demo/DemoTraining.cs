@@ -1,0 +1,284 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Layers;
+using AfaNative.Engine.Synthesis;
+using AfaNative.Engine.Text;
+using AfaNative.Engine.Training;
+using AfaNative.Engine.UNet;
+using AfaNative.Engine.Vae;
+using AfaNative.Kernels;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Engine.Demo;
+
+/// <summary>Sizes and lengths of the demo's training.</summary>
+public sealed record DemoOptions
+{
+    /// <summary>Edge of a picture.</summary>
+    public int Size { get; init; } = 64;
+
+    /// <summary>The VAE's levels.</summary>
+    public IReadOnlyList<int> VaeChannels { get; init; } = [32, 32, 64, 64];
+
+    /// <summary>The U-Net's levels.</summary>
+    public IReadOnlyList<int> UNetChannels { get; init; } = [64, 128];
+
+    /// <summary>Width of the text encoder.</summary>
+    public int TextWidth { get; init; } = 64;
+
+    /// <summary>Width of the aggregators.</summary>
+    public int AggregatorWidth { get; init; } = 32;
+
+    /// <summary>Updates of the VAE.</summary>
+    public int VaeSteps { get; init; } = 2400;
+
+    /// <summary>Updates of the base.</summary>
+    public int BaseSteps { get; init; } = 6000;
+
+    /// <summary>Updates of each expert.</summary>
+    public int ExpertSteps { get; init; } = 1000;
+
+    /// <summary>Updates of the aggregators.</summary>
+    public int AggregatorSteps { get; init; } = 1200;
+
+    /// <summary>Pictures in an update of the VAE.</summary>
+    public int VaeBatch { get; init; } = 8;
+
+    /// <summary>Pictures in an update of a U-Net.</summary>
+    public int Batch { get; init; } = 48;
+
+    /// <summary>Pictures in an update of the aggregators.</summary>
+    public int AggregatorBatch { get; init; } = 24;
+
+    /// <summary>Encoded pictures that U-Nets see again and again.</summary>
+    public int Pool { get; init; } = 32768;
+
+    /// <summary>Encoded pictures that aggregators see.</summary>
+    public int AggregatorPool { get; init; } = 4096;
+
+    /// <summary>Everything follows from it.</summary>
+    public ulong Seed { get; init; } = 1;
+
+    /// <summary>All of the chain in a minute or two, to test it: nothing useful is learnt.</summary>
+    public static DemoOptions Miniature { get; } = new()
+    {
+        Size = 32,
+        VaeChannels = [16, 16, 16, 16],
+        UNetChannels = [32, 32],
+        TextWidth = 32,
+        VaeSteps = 12,
+        BaseSteps = 12,
+        ExpertSteps = 4,
+        AggregatorSteps = 4,
+        Batch = 4,
+        VaeBatch = 2,
+        AggregatorBatch = 2,
+        Pool = 32,
+        AggregatorPool = 8,
+    };
+}
+
+/// <summary>What a stage tells while it runs.</summary>
+/// <param name="Preparing">Told how many pictures of how many are encoded.</param>
+/// <param name="Step">Told every update, and how many there will be.</param>
+public sealed record DemoProgress(Action<int, int>? Preparing = null, Action<TrainingStep, int>? Step = null);
+
+/// <summary>
+/// Trains the demo ensemble from nothing but seeds: VAE, base (U-Net and text encoder together), three experts fine-tuned from it on one family of shapes each, and the aggregators. A stage's result is a
+/// folder the next one starts from; a stage cut off goes on where its last saved state is.
+/// </summary>
+public sealed class DemoTraining(IDevice device, string folder, DemoOptions options)
+{
+    /// <summary>In the order they need each other.</summary>
+    public static IReadOnlyList<string> Stages { get; } = ["vae", "base", "expert-0", "expert-1", "expert-2", "sabw"];
+
+    /// <summary>The folder a stage makes.</summary>
+    public string Result(string stage) => Path.Combine(folder, stage);
+
+    /// <summary>A stage's folder is there, so it is done.</summary>
+    public bool IsDone(string stage) => Directory.Exists(Result(stage));
+
+    /// <summary>Runs a stage to its end.</summary>
+    /// <exception cref="AfaException">An earlier stage's result is missing.</exception>
+    public void Run(string stage, DemoProgress? progress = null, CancellationToken cancellation = default)
+    {
+        if (IsDone(stage)) return;
+        int index = Stages.ToList().IndexOf(stage);
+        if (index < 0) throw new AfaException($"'{stage}' is no stage; there are {string.Join(", ", Stages)}.");
+        string[] needed = stage == "sabw" ? [.. Stages.Take(index)] : [.. Stages.Take(Math.Min(index, 2))];
+        if (needed.FirstOrDefault(s => !IsDone(s)) is { } missing) throw new AfaException($"Stage {stage} starts from the result of stage {missing}, which is not in {folder}.");
+        Directory.CreateDirectory(folder);
+        if (stage == "vae") TrainVae(progress, cancellation);
+        else if (stage == "sabw") TrainAggregators(progress, cancellation);
+        else TrainUNet(stage, progress, cancellation);
+    }
+
+    private string State(string stage) => Path.Combine(folder, stage + ".state.safetensors");
+
+    private TrainingOptions Options(int steps, int batch, double rate, int warmup) => new()
+    {
+        Steps = steps,
+        BatchSize = batch,
+        LearningRate = rate,
+        WarmupSteps = Math.Min(warmup, steps / 4),
+        Schedule = LearningRateSchedule.Cosine,
+        Ema = 0.999,
+        SaveEvery = 250,
+        Seed = options.Seed,
+        TextDropout = 0.1,
+    };
+
+    private VaeConfig Vae => new() { BlockOutChannels = options.VaeChannels, LayersPerBlock = 1, NormGroups = 8 };
+
+    private UNetConfig UNet => new()
+    {
+        BlockOutChannels = options.UNetChannels,
+        LayersPerBlock = [.. options.UNetChannels.Select(_ => 1)],
+        Heads = [.. options.UNetChannels.Select(_ => 4)],
+        DownAttention = [.. options.UNetChannels.Select((_, i) => i < options.UNetChannels.Count - 1)],
+        UpAttention = [.. options.UNetChannels.Select((_, i) => i > 0)],
+        CrossAttentionDim = options.TextWidth,
+        NormGroups = 16,
+        SampleSize = options.Size / 8,
+    };
+
+    private void TrainVae(DemoProgress? progress, CancellationToken cancellation)
+    {
+        TrainingOptions training = Options(options.VaeSteps, options.VaeBatch, 2e-3, 100) with { WeightDecay = 0 };
+        var pictures = new ScenePictures(SceneDistribution.All, options.Size, options.Seed);
+        using var trainer = new VaeTrainer(device, training, pictures, Vae);
+        trainer.Run(State("vae"), step => progress?.Step?.Invoke(step, training.Steps), cancellation);
+        WholeFolder.Write(Result("vae"), to =>
+        {
+            trainer.Write("vae", Path.Combine(to, "diffusion_pytorch_model.safetensors"), ElementType.Float32);
+            ConfigJson.Save(Path.Combine(to, "config.json"), ConfigJson.Vae(Vae));
+        });
+        // The latents of the weights as written, brought to deviation 1, are what U-Nets see.
+        using var written = new VaeTrainer(device, training, pictures, Vae, Result("vae"));
+        var scaled = Vae with { ScalingFactor = (float)(1 / written.LatentDeviation(Math.Min(64, options.Pool))) };
+        ConfigJson.Save(Path.Combine(Result("vae"), "config.json"), ConfigJson.Vae(scaled));
+    }
+
+    private void TrainUNet(string stage, DemoProgress? progress, CancellationToken cancellation)
+    {
+        bool first = stage == "base";
+        VaeConfig vaeConfig = VaeConfig.Load(Result("vae"));
+        string tokens = Path.Combine(folder, "tokenizer");
+        int vocabulary = SceneTokenizer.Write(tokens);
+        var text = new ClipTextConfig { VocabularySize = vocabulary, HiddenSize = options.TextWidth, IntermediateSize = 2 * options.TextWidth, Layers = 2, Heads = 4, MaxPositions = 20 };
+        int family = first ? -1 : int.Parse(stage.AsSpan(stage.Length - 1), CultureInfo.InvariantCulture);
+        TrainingOptions training = first ? Options(options.BaseSteps, options.Batch, 1e-3, 200) : Options(options.ExpertSteps, options.Batch, 3e-4, 50);
+        var setup = new UNetTrainingSetup
+        {
+            UNet = UNet,
+            Text = text,
+            Tokenizer = ClipTokenizer.Load(tokens),
+            Scheduler = Scheduler(),
+            LatentScale = vaeConfig.ScalingFactor,
+            TrainText = first,
+            UNetFrom = first ? null : Path.Combine(Result("base"), "unet"),
+            TextFrom = first ? null : Path.Combine(Result("base"), "text_encoder"),
+        };
+        LatentPool pool;
+        (VaeModel vae, CheckpointParameters parameters) = DiffusionModel.ReadComponent(device, [Result("vae")], p => new VaeModel(p, vaeConfig));
+        using (parameters)
+        {
+            // Half of an expert's pool: its world is smaller.
+            int count = first ? options.Pool : options.Pool / 2;
+            var pictures = new ScenePictures(first ? SceneDistribution.All : SceneDistribution.OfFamily(family), options.Size, options.Seed + 1 + (ulong)(family + 1));
+            pool = LatentPool.Encode(device, vae, pictures, 0, count, Path.Combine(folder, stage + ".latents.safetensors"), done => progress?.Preparing?.Invoke(done, count), cancellation);
+        }
+
+        using var trainer = new UNetTrainer(device, training, setup, pool);
+        trainer.Run(State(stage), step => progress?.Step?.Invoke(step, training.Steps), cancellation);
+        WholeFolder.Write(Result(stage), to =>
+        {
+            ConfigJson.Save(Path.Combine(to, "model_index.json"), ConfigJson.ModelIndex());
+            ConfigJson.Save(Path.Combine(to, "scheduler", "scheduler_config.json"), ConfigJson.Scheduler());
+            WholeFolder.Copy(tokens, Path.Combine(to, "tokenizer"));
+            WholeFolder.Copy(Result("vae"), Path.Combine(to, "vae"));
+            ConfigJson.Save(Path.Combine(to, "unet", "config.json"), ConfigJson.UNet(UNet));
+            trainer.Write("unet", Path.Combine(to, "unet", "diffusion_pytorch_model.safetensors"), ElementType.Float32);
+            if (first)
+            {
+                ConfigJson.Save(Path.Combine(to, "text_encoder", "config.json"), ConfigJson.Text(text));
+                trainer.Write("text_encoder", Path.Combine(to, "text_encoder", "model.safetensors"), ElementType.Float32);
+            }
+            else
+            {
+                WholeFolder.Copy(Path.Combine(Result("base"), "text_encoder"), Path.Combine(to, "text_encoder"));
+            }
+        });
+    }
+
+    private void TrainAggregators(DemoProgress? progress, CancellationToken cancellation)
+    {
+        string start = Path.Combine(folder, "average"), run = Path.Combine(folder, "sabw.run"), data = Path.Combine(folder, "sabw.data");
+        if (!Directory.Exists(start))
+        {
+            EnsembleBuilder.Create(start, new EnsembleOptions { Base = Result("base"), Experts = [.. Enumerable.Range(0, Scene.Families).Select(n => Result($"expert-{n}"))], HiddenSize = options.AggregatorWidth, Layers = 1, Heads = 4, Seed = options.Seed }, cancellation: cancellation);
+        }
+
+        EnsembleFolder ensemble = EnsembleFolder.Open(start);
+        var pictures = new ScenePictures(SceneDistribution.All with { TwoObjects = 0.75 }, options.Size, options.Seed + 100);
+        TrainingRecord[] records = [.. Enumerable.Range(0, options.AggregatorPool).Select(i => Picture(pictures, i, Path.Combine(data, "pictures")))];
+        var cache = new LatentCache(Path.Combine(data, "encoded"), ensemble, options.Size, options.Seed);
+        IReadOnlyList<EncodedRecord> encoded = cache.Encode(device, records, progress?.Preparing, cancellation);
+        string empty = cache.EncodeCaption(device, "", cancellation);
+        TrainingOptions training = Options(options.AggregatorSteps, options.AggregatorBatch, 1e-3, 50) with { Size = options.Size, Ema = 0.995, Holdout = Math.Min(64, options.AggregatorPool / 4), EvaluateEvery = Math.Max(1, Math.Min(250, options.AggregatorSteps / 2)), Keep = 1 };
+        using (var trainer = new AggregatorTrainer(device, ensemble, encoded, empty, training, run))
+        {
+            trainer.Resume();
+            trainer.Train(step => progress?.Step?.Invoke(step, training.Steps), null, cancellation);
+        }
+
+        WholeFolder.Write(Result("sabw"), to => Narrow(Path.Combine(run, "model"), to));
+    }
+
+    private static TrainingRecord Picture(ScenePictures pictures, int index, string folder)
+    {
+        string path = Path.Combine(folder, index.ToString("D5", CultureInfo.InvariantCulture) + ".png");
+        (float[] pixels, string caption) = pictures.Get(index);
+        if (!File.Exists(path))
+        {
+            Directory.CreateDirectory(folder);
+            PngFile.Write(path, RgbImage.FromFloat([.. pixels.Select(v => (v + 1) / 2)], pictures.Size, pictures.Size), null);
+        }
+
+        return new TrainingRecord(path, caption);
+    }
+
+    // The whole ensemble in float16: what is shipped.
+    private static void Narrow(string from, string to)
+    {
+        foreach (string file in Directory.EnumerateFiles(from)) File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+        foreach (string part in Directory.EnumerateDirectories(from))
+        {
+            string target = Path.Combine(to, Path.GetFileName(part));
+            Directory.CreateDirectory(target);
+            foreach (string file in Directory.EnumerateFiles(part))
+            {
+                string copy = Path.Combine(target, Path.GetFileName(file));
+                if (!file.EndsWith(".safetensors", StringComparison.Ordinal))
+                {
+                    File.Copy(file, copy);
+                    continue;
+                }
+
+                using SafetensorsFile source = SafetensorsFile.Open(file);
+                SafetensorsWriter.Write(copy, [.. source.Tensors.Values.OrderBy(t => t.Name, StringComparer.Ordinal).Select(t => new TensorEntry(t.Name, ElementType.Float16, [.. t.Shape], stream => stream.Write(Kernels.MatrixMultiply.Widening.ToBytes(source.ReadFloat32(t.Name), ElementType.Float16))))], new Dictionary<string, string> { ["format"] = "pt" });
+            }
+        }
+    }
+
+    private SchedulerConfig Scheduler()
+    {
+        string at = Path.Combine(folder, "scheduler");
+        ConfigJson.Save(Path.Combine(at, "scheduler_config.json"), ConfigJson.Scheduler());
+        return SchedulerConfig.Load(at);
+    }
+}

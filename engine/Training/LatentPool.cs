@@ -1,0 +1,73 @@
+using System.Text.Json;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Vae;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Engine.Training;
+
+/// <summary>Encoded pictures in memory: VAE moments, channels first as in a latent cache, and captions.</summary>
+public sealed class LatentPool
+{
+    private readonly float[] _moments;
+    private readonly string[] _captions;
+
+    private LatentPool(float[] moments, string[] captions, int channels, int height, int width) => (_moments, _captions, Channels, Height, Width) = (moments, captions, channels, height, width);
+
+    /// <summary>Pictures.</summary>
+    public int Count => _captions.Length;
+
+    /// <summary>Channels of the latent; moments have twice as many.</summary>
+    public int Channels { get; }
+
+    /// <summary>Rows.</summary>
+    public int Height { get; }
+
+    /// <summary>Columns.</summary>
+    public int Width { get; }
+
+    /// <summary>Means, then log variances: [2 * Channels, Height, Width].</summary>
+    public ReadOnlySpan<float> Moments(int index) => _moments.AsSpan(index * PerPicture, PerPicture);
+
+    /// <summary>The caption.</summary>
+    public string Caption(int index) => _captions[index];
+
+    private int PerPicture => 2 * Channels * Height * Width;
+
+    /// <summary>Encodes pictures [first, first + count), or reads them from <paramref name="file"/> if that holds them; what was encoded is written there.</summary>
+    public static LatentPool Encode(IDevice device, VaeModel vae, IPictureSource pictures, long first, int count, string? file = null, Action<int>? progress = null, CancellationToken cancellation = default)
+    {
+        if (file is not null && File.Exists(file)) return Read(file, count);
+        const int Batch = 8;
+        int size = pictures.Size, side = size / vae.Config.Downscale, channels = vae.Config.LatentChannels, per = 2 * channels * side * side;
+        var moments = new float[checked(count * per)];
+        var captions = new string[count];
+        for (int done = 0; done < count; done += Batch)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            int n = Math.Min(Batch, count - done);
+            var pixels = new float[n * size * size * 3];
+            for (int i = 0; i < n; i++)
+            {
+                (float[] picture, captions[done + i]) = pictures.Get(first + done + i);
+                picture.CopyTo(pixels, i * picture.Length);
+            }
+
+            var ops = new Ops(device, cancellation);
+            using TensorScope scope = ops.Scope();
+            ops.DownloadNchw(vae.Encode(ops, ops.Upload(pixels, new Shape(1, n, size, size, 3)))).CopyTo(moments, done * per);
+            progress?.Invoke(done + n);
+        }
+
+        if (file is not null) SafetensorsWriter.Write(file, [TensorEntry.FromFloat32("moments", [count, 2 * channels, side, side], moments)], new Dictionary<string, string> { ["captions"] = JsonSerializer.Serialize(captions) });
+        return new LatentPool(moments, captions, channels, side, side);
+    }
+
+    private static LatentPool Read(string path, int count)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        string[] captions = file.Metadata.TryGetValue("captions", out string? text) ? JsonSerializer.Deserialize<string[]>(text)! : [];
+        if (!file.Tensors.TryGetValue("moments", out SafetensorsTensor? tensor) || tensor.Shape.Length != 4 || tensor.Shape[0] != count || captions.Length != count) throw new CheckpointException($"{path}: it does not hold {count} encoded pictures with captions.");
+        return new LatentPool(file.ReadFloat32("moments"), captions, (int)tensor.Shape[1] / 2, (int)tensor.Shape[2], (int)tensor.Shape[3]);
+    }
+}

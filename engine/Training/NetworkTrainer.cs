@@ -1,0 +1,184 @@
+using System.Globalization;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Layers;
+using AfaNative.Kernels;
+using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.MatrixMultiply;
+
+namespace AfaNative.Engine.Training;
+
+/// <summary>
+/// Trains whole networks (a VAE, a U-Net with its text encoder) with AdamW, clipping, a schedule and a running mean of the weights. All that is random follows from the seed and the step, and the
+/// state is one file that appears whole: a run goes on bit for bit wherever it was cut off.
+/// </summary>
+public abstract class NetworkTrainer : IDisposable
+{
+    private readonly List<TrainedParameters> _components = [];
+    private Optimizer? _optimizer;
+    private readonly List<(string Name, Parameter Parameter)> _all = [];
+
+    /// <summary>A trainer without networks yet.</summary>
+    protected NetworkTrainer(IDevice device, TrainingOptions options)
+    {
+        options.Validate();
+        Device = device;
+        Options = options;
+    }
+
+    /// <summary>Where the networks are.</summary>
+    public IDevice Device { get; }
+
+    /// <summary>How they are trained.</summary>
+    public TrainingOptions Options { get; }
+
+    /// <summary>Updates done.</summary>
+    public int Steps => _optimizer?.Steps ?? 0;
+
+    /// <summary>Trained numbers.</summary>
+    public long ParameterCount => _all.Sum(p => (long)p.Parameter.Values.Length);
+
+    /// <summary>All parameters, for a tape.</summary>
+    protected internal IEnumerable<Parameter> Trained => _all.Select(p => p.Parameter);
+
+    /// <summary>Trains up to <see cref="TrainingOptions.Steps"/> updates, going on from <paramref name="state"/> if it is there and keeping it up to date.</summary>
+    /// <param name="state">The state file (safetensors).</param>
+    /// <param name="done">Told every update.</param>
+    /// <param name="cancellation">Stops after an update, which is saved first.</param>
+    /// <exception cref="AfaException">The state belongs to other options or networks, or the loss is no longer a number.</exception>
+    public void Run(string state, Action<TrainingStep>? done = null, CancellationToken cancellation = default)
+    {
+        Optimizer optimizer = Ready();
+        if (File.Exists(state)) Restore(state, optimizer);
+        while (optimizer.Steps < Options.Steps)
+        {
+            // An update is whole or not at all: only the pause between two is a place to stop.
+            TrainingStep step = Update(optimizer);
+            done?.Invoke(step);
+            bool stop = cancellation.IsCancellationRequested;
+            if (stop || optimizer.Steps == Options.Steps || optimizer.Steps % Options.SaveEvery == 0) Save(state, optimizer);
+            cancellation.ThrowIfCancellationRequested();
+        }
+    }
+
+    /// <summary>Writes a component's weights (the running means, if kept) as a diffusers folder holds them.</summary>
+    public void Write(string component, string path, ElementType type)
+    {
+        Optimizer optimizer = Ready();
+        var entries = new List<TensorEntry>();
+        for (int i = 0; i < _all.Count; i++)
+        {
+            (string name, Parameter parameter) = _all[i];
+            if (!name.StartsWith(component + ".", StringComparison.Ordinal)) continue;
+            float[] values = optimizer.Means?[i] ?? parameter.Values;
+            entries.Add(new TensorEntry(name[(component.Length + 1)..], type, [.. parameter.Shape], stream => stream.Write(Widening.ToBytes(values, type))));
+        }
+
+        SafetensorsWriter.Write(path, entries, new Dictionary<string, string> { ["format"] = "pt" });
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Frees the networks.</summary>
+    protected virtual void Dispose(bool disposing)
+    {
+        foreach (TrainedParameters parameters in _components) parameters.Dispose();
+        _components.Clear();
+    }
+
+    /// <summary>Adds a network to train: from a checkpoint's folder, or from nothing.</summary>
+    protected TModel Add<TModel>(string component, string? from, Func<Parameters, TModel> build, Func<string, bool>? ignore = null)
+    {
+        TModel model;
+        TrainedParameters parameters;
+        if (from is not null)
+        {
+            using Checkpoint checkpoint = Checkpoint.Open(from, "diffusion_pytorch_model", "model");
+            (model, parameters) = TrainedParameters.Load(Device, checkpoint, build, ignore);
+        }
+        else
+        {
+            var list = new ParameterList();
+            build(list);
+            Dictionary<string, ParameterSpec> specs = list.Specs.ToDictionary(s => s.Name);
+            (model, parameters) = TrainedParameters.Build(Device, (names, _) => NetworkInitialization.Values(component, specs[names[0]], Options.Seed), build);
+        }
+
+        _components.Add(parameters);
+        foreach (Parameter parameter in parameters.All) _all.Add(($"{component}.{parameter.Name}", parameter));
+        return model;
+    }
+
+    /// <summary>Goes through the pictures of an update forward and back: adds gradients to the parameters and returns the mean loss.</summary>
+    protected internal abstract double Gradients(int step);
+
+    private Optimizer Ready()
+    {
+        if (_optimizer is not null) return _optimizer;
+        _optimizer = new Optimizer(new AdamW(Options.LearningRate, weightDecay: Options.WeightDecay), [.. Trained]);
+        if (Options.Ema > 0) _optimizer.KeepMeans();
+        return _optimizer;
+    }
+
+    private TrainingStep Update(Optimizer optimizer)
+    {
+        foreach (Parameter parameter in Trained) parameter.ZeroGradient();
+        int step = optimizer.Steps;
+        double loss = Gradients(step), norm = optimizer.GradientNorm();
+        if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new AfaException($"The loss is no longer a number after {step} updates; a lower learning rate helps. The last saved state is good.");
+        if (Options.ClipNorm > 0) optimizer.Clip(Options.ClipNorm, norm);
+        double rate = Options.RateAt(step);
+        optimizer.Step(rate);
+        // A mean over the first few values would mostly be what the network started from.
+        optimizer.UpdateMeans(Math.Min(Options.Ema, (1.0 + step) / (10.0 + step)));
+        return new TrainingStep(optimizer.Steps, loss, norm, rate * Options.LearningRate);
+    }
+
+    private string Description() => string.Create(CultureInfo.InvariantCulture, $"{GetType().Name}, {ParameterCount} parameters, {Options}");
+
+    private void Save(string path, Optimizer optimizer)
+    {
+        (IReadOnlyList<float[]> first, IReadOnlyList<float[]> second) = optimizer.Moments;
+        var entries = new List<TensorEntry>();
+        for (int i = 0; i < _all.Count; i++)
+        {
+            (string name, Parameter parameter) = _all[i];
+            long[] shape = [parameter.Values.Length];
+            entries.Add(TensorEntry.FromFloat32("value." + name, shape, parameter.Values));
+            entries.Add(TensorEntry.FromFloat32("first." + name, shape, first[i]));
+            entries.Add(TensorEntry.FromFloat32("second." + name, shape, second[i]));
+            if (optimizer.Means is { } means) entries.Add(TensorEntry.FromFloat32("mean." + name, shape, means[i]));
+        }
+
+        SafetensorsWriter.Write(path, entries, new Dictionary<string, string> { ["step"] = optimizer.Steps.ToString(CultureInfo.InvariantCulture), ["options"] = Description() });
+    }
+
+    private void Restore(string path, Optimizer optimizer)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        string options = file.Metadata.GetValueOrDefault("options", "");
+        if (options != Description()) throw new AfaException($"{path}: it was trained with other options or networks ({options}); training goes on only with the same ({Description()}).");
+        (IReadOnlyList<float[]> first, IReadOnlyList<float[]> second) = optimizer.Moments;
+        for (int i = 0; i < _all.Count; i++)
+        {
+            (string name, Parameter parameter) = _all[i];
+            Copy("value." + name, parameter.Values);
+            Copy("first." + name, first[i]);
+            Copy("second." + name, second[i]);
+            if (optimizer.Means is { } means) Copy("mean." + name, means[i]);
+            parameter.Publish();
+        }
+
+        optimizer.Steps = int.Parse(file.Metadata["step"], CultureInfo.InvariantCulture);
+
+        void Copy(string name, float[] to)
+        {
+            if (!file.Tensors.TryGetValue(name, out SafetensorsTensor? tensor) || tensor.ElementCount != to.Length) throw new CheckpointException($"{path}: {name} of {to.Length} values is not there.");
+            file.ReadFloat32(name).CopyTo(to, 0);
+        }
+    }
+}

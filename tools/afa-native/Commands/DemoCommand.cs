@@ -1,0 +1,82 @@
+using System.CommandLine;
+using System.Globalization;
+using AfaNative.Engine;
+using AfaNative.Engine.Demo;
+using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Training;
+using AfaNative.Kernels.Devices;
+
+namespace AfaNative.Tool.Commands;
+
+/// <summary><c>afa-native demo</c>: the procedural world of coloured shapes, and an ensemble trained on it from nothing.</summary>
+internal static class DemoCommand
+{
+    public static Command Create() => new("demo", "A small world of coloured shapes: look at it, or train an ensemble on it from nothing but seeds.") { Train(), Scenes() };
+
+    private static Command Train()
+    {
+        var output = new Option<string>("--out", "-o") { Description = "Folder of the stages' results.", DefaultValueFactory = _ => "demo-run" };
+        var stage = new Option<string?>("--stage") { Description = $"One stage ({string.Join(", ", DemoTraining.Stages)}) instead of all that are not done." };
+        var miniature = new Option<bool>("--miniature") { Description = "All of the chain in a minute or two, to see that it works: nothing is learnt." };
+        var seed = new Option<ulong>("--seed", "-s") { Description = "Decides everything.", DefaultValueFactory = _ => 1 };
+        Option<string> device = Devices.DeviceOption();
+        Option<int> threads = Devices.ThreadsOption();
+        var command = new Command("train", "Trains the demo ensemble stage by stage: VAE, base, three experts, aggregators. A run that was stopped goes on where it was.") { output, stage, miniature, seed, device, threads };
+        command.SetAction((r, cancellation) => Task.Run(() =>
+        {
+            using IDevice on = Devices.Open(r.GetValue(device)!, r.GetValue(threads), "f32");
+            var training = new DemoTraining(on, r.GetValue(output)!, (r.GetValue(miniature) ? DemoOptions.Miniature : new DemoOptions()) with { Seed = r.GetValue(seed) });
+            foreach (string name in r.GetValue(stage) is { } one ? [one] : DemoTraining.Stages)
+            {
+                if (training.IsDone(name))
+                {
+                    Console.Error.WriteLine($"{name}: done already ({training.Result(name)})");
+                    continue;
+                }
+
+                ProgressLine? preparing = null, steps = null;
+                double mean = 0;
+                int first = 0;
+                training.Run(name, new DemoProgress((done, of) => (preparing ??= new ProgressLine($"{name}: encoding", of)).Report(done), (step, of) =>
+                {
+                    // A running mean over about a hundred updates.
+                    mean = mean == 0 ? step.Loss : mean + (step.Loss - mean) / Math.Min(step.Step, 100);
+                    if (steps is null) first = step.Step - 1;
+                    (steps ??= new ProgressLine($"{name}: update", of - first)).Report(step.Step - first, string.Create(CultureInfo.InvariantCulture, $"loss {mean:F5}"));
+                }), cancellation);
+                Console.WriteLine(training.Result(name));
+            }
+
+            return 0;
+        }, cancellation));
+        return command;
+    }
+
+    private static Command Scenes()
+    {
+        var output = new Option<string>("--out", "-o") { Description = "Folder for pictures and captions.", DefaultValueFactory = _ => "demo-scenes" };
+        var count = new Option<int>("--count", "-n") { Description = "Pictures.", DefaultValueFactory = _ => 16 };
+        var size = new Option<int>("--size") { Description = "Edge in pixels.", DefaultValueFactory = _ => 128 };
+        var mixed = new Option<bool>("--mixed") { Description = "Only two objects of different families." };
+        var seed = new Option<ulong>("--seed", "-s") { Description = "Decides the scenes." };
+        var command = new Command("scenes", "Draws scenes of the demo world with their captions, as train takes them.") { output, count, size, mixed, seed };
+        command.SetAction(r =>
+        {
+            int n = r.GetValue(count), edge = r.GetValue(size);
+            if (n < 1 || edge is < 16 or > 2048) throw new AfaException("--count takes 1 or more, --size 16 to 2048.");
+            string folder = r.GetValue(output)!;
+            Directory.CreateDirectory(folder);
+            for (int i = 0; i < n; i++)
+            {
+                Scene scene = SceneSampler.Draw(r.GetValue(mixed) ? SceneDistribution.Mixed : SceneDistribution.All, r.GetValue(seed), (ulong)i);
+                string path = Path.Combine(folder, i.ToString("D5", CultureInfo.InvariantCulture));
+                PngFile.Write(path + ".png", RgbImage.FromFloat(SceneRenderer.Render(scene, edge), edge, edge), null);
+                File.WriteAllText(path + ".txt", SceneGrammar.Describe(scene, r.GetValue(seed), (ulong)i) + "\n");
+            }
+
+            Console.WriteLine(folder);
+            return 0;
+        });
+        return command;
+    }
+}
