@@ -10,6 +10,9 @@ public sealed record GenerationOptions
     /// <summary>What the picture shows.</summary>
     public required string Prompt { get; init; }
 
+    /// <summary>A prompt for every seed instead of the same for all.</summary>
+    public IReadOnlyList<string>? Prompts { get; init; }
+
     /// <summary>What it should not show; used when <see cref="GuidanceScale"/> is above 1.</summary>
     public string NegativePrompt { get; init; } = "";
 
@@ -88,6 +91,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
 
         if (options.Steps < 1) throw new AfaException($"At least one step is needed, got {options.Steps}.");
         if (count < 1) throw new AfaException("At least one seed is needed.");
+        if (options.Prompts is { } prompts && prompts.Count != count) throw new AfaException($"{prompts.Count} prompts came for {count} seeds.");
         int experts = model.Ensemble.AggregationPoints > 0 ? 1 : model.Ensemble.Experts;
         if (experts == 1 && options.Fusion != FusionMode.Afa) throw new AfaException($"Fusing noise ({options.Fusion}) needs several experts loaded without aggregators.");
         if (experts > 1 && options.Fusion == FusionMode.Afa) throw new AfaException($"{experts} experts without aggregators: choose a fusion of their noise (Mean or Magic).");
@@ -98,7 +102,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         var ops = new Ops(model.Device, cancellation);
         using TensorScope scope = ops.Scope();
         bool guided = options.GuidanceScale > 1;
-        Tensor text = EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. Enumerable.Repeat(options.Prompt, count)], options.ClipSkip);
+        Tensor text = EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. options.Prompts ?? [.. Enumerable.Repeat(options.Prompt, count)]], options.ClipSkip);
         float[] latents = Start(options, count, perImage, sampler.InitNoiseSigma);
         var noise = new float[sampler.NeedsNoise ? latents.Length : 0];
         observer?.Latents?.Invoke(0, latents);

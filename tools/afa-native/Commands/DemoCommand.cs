@@ -11,7 +11,7 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native demo</c>: the procedural world of coloured shapes, and an ensemble trained on it from nothing.</summary>
 internal static class DemoCommand
 {
-    public static Command Create() => new("demo", "A small world of coloured shapes: look at it, or train an ensemble on it from nothing but seeds.") { Train(), Scenes() };
+    public static Command Create() => new("demo", "A small world of coloured shapes: look at it, or train an ensemble on it from nothing but seeds.") { Train(), Evaluate(), Scenes() };
 
     private static Command Train()
     {
@@ -47,6 +47,50 @@ internal static class DemoCommand
                 Console.WriteLine(training.Result(name));
             }
 
+            return 0;
+        }, cancellation));
+        return command;
+    }
+
+    private static Command Evaluate()
+    {
+        var training = new Option<string>("--training") { Description = "Folder of demo train's results.", DefaultValueFactory = _ => "demo-run" };
+        var output = new Option<string>("--out", "-o") { Description = "Folder for verdicts and the report; a run that was stopped goes on.", DefaultValueFactory = _ => "demo-results" };
+        var defaults = new DemoEvaluationOptions { Training = "" };
+        var mixed = new Option<int>("--prompts") { Description = "Prompts that mix two families of shapes.", DefaultValueFactory = _ => defaults.MixedPrompts };
+        var family = new Option<int>("--family-prompts") { Description = "Prompts of each family alone.", DefaultValueFactory = _ => defaults.FamilyPrompts };
+        var seeds = new Option<int>("--seeds") { Description = "Pictures of every prompt.", DefaultValueFactory = _ => defaults.Seeds };
+        var steps = new Option<int>("--steps") { Description = "Sampling steps.", DefaultValueFactory = _ => defaults.Steps };
+        var guidance = new Option<float>("--cfg-scale") { Description = "Classifier-free guidance.", DefaultValueFactory = _ => defaults.Guidance };
+        var trials = new Option<int>("--trials") { Description = "Merged models that autoMBW scores.", DefaultValueFactory = _ => defaults.Trials };
+        Option<string> device = Devices.DeviceOption();
+        Option<int> threads = Devices.ThreadsOption();
+        var command = new Command("evaluate", "Compares experts, merges, fused noise and AFA on held-out prompts, judged exactly.") { training, output, mixed, family, seeds, steps, guidance, trials, device, threads };
+        command.SetAction((r, cancellation) => Task.Run(() =>
+        {
+            using IDevice on = Devices.Open(r.GetValue(device)!, r.GetValue(threads), "f32");
+            var options = new DemoEvaluationOptions
+            {
+                Training = r.GetValue(training)!,
+                MixedPrompts = r.GetValue(mixed),
+                FamilyPrompts = r.GetValue(family),
+                Seeds = r.GetValue(seeds),
+                Steps = r.GetValue(steps),
+                Guidance = r.GetValue(guidance),
+                Trials = r.GetValue(trials),
+            };
+            if (options.MixedPrompts < 1 || options.FamilyPrompts < 0 || options.Seeds < 1) throw new AfaException("--prompts and --seeds take 1 or more, --family-prompts 0 or more.");
+            string results = r.GetValue(output)!;
+            ProgressLine? line = null;
+            string last = "";
+            IReadOnlyList<DemoVerdict> verdicts = new DemoEvaluation(on, options, results).Run((what, done, of) =>
+            {
+                if (what != last) (last, line) = (what, new ProgressLine(what, of));
+                line!.Report(done);
+            }, cancellation);
+            string report = DemoReport.Markdown(verdicts);
+            File.WriteAllText(Path.Combine(results, "report.md"), report);
+            Console.WriteLine(report);
             return 0;
         }, cancellation));
         return command;

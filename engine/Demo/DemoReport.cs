@@ -1,0 +1,57 @@
+using System.Globalization;
+using System.Text;
+
+namespace AfaNative.Engine.Demo;
+
+/// <summary>A mean and its standard error.</summary>
+public readonly record struct Estimate(double Mean, double Error)
+{
+    /// <summary>Of independent values.</summary>
+    public static Estimate Of(IReadOnlyCollection<double> values)
+    {
+        double mean = values.Average(), squares = values.Sum(v => (v - mean) * (v - mean));
+        return new(mean, values.Count > 1 ? Math.Sqrt(squares / (values.Count - 1) / values.Count) : 0);
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{100 * Mean:F1} ± {100 * Error:F1}");
+}
+
+/// <summary>Tables of an evaluation. Prompts are independent, pictures of one prompt are not: a prompt's pictures are averaged first.</summary>
+public static class DemoReport
+{
+    /// <summary>A method's share of correct pictures in a class.</summary>
+    public static Estimate Correct(IEnumerable<DemoVerdict> verdicts, string method, string @class) => Estimate.Of([.. ByPrompt(verdicts, method, @class, v => v.Correct ? 1 : 0).Values]);
+
+    /// <summary>How much more often one method is correct than another, prompt by prompt.</summary>
+    public static Estimate Difference(IEnumerable<DemoVerdict> verdicts, string method, string other, string @class, Func<DemoVerdict, double> measure)
+    {
+        Dictionary<int, double> a = ByPrompt(verdicts, method, @class, measure), b = ByPrompt(verdicts, other, @class, measure);
+        return Estimate.Of([.. a.Where(p => b.ContainsKey(p.Key)).Select(p => p.Value - b[p.Key])]);
+    }
+
+    /// <summary>All of it in Markdown.</summary>
+    public static string Markdown(IReadOnlyList<DemoVerdict> verdicts)
+    {
+        string[] methods = [.. DemoEvaluation.Methods.Where(m => verdicts.Any(v => v.Method == m))], classes = [.. DemoEvaluation.Classes.Where(c => verdicts.Any(v => v.Class == c))];
+        var text = new StringBuilder();
+        foreach ((string title, Func<DemoVerdict, double> measure) in ((string, Func<DemoVerdict, double>)[])[("Pictures with exactly the objects asked for, lying as asked, %", v => v.Correct ? 1 : 0), ("Objects asked for that are there in shape and colour, %", v => v.Objects)])
+        {
+            text.Append(title).Append("\n\n| method | ").AppendJoin(" | ", classes).Append(" |\n|---|").Append(string.Concat(classes.Select(_ => "---|"))).Append('\n');
+            foreach (string method in methods) text.Append("| ").Append(method).Append(" | ").AppendJoin(" | ", classes.Select(c => Estimate.Of([.. ByPrompt(verdicts, method, c, measure).Values]).ToString())).Append(" |\n");
+            text.Append('\n');
+        }
+
+        if (!methods.Contains("AFA")) return text.ToString();
+        text.Append("AFA minus each other method on mixed prompts, percentage points (paired by prompt)\n\n| method | correct | objects |\n|---|---|---|\n");
+        foreach (string method in methods.Where(m => m != "AFA"))
+        {
+            text.Append("| ").Append(method).Append(" | ").Append(Difference(verdicts, "AFA", method, "mixed", v => v.Correct ? 1 : 0)).Append(" | ").Append(Difference(verdicts, "AFA", method, "mixed", v => v.Objects)).Append(" |\n");
+        }
+
+        return text.ToString();
+    }
+
+    private static Dictionary<int, double> ByPrompt(IEnumerable<DemoVerdict> verdicts, string method, string @class, Func<DemoVerdict, double> measure) =>
+        verdicts.Where(v => v.Method == method && v.Class == @class).GroupBy(v => v.Prompt).ToDictionary(g => g.Key, g => g.Average(measure));
+}
