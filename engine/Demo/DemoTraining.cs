@@ -19,10 +19,10 @@ namespace AfaNative.Engine.Demo;
 public sealed record DemoOptions
 {
     /// <summary>Edge of a picture.</summary>
-    public int Size { get; init; } = 64;
+    public int Size { get; init; } = 128;
 
     /// <summary>The VAE's levels.</summary>
-    public IReadOnlyList<int> VaeChannels { get; init; } = [32, 32, 64, 64];
+    public IReadOnlyList<int> VaeChannels { get; init; } = [16, 32, 64, 64];
 
     /// <summary>The U-Net's levels.</summary>
     public IReadOnlyList<int> UNetChannels { get; init; } = [64, 128];
@@ -34,16 +34,16 @@ public sealed record DemoOptions
     public int AggregatorWidth { get; init; } = 32;
 
     /// <summary>Updates of the VAE.</summary>
-    public int VaeSteps { get; init; } = 2400;
+    public int VaeSteps { get; init; } = 7000;
 
     /// <summary>Updates of the base.</summary>
-    public int BaseSteps { get; init; } = 6000;
+    public int BaseSteps { get; init; } = 8000;
 
     /// <summary>Updates of each expert.</summary>
-    public int ExpertSteps { get; init; } = 1000;
+    public int ExpertSteps { get; init; } = 2000;
 
     /// <summary>Updates of the aggregators.</summary>
-    public int AggregatorSteps { get; init; } = 1200;
+    public int AggregatorSteps { get; init; } = 1500;
 
     /// <summary>Pictures in an update of the VAE.</summary>
     public int VaeBatch { get; init; } = 8;
