@@ -88,6 +88,9 @@ public sealed record SchedulerConfig
     /// <summary>How sampling steps are spread.</summary>
     public TimestepSpacing TimestepSpacing { get; init; } = TimestepSpacing.Leading;
 
+    /// <summary>Whether the file says how steps are spread; where it does not, each sampler has its own way.</summary>
+    public bool StatesSpacing { get; init; }
+
     /// <summary>Reads scheduler_config.json from a model's scheduler folder.</summary>
     public static SchedulerConfig Load(string schedulerFolder)
     {
@@ -132,6 +135,7 @@ public sealed record SchedulerConfig
             PredictionType = reader.Choice(
                 "prediction_type", defaults.PredictionType,
                 ("epsilon", PredictionType.Epsilon), ("v_prediction", PredictionType.VPrediction), ("sample", PredictionType.Sample)),
+            StatesSpacing = json.TryGetProperty("timestep_spacing", out JsonElement spacing) && spacing.ValueKind != JsonValueKind.Null,
             TimestepSpacing = reader.Choice(
                 "timestep_spacing", defaults.TimestepSpacing,
                 ("leading", TimestepSpacing.Leading), ("linspace", TimestepSpacing.Linspace), ("trailing", TimestepSpacing.Trailing)),

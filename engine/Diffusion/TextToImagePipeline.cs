@@ -1,3 +1,4 @@
+using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Tensors;
 using AfaNative.Kernels.Random;
@@ -31,6 +32,9 @@ public sealed record GenerationOptions
     /// <summary>Noise added back at every step (DDIM's eta): 0 is deterministic, 1 is DDPM-like.</summary>
     public float Eta { get; init; }
 
+    /// <summary>How noise becomes a picture.</summary>
+    public SamplerChoice Sampler { get; init; } = SamplerChoice.Default;
+
     /// <summary>Text encoder layers left out at the end (diffusers' counting; A1111's "Clip skip" minus one).</summary>
     public int ClipSkip { get; init; }
 
@@ -60,7 +64,7 @@ public sealed record GenerationObserver
     public Action<int, int, Tensor, Tensor>? Aggregation { get; init; }
 }
 
-/// <summary>Text to image by DDIM with classifier-free guidance, for an ensemble or a single model.</summary>
+/// <summary>Text to image with classifier-free guidance, for an ensemble or a single model.</summary>
 public sealed class TextToImagePipeline(DiffusionModel model)
 {
     /// <summary>Hidden states [N, B, tokens, 1, D] of prompts.</summary>
@@ -98,34 +102,37 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         if (options.Fusion == FusionMode.Magic && options.GuidanceScale <= 1) throw new AfaException($"MagicFusion compares predictions with and without the prompt: it needs a guidance above 1, not {options.GuidanceScale}.");
         if (options.Magic.Weights is { } weights && weights.Count != experts) throw new AfaException($"MagicFusion was given {weights.Count} weights for {experts} experts.");
         int height = options.Height / factor, width = options.Width / factor, perImage = channels * height * width;
-        var sampler = new DdimSampler(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
+        Sampler sampler = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
+        int evaluations = sampler.Timesteps.Count;
         var ops = new Ops(model.Device, cancellation);
         using TensorScope scope = ops.Scope();
         bool guided = options.GuidanceScale > 1;
         Tensor text = EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. options.Prompts ?? [.. Enumerable.Repeat(options.Prompt, count)]], options.ClipSkip);
         float[] latents = Start(options, count, perImage, sampler.InitNoiseSigma);
-        var noise = new float[sampler.NeedsNoise ? latents.Length : 0];
+        var noise = new float[latents.Length];
+        var scaled = new float[latents.Length];
         observer?.Latents?.Invoke(0, latents);
-        observer?.Step?.Invoke(0, options.Steps);
+        observer?.Step?.Invoke(0, evaluations);
         using var predictor = new NoisePredictor(model.Ensemble, ops, text, new Shape(1, guided ? 2 * count : count, height, width, channels));
-        for (int step = 0; step < options.Steps; step++)
+        for (int step = 0; step < evaluations; step++)
         {
-            float[] input = guided ? [.. latents, .. latents] : latents;
+            sampler.ScaleInput(step, latents, scaled);
+            float[] input = guided ? [.. scaled, .. scaled] : scaled;
             int index = step;
             Action<int, Tensor, Tensor>? onAggregate = observer?.Aggregation is { } told ? (point, fused, maps) => told(index, point, fused, maps) : null;
-            float[] predicted = predictor.Predict(input, sampler.Timesteps[step], onAggregate);
+            float[] predicted = predictor.Predict(input, (float)sampler.Timesteps[step], onAggregate);
             predicted = options.Fusion switch
             {
                 FusionMode.Mean => NoiseFusion.Mean(predicted, experts, guided, options.GuidanceScale),
-                FusionMode.Magic => NoiseFusion.Magic(predicted, experts, options.GuidanceScale, count, channels, height, width, sampler.Timesteps[step], options.Magic),
+                FusionMode.Magic => NoiseFusion.Magic(predicted, experts, options.GuidanceScale, count, channels, height, width, (int)sampler.Timesteps[step], options.Magic),
                 _ => NoiseFusion.Guide(predicted, 1, guided, options.GuidanceScale)[0],
             };
 
             // Stream 0 of a seed is its starting noise, stream k the noise of step k: a picture does not depend on its batch.
-            for (int i = 0; noise.Length > 0 && i < count; i++) GaussianNoise.Fill(noise.AsSpan(i * perImage, perImage), options.Seeds[i], (ulong)(step + 1));
+            for (int i = 0; sampler.NeedsNoise(step) && i < count; i++) GaussianNoise.Fill(noise.AsSpan(i * perImage, perImage), options.Seeds[i], (ulong)(step + 1));
             sampler.Step(step, predicted, noise, latents);
             observer?.Latents?.Invoke(step + 1, latents);
-            observer?.Step?.Invoke(step + 1, options.Steps);
+            observer?.Step?.Invoke(step + 1, evaluations);
         }
 
         return latents;

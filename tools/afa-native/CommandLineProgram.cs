@@ -21,7 +21,7 @@ internal static class CommandLineProgram
     {
         var root = new RootCommand("Samples from several Stable Diffusion models as one (adaptive feature aggregation).")
         {
-            SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), DemoCommand.Create(),
+            SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), SamplersCommand.Create(), DemoCommand.Create(),
         };
         root.Options.Add(s_verbose);
         ParseResult parsed = root.Parse(args);

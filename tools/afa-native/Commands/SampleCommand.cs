@@ -4,6 +4,7 @@ using System.Reflection;
 using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
 using AfaNative.Kernels.Devices;
@@ -22,6 +23,7 @@ internal static class SampleCommand
         var negative = new Option<string>("--negative", "-n") { Description = "What they should not show.", DefaultValueFactory = _ => "" };
         var steps = new Option<int>("--steps") { Description = "Denoising steps.", DefaultValueFactory = _ => 50 };
         var guidance = new Option<float>("--guidance") { Description = "Classifier-free guidance; 1 turns it off.", DefaultValueFactory = _ => 7.5f };
+        var sampler = new Option<string>("--sampler") { Description = "How noise becomes a picture: ddim, euler, dpmpp_2m_karras ... or \"DPM++ 2M Karras\" (afa-native samplers lists them).", DefaultValueFactory = _ => SamplerChoice.Default.Id };
         var eta = new Option<float>("--eta") { Description = "DDIM's eta: 0 deterministic, 1 as noisy as DDPM." };
         var seed = new Option<ulong?>("--seed", "-s") { Description = "Seed of the first picture; picture i has seed + i. Random when left out." };
         var count = new Option<int>("--count", "-c") { Description = "Pictures to draw.", DefaultValueFactory = _ => 4 };
@@ -44,7 +46,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, negative, steps, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, device, threads, precision, budget,
+            model, prompt, negative, steps, sampler, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -58,6 +60,7 @@ internal static class SampleCommand
                 NegativePrompt = r.GetValue(negative)!,
                 Steps = r.GetValue(steps),
                 GuidanceScale = r.GetValue(guidance),
+                Sampler = SamplerChoice.Find(r.GetValue(sampler)!),
                 Eta = r.GetValue(eta),
                 Width = r.GetValue(width),
                 Height = r.GetValue(height),
@@ -93,9 +96,10 @@ internal static class SampleCommand
             {
                 int batch = Math.Min(settings.BatchSize, settings.Count - done);
                 GenerationOptions options = all with { Seeds = [.. all.Seeds.Skip(done).Take(batch)] };
-                AttentionRecorder? recorder = settings.Maps is null ? null : new AttentionRecorder(model, options.Steps, batch);
+                int evaluations = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta).Timesteps.Count;
+                AttentionRecorder? recorder = settings.Maps is null ? null : new AttentionRecorder(model, evaluations, batch);
                 string which = batch == 1 ? $"{done + 1}" : $"{done + 1}-{done + batch}";
-                var progress = new ProgressLine($"picture {which} of {settings.Count}, step", options.Steps);
+                var progress = new ProgressLine($"picture {which} of {settings.Count}, step", evaluations);
                 var observer = new GenerationObserver { Step = (step, _) => progress.Report(step), Aggregation = recorder is null ? null : recorder.Record };
                 IReadOnlyList<float[]> images = pipeline.Generate(options, observer, cancellation);
                 for (int i = 0; i < batch; i++)
@@ -172,7 +176,7 @@ internal static class SampleCommand
         Prompt = options.Prompt,
         NegativePrompt = options.NegativePrompt,
         Steps = options.Steps,
-        Sampler = "DDIM",
+        Sampler = options.Sampler.Name,
         CfgScale = options.GuidanceScale,
         Seed = seed,
         Width = options.Width,

@@ -1,0 +1,66 @@
+namespace AfaNative.Engine.Diffusion.Samplers;
+
+/// <summary>
+/// Goes from noise to latents, one evaluation of the denoiser after another. A sampler holds the history its method needs, so it serves one run. What each computes is checked step by step against the
+/// scheduler of the same name in diffusers 0.31.
+/// </summary>
+public abstract class Sampler
+{
+    /// <summary>A sampler over a schedule.</summary>
+    /// <exception cref="AfaException">The number of steps does not fit the schedule.</exception>
+    protected Sampler(NoiseSchedule schedule, int steps)
+    {
+        ArgumentNullException.ThrowIfNull(schedule);
+        int trained = schedule.Config.NumTrainTimesteps;
+        if (steps < 1 || steps > trained) throw new AfaException($"Expected 1 to {trained} sampling steps, the number of training steps, but {steps} came.");
+        Schedule = schedule;
+        Steps = steps;
+    }
+
+    /// <summary>The training schedule.</summary>
+    protected NoiseSchedule Schedule { get; }
+
+    /// <summary>Steps asked for; some methods evaluate more often.</summary>
+    protected int Steps { get; }
+
+    /// <summary>The training step of every evaluation, noisiest first; may lie between two.</summary>
+    public abstract IReadOnlyList<double> Timesteps { get; }
+
+    /// <summary>Standard deviation of the noise sampling starts from.</summary>
+    public virtual float InitNoiseSigma => 1f;
+
+    /// <summary>Whether the step after an evaluation adds fresh noise.</summary>
+    public virtual bool NeedsNoise(int evaluation) => false;
+
+    /// <summary>What the denoiser is shown of a sample.</summary>
+    public virtual void ScaleInput(int evaluation, ReadOnlySpan<float> sample, Span<float> input) => sample.CopyTo(input);
+
+    /// <summary>Takes the sample on. <paramref name="noise"/> is standard normal where <see cref="NeedsNoise"/>, else not looked at.</summary>
+    public abstract void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample);
+
+    /// <summary>Refuses steps out of order of size.</summary>
+    protected void Check(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, ReadOnlySpan<float> sample)
+    {
+        if ((uint)evaluation >= (uint)Timesteps.Count) throw new ArgumentOutOfRangeException(nameof(evaluation), evaluation, $"Expected a step from 0 to {Timesteps.Count - 1}.");
+        if (modelOutput.Length != sample.Length) throw new ArgumentException($"Expected a model output of {sample.Length} elements, but {modelOutput.Length} came.");
+        if (NeedsNoise(evaluation) && noise.Length != sample.Length) throw new ArgumentException($"Expected noise of {sample.Length} elements, but {noise.Length} came.");
+    }
+
+    /// <summary>Whole training steps, spread as the schedule's file says or, where it says nothing, as is usual for the method.</summary>
+    protected int[] Spread(TimestepSpacing usual)
+    {
+        SchedulerConfig config = Schedule.Config;
+        int trained = config.NumTrainTimesteps, n = Steps;
+        int[] timesteps =
+        [
+            .. Enumerable.Range(0, n).Select(k => (config.StatesSpacing ? config.TimestepSpacing : usual) switch
+            {
+                TimestepSpacing.Leading => (n - 1 - k) * (trained / n) + config.StepsOffset,
+                TimestepSpacing.Linspace => n == 1 ? 0 : (int)Math.Round((n - 1 - k) * ((trained - 1) / (double)(n - 1))),
+                _ => (int)Math.Round(trained - k * (trained / (double)n)) - 1,
+            }),
+        ];
+        if (timesteps[0] >= trained) throw new AfaException($"Expected timesteps below {trained}, but {n} steps with a steps_offset of {config.StepsOffset} reach {timesteps[0]}.");
+        return timesteps;
+    }
+}

@@ -1,0 +1,164 @@
+namespace AfaNative.Engine.Diffusion.Samplers;
+
+/// <summary>What the methods of k-diffusion share: samples x = clean + sigma * noise, shown to the denoiser divided by sqrt(sigma^2 + 1).</summary>
+public abstract class SigmaSampler : Sampler
+{
+    private readonly double[] _timesteps;
+    private readonly bool _fromTop;
+
+    /// <summary>Spreads the noise levels; <paramref name="twice"/> evaluates twice at all but the first.</summary>
+    protected SigmaSampler(NoiseSchedule schedule, int steps, bool karras, bool twice = false) : base(schedule, steps)
+    {
+        SchedulerConfig config = schedule.Config;
+        double[] trained = SigmaSchedule.Trained(schedule);
+        TimestepSpacing spacing = config.StatesSpacing ? config.TimestepSpacing : TimestepSpacing.Linspace;
+        int last = config.NumTrainTimesteps - 1;
+        double[] timesteps = spacing == TimestepSpacing.Linspace
+            ? [.. Enumerable.Range(0, steps).Select(k => (double)(float)(steps == 1 ? 0 : (steps - 1 - k) * (last / (double)(steps - 1))))]
+            : [.. Spread(spacing).Select(t => (double)t)];
+        double[] sigmas = [.. timesteps.Select(t => SigmaSchedule.At(trained, t))];
+        if (karras)
+        {
+            sigmas = SigmaSchedule.Karras(sigmas[^1], sigmas[0], steps);
+            timesteps = [.. sigmas.Select(s => (double)(float)SigmaSchedule.TimestepOf(trained, s))];
+        }
+
+        _fromTop = spacing != TimestepSpacing.Leading;
+        Sigmas = [.. sigmas, 0];
+        if (twice)
+        {
+            Sigmas = [Sigmas[0], .. Sigmas[1..^1].SelectMany(s => (double[])[s, s]), 0];
+            timesteps = [timesteps[0], .. timesteps[1..].SelectMany(t => (double[])[t, t])];
+        }
+
+        _timesteps = timesteps;
+    }
+
+    /// <summary>The noise level of every evaluation, and 0 at the end.</summary>
+    protected double[] Sigmas { get; }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<double> Timesteps => _timesteps;
+
+    /// <inheritdoc/>
+    public override float InitNoiseSigma => (float)(_fromTop ? Sigmas.Max() : Math.Sqrt(Sigmas.Max() * Sigmas.Max() + 1));
+
+    /// <inheritdoc/>
+    public override void ScaleInput(int evaluation, ReadOnlySpan<float> sample, Span<float> input)
+    {
+        float divisor = (float)Math.Sqrt(Sigmas[evaluation] * Sigmas[evaluation] + 1);
+        for (int i = 0; i < input.Length; i++) input[i] = sample[i] / divisor;
+    }
+
+    /// <summary>The slope d = (x - clean) / sigma at a noise level.</summary>
+    protected void Slope(double sigma, ReadOnlySpan<float> output, ReadOnlySpan<float> sample, Span<float> slope)
+    {
+        float s = (float)sigma, a = (float)(1 / (sigma * sigma + 1)), b = (float)(sigma / Math.Sqrt(sigma * sigma + 1));
+        for (int i = 0; i < slope.Length; i++)
+        {
+            slope[i] = Schedule.Config.PredictionType switch
+            {
+                PredictionType.Epsilon => output[i],
+                PredictionType.VPrediction => (sample[i] - (sample[i] * a - output[i] * b)) / s,
+                _ => (sample[i] - output[i]) / s,
+            };
+        }
+    }
+}
+
+/// <summary>Euler's method on the probability flow (Karras et al. 2022, algorithm 2 without churn).</summary>
+public sealed class EulerSampler(NoiseSchedule schedule, int steps, bool karras) : SigmaSampler(schedule, steps, karras)
+{
+    /// <inheritdoc/>
+    public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
+    {
+        Check(evaluation, modelOutput, noise, sample);
+        var slope = new float[sample.Length];
+        Slope(Sigmas[evaluation], modelOutput, sample, slope);
+        float step = (float)(Sigmas[evaluation + 1] - Sigmas[evaluation]);
+        for (int i = 0; i < slope.Length; i++) sample[i] += slope[i] * step;
+    }
+}
+
+/// <summary>Euler's method with part of the noise renewed at every step (k-diffusion's ancestral sampling, eta 1).</summary>
+public sealed class EulerAncestralSampler(NoiseSchedule schedule, int steps, bool karras) : SigmaSampler(schedule, steps, karras)
+{
+    /// <inheritdoc/>
+    public override bool NeedsNoise(int evaluation) => true;
+
+    /// <inheritdoc/>
+    public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
+    {
+        Check(evaluation, modelOutput, noise, sample);
+        double from = Sigmas[evaluation], to = Sigmas[evaluation + 1], up = Math.Sqrt(to * to * (from * from - to * to) / (from * from)), down = Math.Sqrt(to * to - up * up);
+        var slope = new float[sample.Length];
+        Slope(from, modelOutput, sample, slope);
+        float step = (float)(down - from), renewed = (float)up;
+        for (int i = 0; i < slope.Length; i++) sample[i] += slope[i] * step + noise[i] * renewed;
+    }
+}
+
+/// <summary>Heun's method: a step of Euler's, then again with the mean of the slopes at both ends (Karras et al. 2022, algorithm 2); two evaluations a step but the last.</summary>
+public sealed class HeunSampler(NoiseSchedule schedule, int steps, bool karras) : SigmaSampler(schedule, steps, karras, twice: true)
+{
+    private float[]? _slope, _start;
+
+    /// <inheritdoc/>
+    public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
+    {
+        Check(evaluation, modelOutput, noise, sample);
+        var slope = new float[sample.Length];
+        Slope(Sigmas[evaluation], modelOutput, sample, slope);
+        if (evaluation % 2 == 0)
+        {
+            float step = (float)(Sigmas[evaluation + 1] - Sigmas[evaluation]);
+            (_slope, _start) = (slope, sample.ToArray());
+            for (int i = 0; i < slope.Length; i++) sample[i] += slope[i] * step;
+        }
+        else
+        {
+            float step = (float)(Sigmas[evaluation] - Sigmas[evaluation - 1]);
+            for (int i = 0; i < slope.Length; i++) sample[i] = _start![i] + (_slope![i] + slope[i]) / 2 * step;
+        }
+    }
+}
+
+/// <summary>Linear multistep (Adams-Bashforth of up to fourth order on the uneven noise levels, as k-diffusion has it).</summary>
+public sealed class LmsSampler(NoiseSchedule schedule, int steps, bool karras) : SigmaSampler(schedule, steps, karras)
+{
+    private const int MaxOrder = 4;
+    private readonly List<float[]> _slopes = [];
+
+    /// <inheritdoc/>
+    public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
+    {
+        Check(evaluation, modelOutput, noise, sample);
+        var slope = new float[sample.Length];
+        Slope(Sigmas[evaluation], modelOutput, sample, slope);
+        _slopes.Insert(0, slope);
+        if (_slopes.Count > MaxOrder) _slopes.RemoveAt(MaxOrder);
+        for (int j = 0; j < _slopes.Count; j++)
+        {
+            float weight = (float)Coefficient(evaluation, j);
+            for (int i = 0; i < sample.Length; i++) sample[i] += weight * _slopes[j][i];
+        }
+    }
+
+    // The integral of a Lagrange polynomial from this noise level to the next; of degree 3 at most, so two points of Gauss and Legendre are exact.
+    private double Coefficient(int evaluation, int j)
+    {
+        double from = Sigmas[evaluation], to = Sigmas[evaluation + 1], middle = (from + to) / 2, half = (to - from) / 2, offset = half / Math.Sqrt(3);
+        return half * (Basis(middle - offset) + Basis(middle + offset));
+
+        double Basis(double tau)
+        {
+            double product = 1;
+            for (int k = 0; k < _slopes.Count; k++)
+            {
+                if (k != j) product *= (tau - Sigmas[evaluation - k]) / (Sigmas[evaluation - j] - Sigmas[evaluation - k]);
+            }
+
+            return product;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+namespace AfaNative.Engine.Diffusion.Samplers;
+
+/// <summary>Noise levels sigma = sqrt((1 - alpha) / alpha) of a sampling run, as k-diffusion counts noise (Karras et al., Elucidating the design space of diffusion-based generative models, 2022).</summary>
+internal static class SigmaSchedule
+{
+    private const double Rho = 7;
+
+    /// <summary>Of every training step.</summary>
+    public static double[] Trained(NoiseSchedule schedule) => [.. schedule.AlphasCumprod.Select(a => (double)(float)Math.Sqrt((1 - (double)a) / a))];
+
+    /// <summary>Between two training steps by linear interpolation.</summary>
+    public static double At(double[] trained, double timestep)
+    {
+        int low = Math.Clamp((int)Math.Floor(timestep), 0, trained.Length - 1), high = Math.Min(low + 1, trained.Length - 1);
+        return (float)(trained[low] + (timestep - low) * (trained[high] - trained[low]));
+    }
+
+    /// <summary>The training step of a noise level, interpolated in its logarithm.</summary>
+    public static double TimestepOf(double[] trained, double sigma)
+    {
+        double log = Math.Log(Math.Max(sigma, 1e-10));
+        int low = 0;
+        while (low < trained.Length - 2 && Math.Log(trained[low + 1]) <= log) low++;
+        double a = Math.Log(trained[low]), b = Math.Log(trained[low + 1]);
+        return low + Math.Clamp((a - log) / (a - b), 0, 1);
+    }
+
+    /// <summary>The schedule of Karras et al. (equation 5) from <paramref name="most"/> down to <paramref name="least"/>.</summary>
+    public static double[] Karras(double least, double most, int count)
+    {
+        double low = Math.Pow(least, 1 / Rho), high = Math.Pow(most, 1 / Rho);
+        return [.. Enumerable.Range(0, count).Select(i => (double)(float)Math.Pow(high + (count == 1 ? 0 : i / (count - 1.0)) * (low - high), Rho))];
+    }
+}
