@@ -1,3 +1,4 @@
+using AfaNative.Engine.Text;
 using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Tensors;
@@ -31,6 +32,9 @@ public sealed record GenerationOptions
 
     /// <summary>Noise added back at every step (DDIM's eta): 0 is deterministic, 1 is DDPM-like.</summary>
     public float Eta { get; init; }
+
+    /// <summary>How prompts are read.</summary>
+    public PromptSyntax Syntax { get; init; }
 
     /// <summary>How noise becomes a picture.</summary>
     public SamplerChoice Sampler { get; init; } = SamplerChoice.Default;
@@ -67,12 +71,53 @@ public sealed record GenerationObserver
 /// <summary>Text to image with classifier-free guidance, for an ensemble or a single model.</summary>
 public sealed class TextToImagePipeline(DiffusionModel model)
 {
-    /// <summary>Hidden states [N, B, tokens, 1, D] of prompts.</summary>
-    public Tensor EncodePrompts(Ops ops, IReadOnlyList<string> prompts, int clipSkip = 0)
+    /// <summary>
+    /// Hidden states [N, B, chunks * tokens, 1, D] of prompts, every expert's by its own text encoder. Prompts of fewer chunks get empty ones. A weight multiplies its token's hidden state, and the chunk is then
+    /// brought back to its mean (as A1111 does by default).
+    /// </summary>
+    public Tensor EncodePrompts(Ops ops, IReadOnlyList<string> prompts, int clipSkip = 0, PromptSyntax syntax = PromptSyntax.Plain)
     {
         int length = model.TextEncoder.Config.MaxPositions;
-        int[] ids = [.. prompts.SelectMany(p => model.Tokenizer.Encode(p, length))];
-        return model.TextEncoder.Encode(ops, ids, length, clipSkip);
+        IReadOnlyList<PromptChunk>[] chunks = [.. prompts.Select(p => PromptChunks.Split(model.Tokenizer, p, length, syntax))];
+        int most = chunks.Max(c => c.Count);
+        bool plain = most == 1 && chunks.All(c => c[0].Weights.All(w => w == 1));
+        if (plain) return model.TextEncoder.Encode(ops, [.. chunks.SelectMany(c => c[0].Ids)], length, clipSkip);
+        PromptChunk empty = PromptChunks.Split(model.Tokenizer, "", length, syntax)[0];
+        float[] all = [];
+        int experts = 0, width = 0;
+        for (int c = 0; c < most; c++)
+        {
+            using TensorScope scope = ops.Scope();
+            PromptChunk[] row = [.. chunks.Select(p => c < p.Count ? p[c] : empty)];
+            Tensor hidden = model.TextEncoder.Encode(ops, [.. row.SelectMany(r => r.Ids)], length, clipSkip);
+            float[] values = ops.Download(hidden);
+            (experts, width) = (hidden.Shape.Experts, hidden.Shape.Channels);
+            if (c == 0) all = new float[(long)values.Length * most];
+            for (int i = 0; i < experts * prompts.Count; i++)
+            {
+                Span<float> one = values.AsSpan(i * length * width, length * width);
+                Weigh(one, row[i % prompts.Count].Weights, width);
+                one.CopyTo(all.AsSpan((i * most + c) * length * width));
+            }
+        }
+
+        return ops.Upload(all, new Shape(experts, prompts.Count, most * length, 1, width));
+    }
+
+    private static void Weigh(Span<float> hidden, float[] weights, int width)
+    {
+        if (weights.All(w => w == 1)) return;
+        double before = 0, after = 0;
+        for (int i = 0; i < hidden.Length; i++)
+        {
+            before += hidden[i];
+            hidden[i] *= weights[i / width];
+            after += hidden[i];
+        }
+
+        // A mean of nothing cannot be kept.
+        float back = Math.Abs(after) < 1e-12 ? 1 : (float)(before / after);
+        for (int i = 0; i < hidden.Length; i++) hidden[i] *= back;
     }
 
     /// <summary>Draws one batch: pictures [count][H * W * 3] in 0..1.</summary>
@@ -107,7 +152,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         var ops = new Ops(model.Device, cancellation);
         using TensorScope scope = ops.Scope();
         bool guided = options.GuidanceScale > 1;
-        Tensor text = EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. options.Prompts ?? [.. Enumerable.Repeat(options.Prompt, count)]], options.ClipSkip);
+        Tensor text = EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. options.Prompts ?? [.. Enumerable.Repeat(options.Prompt, count)]], options.ClipSkip, options.Syntax);
         float[] latents = Start(options, count, perImage, sampler.InitNoiseSigma);
         var noise = new float[latents.Length];
         var scaled = new float[latents.Length];

@@ -7,6 +7,7 @@ using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Text;
 using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Tool.Commands;
@@ -21,6 +22,8 @@ internal static class SampleCommand
         var model = new Argument<string>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base." };
         var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show.", Required = true };
         var negative = new Option<string>("--negative", "-n") { Description = "What they should not show.", DefaultValueFactory = _ => "" };
+        var syntax = new Option<string>("--prompt-syntax") { Description = "a1111: (words:1.2), [words], BREAK, any length; plain: the text as it stands, cut after 75 tokens.", DefaultValueFactory = _ => "a1111" };
+        syntax.AcceptOnlyFromAmong("a1111", "plain");
         var steps = new Option<int>("--steps") { Description = "Denoising steps.", DefaultValueFactory = _ => 50 };
         var guidance = new Option<float>("--guidance") { Description = "Classifier-free guidance; 1 turns it off.", DefaultValueFactory = _ => 7.5f };
         var sampler = new Option<string>("--sampler") { Description = "How noise becomes a picture: ddim, euler, dpmpp_2m_karras ... or \"DPM++ 2M Karras\" (afa-native samplers lists them).", DefaultValueFactory = _ => SamplerChoice.Default.Id };
@@ -46,7 +49,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, negative, steps, sampler, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, device, threads, precision, budget,
+            model, prompt, negative, syntax, steps, sampler, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -60,6 +63,7 @@ internal static class SampleCommand
                 NegativePrompt = r.GetValue(negative)!,
                 Steps = r.GetValue(steps),
                 GuidanceScale = r.GetValue(guidance),
+                Syntax = r.GetValue(syntax) == "plain" ? PromptSyntax.Plain : PromptSyntax.Weighted,
                 Sampler = SamplerChoice.Find(r.GetValue(sampler)!),
                 Eta = r.GetValue(eta),
                 Width = r.GetValue(width),
@@ -83,6 +87,11 @@ internal static class SampleCommand
         Plan(device, folder, settings);
         using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
+        foreach (string text in all.Syntax == PromptSyntax.Plain ? (string[])[all.Prompt, all.NegativePrompt] : [])
+        {
+            if (PromptChunks.CutOff(model.Tokenizer, text, model.TextEncoder.Config.MaxPositions) is { } cut) Console.Error.WriteLine($"warning: the prompt is too long for --prompt-syntax plain; what is cut off: '{cut}'");
+        }
+
         Directory.CreateDirectory(settings.Output);
         if (settings.Maps is not null) Directory.CreateDirectory(settings.Maps);
         using var hashing = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
