@@ -33,6 +33,9 @@ public sealed record GenerationOptions
     /// <summary>Noise added back at every step (DDIM's eta): 0 is deterministic, 1 is DDPM-like.</summary>
     public float Eta { get; init; }
 
+    /// <summary>Whose random numbers seeds stand for.</summary>
+    public NoiseSource Noise { get; init; }
+
     /// <summary>How prompts are read.</summary>
     public PromptSyntax Syntax { get; init; }
 
@@ -153,7 +156,8 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         using TensorScope scope = ops.Scope();
         bool guided = options.GuidanceScale > 1;
         Tensor text = EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. options.Prompts ?? [.. Enumerable.Repeat(options.Prompt, count)]], options.ClipSkip, options.Syntax);
-        float[] latents = Start(options, count, perImage, sampler.InitNoiseSigma);
+        NoiseStream[] streams = [.. options.Seeds.Select(s => NoiseStream.Of(options.Noise, s))];
+        float[] latents = Start(options, streams, perImage, sampler.InitNoiseSigma);
         var noise = new float[latents.Length];
         var scaled = new float[latents.Length];
         observer?.Latents?.Invoke(0, latents);
@@ -173,8 +177,8 @@ public sealed class TextToImagePipeline(DiffusionModel model)
                 _ => NoiseFusion.Guide(predicted, 1, guided, options.GuidanceScale)[0],
             };
 
-            // Stream 0 of a seed is its starting noise, stream k the noise of step k: a picture does not depend on its batch.
-            for (int i = 0; sampler.NeedsNoise(step) && i < count; i++) GaussianNoise.Fill(noise.AsSpan(i * perImage, perImage), options.Seeds[i], (ulong)(step + 1));
+            // Every picture has its own stream: it does not depend on its batch.
+            for (int i = 0; sampler.NeedsNoise(step) && i < count; i++) streams[i].Fill(noise.AsSpan(i * perImage, perImage), step + 1);
             sampler.Step(step, predicted, noise, latents);
             observer?.Latents?.Invoke(step + 1, latents);
             observer?.Step?.Invoke(step + 1, evaluations);
@@ -203,8 +207,9 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         return images;
     }
 
-    private static float[] Start(GenerationOptions options, int count, int perImage, float sigma)
+    private static float[] Start(GenerationOptions options, NoiseStream[] streams, int perImage, float sigma)
     {
+        int count = streams.Length;
         var latents = new float[count * perImage];
         if (options.InitialLatents is { } given)
         {
@@ -213,7 +218,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         }
         else
         {
-            for (int i = 0; i < count; i++) GaussianNoise.Fill(latents.AsSpan(i * perImage, perImage), options.Seeds[i], 0);
+            for (int i = 0; i < count; i++) streams[i].Fill(latents.AsSpan(i * perImage, perImage), 0);
         }
 
         for (int i = 0; i < latents.Length; i++) latents[i] *= sigma;

@@ -119,6 +119,14 @@ internal static class PipelineCases
             InitialLatents = c.Values("latents.0"),
             Sampler = sampler,
         };
+        if (c.Root.TryGetProperty("seed", out JsonElement seed))
+        {
+            // The start was drawn by torch on the CPU.
+            var noise = new float[options.InitialLatents!.Length];
+            NoiseStream.Of(NoiseSource.TorchCpu, seed.GetUInt64()).Fill(noise, 0);
+            compare.Close("torch noise", noise, options.InitialLatents, OpCases.Tolerance);
+        }
+
         var pipeline = new TextToImagePipeline(model);
         if (c.Has("prompt_embeds"))
         {

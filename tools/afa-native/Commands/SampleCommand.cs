@@ -27,6 +27,8 @@ internal static class SampleCommand
         var steps = new Option<int>("--steps") { Description = "Denoising steps.", DefaultValueFactory = _ => 50 };
         var guidance = new Option<float>("--guidance") { Description = "Classifier-free guidance; 1 turns it off.", DefaultValueFactory = _ => 7.5f };
         var sampler = new Option<string>("--sampler") { Description = "How noise becomes a picture: ddim, euler, dpmpp_2m_karras ... or \"DPM++ 2M Karras\" (afa-native samplers lists them).", DefaultValueFactory = _ => SamplerChoice.Default.Id };
+        var noise = new Option<string>("--noise") { Description = "Whose random numbers seeds stand for: own (the same on every device), cpu (torch on the CPU) or cuda-philox (torch on CUDA).", DefaultValueFactory = _ => "own" };
+        noise.AcceptOnlyFromAmong("own", "cpu", "cuda-philox");
         var eta = new Option<float>("--eta") { Description = "DDIM's eta: 0 deterministic, 1 as noisy as DDPM." };
         var seed = new Option<ulong?>("--seed", "-s") { Description = "Seed of the first picture; picture i has seed + i. Random when left out." };
         var count = new Option<int>("--count", "-c") { Description = "Pictures to draw.", DefaultValueFactory = _ => 4 };
@@ -49,7 +51,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, negative, syntax, steps, sampler, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, device, threads, precision, budget,
+            model, prompt, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -65,6 +67,7 @@ internal static class SampleCommand
                 GuidanceScale = r.GetValue(guidance),
                 Syntax = r.GetValue(syntax) == "plain" ? PromptSyntax.Plain : PromptSyntax.Weighted,
                 Sampler = SamplerChoice.Find(r.GetValue(sampler)!),
+                Noise = r.GetValue(noise) switch { "cpu" => NoiseSource.TorchCpu, "cuda-philox" => NoiseSource.TorchCuda, _ => NoiseSource.Own },
                 Eta = r.GetValue(eta),
                 Width = r.GetValue(width),
                 Height = r.GetValue(height),
