@@ -51,18 +51,26 @@ public sealed class DiffusionModel : IDisposable
         => Load(device, EnsembleFolder.Open(path), expert, schedulerOverride, progress, cancellation);
 
     /// <summary>As above, of a model whose parts were found already.</summary>
-    public static DiffusionModel Load(IDevice device, EnsembleFolder folder, int? expert = null, SchedulerConfig? schedulerOverride = null, Action<string>? progress = null, CancellationToken cancellation = default)
+    public static DiffusionModel Load(IDevice device, EnsembleFolder folder, int? expert = null, SchedulerConfig? schedulerOverride = null, Action<string>? progress = null, CancellationToken cancellation = default, IReadOnlyList<LoraRequest>? loras = null)
     {
         string path = folder.Path;
+        foreach (LoraRequest lora in loras ?? [])
+        {
+            if (lora.Expert is { } wanted && wanted >= folder.UNets.Count) throw new AfaException($"{lora.Path} is for expert {wanted}, {path} has experts 0 to {folder.UNets.Count - 1}.");
+        }
+
         if (expert is { } chosen)
         {
             if (chosen < 0 || chosen >= folder.UNets.Count) throw new AfaException($"{path}: expert {chosen} was asked for, it has experts 0 to {folder.UNets.Count - 1}.");
+            loras = loras?.Where(l => l.Expert is null || l.Expert == chosen).Select(l => l with { Expert = null }).ToList();
             folder = folder with { UNets = [folder.UNets[chosen]], TextEncoders = [folder.TextEncoders[chosen]], Aggregators = [] };
         }
 
         var model = new DiffusionModel(device, folder);
+        var files = new List<(LoraFile File, double Weight, int? Expert)>();
         try
         {
+            foreach (LoraRequest lora in loras ?? []) files.Add((LoraFile.Open(lora.Path), lora.Weight, lora.Expert));
             // The small parts first: what is wrong with a folder shows before gigabytes are read.
             model.Tokenizer = ClipTokenizer.Load(folder.Tokenizer);
             model.Scheduler = schedulerOverride ?? SchedulerConfig.Load(folder.Scheduler);
@@ -77,15 +85,15 @@ public sealed class DiffusionModel : IDisposable
             VaeConfig vaeConfig = VaeConfig.Load(folder.Config(folder.Vae, "vae"));
             if (vaeConfig.LatentChannels != unetConfig.InChannels) throw new CheckpointException($"{path}: the VAE has {vaeConfig.LatentChannels} latent channels, the U-Net expects {unetConfig.InChannels}.");
             model.Vae = Read([folder.Vae], "VAE", p => new VaeModel(p, vaeConfig));
-            model.TextEncoder = Read(folder.TextEncoders, "text encoders", p => new ClipTextEncoder(p, textConfig), ClipTextEncoder.IsIgnorable);
+            model.TextEncoder = Read(folder.TextEncoders, "text encoders", p => new ClipTextEncoder(p, textConfig), ClipTextEncoder.IsIgnorable, new LoraSet("text_encoder", files));
             var aggregators = new List<Sabw>();
             foreach (string aggregator in folder.Aggregators)
             {
                 SabwConfig config = SabwConfig.Load(aggregator);
-                aggregators.Add(Read([aggregator], Path.GetFileName(aggregator), p => new Sabw(p, config), null, "aggregator"));
+                aggregators.Add(Read([aggregator], Path.GetFileName(aggregator), p => new Sabw(p, config), null, null, "aggregator"));
             }
 
-            UNetModel unet = Read(folder.UNets, folder.UNets.Count == 1 ? "U-Net" : $"{folder.UNets.Count} U-Nets", p => new UNetModel(p, unetConfig));
+            UNetModel unet = Read(folder.UNets, folder.UNets.Count == 1 ? "U-Net" : $"{folder.UNets.Count} U-Nets", p => new UNetModel(p, unetConfig), null, new LoraSet("unet", files));
             model.Ensemble = new AfaEnsemble(unet, aggregators);
             return model;
         }
@@ -94,12 +102,16 @@ public sealed class DiffusionModel : IDisposable
             model.Dispose();
             throw;
         }
+        finally
+        {
+            foreach ((LoraFile file, _, _) in files) file.Dispose();
+        }
 
-        TModel Read<TModel>(IReadOnlyList<string> folders, string what, Func<Parameters, TModel> build, Func<string, bool>? ignore = null, params string[] names)
+        TModel Read<TModel>(IReadOnlyList<string> folders, string what, Func<Parameters, TModel> build, Func<string, bool>? ignore = null, LoraSet? changes = null, params string[] names)
         {
             cancellation.ThrowIfCancellationRequested();
             progress?.Invoke(what);
-            (TModel built, CheckpointParameters parameters) = ReadComponent(device, folders, build, ignore, names);
+            (TModel built, CheckpointParameters parameters) = ReadComponent(device, folders, build, ignore, changes, names);
             model._owned.Add(parameters);
             return built;
         }
@@ -113,13 +125,15 @@ public sealed class DiffusionModel : IDisposable
     }
 
     /// <summary>Loads one component from one folder per expert.</summary>
-    public static (TModel Model, CheckpointParameters Parameters) ReadComponent<TModel>(IDevice device, IReadOnlyList<string> folders, Func<Parameters, TModel> build, Func<string, bool>? ignore = null, params string[] names)
+    public static (TModel Model, CheckpointParameters Parameters) ReadComponent<TModel>(IDevice device, IReadOnlyList<string> folders, Func<Parameters, TModel> build, Func<string, bool>? ignore = null, params string[] names) => ReadComponent(device, folders, build, ignore, null, names);
+
+    private static (TModel Model, CheckpointParameters Parameters) ReadComponent<TModel>(IDevice device, IReadOnlyList<string> folders, Func<Parameters, TModel> build, Func<string, bool>? ignore, LoraSet? loras, string[] names)
     {
         var checkpoints = new List<Checkpoint>();
         try
         {
             foreach (string folder in folders) checkpoints.Add(Checkpoint.Open(folder, names.Length > 0 ? names : s_weightNames));
-            return CheckpointParameters.Load(device, checkpoints, build, ignore);
+            return CheckpointParameters.Load(device, checkpoints, build, ignore, loras);
         }
         finally
         {

@@ -10,11 +10,13 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
     private readonly IDevice _device;
     private readonly IReadOnlyList<Checkpoint> _checkpoints;
     private readonly List<IDisposable> _owned = [];
+    private readonly LoraSet? _loras;
 
-    private CheckpointParameters(IDevice device, IReadOnlyList<Checkpoint> checkpoints)
+    private CheckpointParameters(IDevice device, IReadOnlyList<Checkpoint> checkpoints, LoraSet? loras)
     {
         _device = device;
         _checkpoints = checkpoints;
+        _loras = loras;
     }
 
     /// <inheritdoc/>
@@ -28,12 +30,15 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
     /// <param name="checkpoints">One per expert; may be closed after the call.</param>
     /// <param name="build">The model's constructor.</param>
     /// <param name="ignore">Names that may be present and are not read.</param>
-    public static (TModel Model, CheckpointParameters Parameters) Load<TModel>(IDevice device, IReadOnlyList<Checkpoint> checkpoints, Func<Parameters, TModel> build, Func<string, bool>? ignore = null)
+    public static (TModel Model, CheckpointParameters Parameters) Load<TModel>(IDevice device, IReadOnlyList<Checkpoint> checkpoints, Func<Parameters, TModel> build, Func<string, bool>? ignore = null) => Load(device, checkpoints, build, ignore, null);
+
+    internal static (TModel Model, CheckpointParameters Parameters) Load<TModel>(IDevice device, IReadOnlyList<Checkpoint> checkpoints, Func<Parameters, TModel> build, Func<string, bool>? ignore, LoraSet? loras)
     {
         var list = new ParameterList();
         build(list);
         foreach (Checkpoint checkpoint in checkpoints) Check(checkpoint, list.Specs, ignore);
-        var parameters = new CheckpointParameters(device, checkpoints);
+        loras?.MustFit(list.Specs);
+        var parameters = new CheckpointParameters(device, checkpoints, loras);
         try
         {
             return (build(parameters), parameters);
@@ -82,23 +87,26 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
     protected internal override PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape)
     {
         var sources = new WeightSource[Experts];
-        var widened = new float[Experts][];
+        var buffers = new byte[Experts][];
         var pins = new List<System.Runtime.InteropServices.GCHandle>();
         try
         {
             for (int e = 0; e < Experts; e++)
             {
                 Find(_checkpoints[e], names, out SafetensorsFile? file, out SafetensorsTensor? tensor);
-                if (tensor!.Type.IsWeight())
+                float[]? changed = _device.ReadsData ? _loras?.Change(e, names[0], fileShape, () => file!.ReadFloat32(tensor!.Name)) : null;
+                if (changed is null && tensor!.Type.IsWeight())
                 {
                     sources[e] = new WeightSource(file!.Pointer(tensor), tensor.Type);
                     continue;
                 }
 
-                widened[e] = file!.ReadFloat32(tensor.Name);
-                var pin = System.Runtime.InteropServices.GCHandle.Alloc(widened[e], System.Runtime.InteropServices.GCHandleType.Pinned);
+                // A changed tensor is stored as it was: merging a LoRA takes no more memory.
+                ElementType type = tensor!.Type.IsWeight() ? tensor.Type : ElementType.Float32;
+                buffers[e] = Kernels.MatrixMultiply.Widening.ToBytes(changed ?? file!.ReadFloat32(tensor.Name), type);
+                var pin = System.Runtime.InteropServices.GCHandle.Alloc(buffers[e], System.Runtime.InteropServices.GCHandleType.Pinned);
                 pins.Add(pin);
-                sources[e] = new WeightSource((void*)pin.AddrOfPinnedObject(), ElementType.Float32);
+                sources[e] = new WeightSource((void*)pin.AddrOfPinnedObject(), type);
             }
 
             PackedWeights packed = _device.Pack(shape, sources);

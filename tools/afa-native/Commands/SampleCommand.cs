@@ -15,7 +15,7 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras);
 
     public static Command Create()
     {
@@ -44,6 +44,7 @@ internal static class SampleCommand
         var magicWeights = new Option<float[]?>("--magic-weights") { Description = "MagicFusion: one temperature weight per expert; 1 each when left out.", AllowMultipleArgumentsPerToken = true };
         var magicSwitch = new Option<int>("--magic-switch") { Description = "MagicFusion: experts are blended above this time step, expert 0 goes on alone.", DefaultValueFactory = _ => 600 };
         var basis = new Option<string?>("--base") { Description = "Model folder that lends a single-file checkpoint its tokenizer, schedule and configuration." };
+        var loras = new Option<string[]>("--lora") { Description = "A LoRA as FILE, FILE:WEIGHT, FILE@EXPERT or FILE:WEIGHT@EXPERT; may be given several times.", AllowMultipleArgumentsPerToken = true };
         var vae = new Option<string?>("--vae") { Description = "Use this VAE instead: a folder, a VAE file, or a checkpoint with one baked in." };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
@@ -51,7 +52,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, device, threads, precision, budget,
+            model, prompt, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -76,7 +77,7 @@ internal static class SampleCommand
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae));
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), [.. (r.GetValue(loras) ?? []).Select(LoraRequest.Parse)]);
             return Task.Run(() => Run(settings, cancellation), cancellation);
         });
         return command;
@@ -88,7 +89,7 @@ internal static class SampleCommand
         using IDevice device = Devices.Open(settings.Device, settings.Threads, settings.Precision);
         EnsembleFolder folder = Open(settings);
         Plan(device, folder, settings);
-        using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation);
+        using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation, loras: settings.Loras);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         foreach (string text in all.Syntax == PromptSyntax.Plain ? (string[])[all.Prompt, all.NegativePrompt] : [])
         {
