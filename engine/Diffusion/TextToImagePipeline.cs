@@ -33,6 +33,15 @@ public sealed record GenerationOptions
     /// <summary>Noise added back at every step (DDIM's eta): 0 is deterministic, 1 is DDPM-like.</summary>
     public float Eta { get; init; }
 
+    /// <summary>A picture to start from [Height, Width, 3], 0 to 1, instead of noise alone.</summary>
+    public float[]? InitImage { get; init; }
+
+    /// <summary>How much of the picture to start from is changed: the share of the steps that are run, 0 to 1.</summary>
+    public double Strength { get; init; } = 0.75;
+
+    /// <summary>Where a picture is repainted [Height, Width], 0 (kept) to 1; needs a picture to start from.</summary>
+    public float[]? Mask { get; init; }
+
     /// <summary>Whose random numbers seeds stand for.</summary>
     public NoiseSource Noise { get; init; }
 
@@ -123,6 +132,17 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         for (int i = 0; i < hidden.Length; i++) hidden[i] *= back;
     }
 
+    /// <summary>How often a run evaluates the denoiser.</summary>
+    public int Evaluations(GenerationOptions options)
+    {
+        Sampler sampler = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
+        int begin = Begin(sampler, options);
+        return Math.Max(0, sampler.Timesteps.Count - begin);
+    }
+
+    // A picture to start from leaves out the first steps.
+    private static int Begin(Sampler sampler, GenerationOptions options) => options.InitImage is null ? 0 : sampler.Begin(options.Steps - InitialPicture.StepsToRun(options));
+
     /// <summary>Draws one batch: pictures [count][H * W * 3] in 0..1.</summary>
     /// <exception cref="AfaException">The options make no sense for this model.</exception>
     /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
@@ -151,23 +171,32 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         if (options.Magic.Weights is { } weights && weights.Count != experts) throw new AfaException($"MagicFusion was given {weights.Count} weights for {experts} experts.");
         int height = options.Height / factor, width = options.Width / factor, perImage = channels * height * width;
         Sampler sampler = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
-        int evaluations = sampler.Timesteps.Count;
         var ops = new Ops(model.Device, cancellation);
         using TensorScope scope = ops.Scope();
         bool guided = options.GuidanceScale > 1;
         Tensor text = EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. options.Prompts ?? [.. Enumerable.Repeat(options.Prompt, count)]], options.ClipSkip, options.Syntax);
         NoiseStream[] streams = [.. options.Seeds.Select(s => NoiseStream.Of(options.Noise, s))];
-        float[] latents = Start(options, streams, perImage, sampler.InitNoiseSigma);
+        InitialPicture? picture = options.InitImage is null ? null : InitialPicture.Encode(model, ops, options);
+        int begin = Begin(sampler, options), evaluations = sampler.Timesteps.Count;
+
+        float[] latents = Start(options, streams, perImage, picture is null ? sampler.InitNoiseSigma : 1);
+        if (picture is not null)
+        {
+            picture.Noise = [.. latents];
+            for (int i = 0; begin < evaluations && i < count; i++) sampler.AddNoise(begin, picture.Latents, picture.Noise.AsSpan(i * perImage, perImage), latents.AsSpan(i * perImage, perImage));
+            if (begin >= evaluations) for (int i = 0; i < count; i++) picture.Latents.CopyTo(latents, i * perImage);
+        }
+
         var noise = new float[latents.Length];
         var scaled = new float[latents.Length];
         observer?.Latents?.Invoke(0, latents);
-        observer?.Step?.Invoke(0, evaluations);
+        observer?.Step?.Invoke(0, Math.Max(0, evaluations - begin));
         using var predictor = new NoisePredictor(model.Ensemble, ops, text, new Shape(1, guided ? 2 * count : count, height, width, channels));
-        for (int step = 0; step < evaluations; step++)
+        for (int step = begin; step < evaluations; step++)
         {
             sampler.ScaleInput(step, latents, scaled);
             float[] input = guided ? [.. scaled, .. scaled] : scaled;
-            int index = step;
+            int index = step - begin;
             Action<int, Tensor, Tensor>? onAggregate = observer?.Aggregation is { } told ? (point, fused, maps) => told(index, point, fused, maps) : null;
             float[] predicted = predictor.Predict(input, (float)sampler.Timesteps[step], onAggregate);
             predicted = options.Fusion switch
@@ -180,8 +209,9 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             // Every picture has its own stream: it does not depend on its batch.
             for (int i = 0; sampler.NeedsNoise(step) && i < count; i++) streams[i].Fill(noise.AsSpan(i * perImage, perImage), step + 1);
             sampler.Step(step, predicted, noise, latents);
+            picture?.Keep(sampler, step + 1, evaluations, latents);
             observer?.Latents?.Invoke(step + 1, latents);
-            observer?.Step?.Invoke(step + 1, evaluations);
+            observer?.Step?.Invoke(step + 1 - begin, evaluations - begin);
         }
 
         return latents;
@@ -201,6 +231,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             for (int j = 0; j < unscaled.Length; j++) unscaled[j] /= model.Vae.Config.ScalingFactor;
             float[] image = ops.Download(model.Vae.Decode(ops, ops.UploadNchw(unscaled, new Shape(1, 1, height, width, channels))));
             for (int j = 0; j < image.Length; j++) image[j] = Math.Clamp(image[j] / 2 + 0.5f, 0f, 1f);
+            if (options is { Mask: { } mask, InitImage: { } original }) InitialPicture.Paste(image, original, mask);
             images.Add(image);
         }
 

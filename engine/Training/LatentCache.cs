@@ -97,7 +97,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
     /// <summary>Decodes a picture, brings its short side to <paramref name="size"/> and cuts a square at a place that depends on its bytes and the seed; channels last, -1..1.</summary>
     internal static float[] Crop(byte[] bytes, int size, ulong seed)
     {
-        using SKBitmap? decoded = Decode(bytes);
+        using SKBitmap? decoded = Imaging.PictureFile.Decode(bytes);
         if (decoded is null || decoded.Width < 1 || decoded.Height < 1) throw new InvalidDataException("it is no picture this program can decode");
         double scale = (double)size / Math.Min(decoded.Width, decoded.Height);
         int width = Math.Max(size, (int)Math.Round(decoded.Width * scale)), height = Math.Max(size, (int)Math.Round(decoded.Height * scale));
@@ -117,17 +117,6 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
         }
 
         return values;
-    }
-
-    private static SKBitmap? Decode(byte[] bytes)
-    {
-        using SKData data = SKData.CreateCopy(bytes);
-        using SKCodec? codec = SKCodec.Create(data);
-        if (codec is null || (long)codec.Info.Width * codec.Info.Height > 1L << 28) return null;
-        var bitmap = new SKBitmap(new SKImageInfo(codec.Info.Width, codec.Info.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
-        if (codec.GetPixels(bitmap.Info, bitmap.GetPixels()) == SKCodecResult.Success) return bitmap;
-        bitmap.Dispose();
-        return null;
     }
 
     // Loaded when first needed: a run whose cache is complete never reads these weights.

@@ -40,7 +40,7 @@ public sealed class DdpmSampler : Sampler
 /// <summary>Pseudo numerical methods, the linear multistep kind (PLMS; Liu et al. 2022, equations 9 and 12): one evaluation more than steps.</summary>
 public sealed class PndmSampler : Sampler
 {
-    private readonly int[] _timesteps;
+    private int[] _timesteps;
     private readonly List<float[]> _outputs = [];
     private float[]? _start;
 
@@ -49,8 +49,17 @@ public sealed class PndmSampler : Sampler
     {
         int[] spread = Spread(TimestepSpacing.Leading);
         // The second step is taken twice: the first time there is no history to extrapolate from.
-        _timesteps = steps == 1 ? spread : [spread[0], spread[1], .. spread[1..]];
+        _timesteps = WithSecondTwice(spread);
     }
+
+    /// <inheritdoc/>
+    public override int Begin(int step)
+    {
+        if (step > 0) _timesteps = WithSecondTwice(Spread(TimestepSpacing.Leading)[step..]);
+        return 0;
+    }
+
+    private static int[] WithSecondTwice(int[] timesteps) => timesteps.Length < 2 ? timesteps : [timesteps[0], timesteps[1], .. timesteps[1..]];
 
     /// <inheritdoc/>
     public override IReadOnlyList<double> Timesteps => [.. _timesteps.Select(t => (double)t)];

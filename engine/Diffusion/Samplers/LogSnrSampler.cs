@@ -34,6 +34,13 @@ public abstract class LogSnrSampler : Sampler
     /// <summary>The noise level of every evaluation, and 0 at the end.</summary>
     protected double[] Sigmas { get; }
 
+    /// <inheritdoc/>
+    public override void AddNoise(int evaluation, ReadOnlySpan<float> clean, ReadOnlySpan<float> noise, Span<float> noisy)
+    {
+        float signal = (float)Signal(Sigmas[evaluation]), share = (float)Noise(Sigmas[evaluation]);
+        for (int i = 0; i < noisy.Length; i++) noisy[i] = signal * clean[i] + share * noise[i];
+    }
+
     /// <summary>Share of the clean sample at a noise level.</summary>
     protected static double Signal(double sigma) => 1 / Math.Sqrt(sigma * sigma + 1);
 
@@ -78,7 +85,7 @@ public sealed class DpmSolverSampler(NoiseSchedule schedule, int steps, bool kar
         float[] clean = Clean(now, modelOutput, sample);
         // The last step is of first order: lambda ends at infinity.
         double h = Lambda(next) - Lambda(now), decay = next > 0 ? Math.Exp(-h) : 0;
-        bool second = evaluation > 0 && next > 0;
+        bool second = _before is not null && next > 0;
         float ofSample = (float)(Noise(next) / Noise(now) * (stochastic ? decay : 1)), ofClean = (float)(Signal(next) * (stochastic ? 1 - decay * decay : 1 - decay));
         float ofNoise = stochastic ? (float)(Noise(next) * Math.Sqrt(1 - decay * decay)) : 0, slope = second ? (float)(h / (Lambda(now) - Lambda(Sigmas[evaluation - 1])) / 2) : 0;
         for (int i = 0; i < clean.Length; i++)

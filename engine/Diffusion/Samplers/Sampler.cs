@@ -32,6 +32,12 @@ public abstract class Sampler
     /// <summary>Whether the step after an evaluation adds fresh noise.</summary>
     public virtual bool NeedsNoise(int evaluation) => false;
 
+    /// <summary>The evaluation that step <paramref name="step"/> (from 0) starts with, for a run that leaves out the steps before it.</summary>
+    public virtual int Begin(int step) => step;
+
+    /// <summary>A picture's latents with as much noise as evaluation <paramref name="evaluation"/> expects.</summary>
+    public virtual void AddNoise(int evaluation, ReadOnlySpan<float> clean, ReadOnlySpan<float> noise, Span<float> noisy) => Schedule.AddNoise(clean, noise, (int)Math.Round(Timesteps[evaluation]), noisy);
+
     /// <summary>What the denoiser is shown of a sample.</summary>
     public virtual void ScaleInput(int evaluation, ReadOnlySpan<float> sample, Span<float> input) => sample.CopyTo(input);
 

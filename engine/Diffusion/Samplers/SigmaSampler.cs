@@ -44,6 +44,13 @@ public abstract class SigmaSampler : Sampler
     public override float InitNoiseSigma => (float)(_fromTop ? Sigmas.Max() : Math.Sqrt(Sigmas.Max() * Sigmas.Max() + 1));
 
     /// <inheritdoc/>
+    public override void AddNoise(int evaluation, ReadOnlySpan<float> clean, ReadOnlySpan<float> noise, Span<float> noisy)
+    {
+        float sigma = (float)Sigmas[evaluation];
+        for (int i = 0; i < noisy.Length; i++) noisy[i] = clean[i] + sigma * noise[i];
+    }
+
+    /// <inheritdoc/>
     public override void ScaleInput(int evaluation, ReadOnlySpan<float> sample, Span<float> input)
     {
         float divisor = (float)Math.Sqrt(Sigmas[evaluation] * Sigmas[evaluation] + 1);
@@ -102,6 +109,9 @@ public sealed class EulerAncestralSampler(NoiseSchedule schedule, int steps, boo
 public sealed class HeunSampler(NoiseSchedule schedule, int steps, bool karras) : SigmaSampler(schedule, steps, karras, twice: true)
 {
     private float[]? _slope, _start;
+
+    /// <inheritdoc/>
+    public override int Begin(int step) => 2 * step;
 
     /// <inheritdoc/>
     public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)

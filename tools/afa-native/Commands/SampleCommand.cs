@@ -36,6 +36,9 @@ internal static class SampleCommand
         var width = new Option<int>("--width", "-W") { Description = "Width in pixels.", DefaultValueFactory = _ => 512 };
         var height = new Option<int>("--height", "-H") { Description = "Height in pixels.", DefaultValueFactory = _ => 512 };
         var clipSkip = new Option<int>("--clip-skip") { Description = "Text encoder layers to leave out (diffusers' counting: 1 is A1111's 2)." };
+        var init = new Option<string?>("--init-image") { Description = "A picture to start from; its size counts where --width and --height are left out." };
+        var strength = new Option<double>("--strength") { Description = "--init-image: how much it is changed, 0 to 1.", DefaultValueFactory = _ => 0.75 };
+        var mask = new Option<string?>("--mask") { Description = "--init-image: a picture that is white where it is to be repainted." };
         var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
         var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
         var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };
@@ -52,7 +55,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
+            model, prompt, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -60,6 +63,15 @@ internal static class SampleCommand
             int pictures = r.GetValue(count);
             if (pictures < 1) throw new AfaException($"--count takes 1 or more, not {pictures}.");
             if (r.GetValue(batch) < 1) throw new AfaException($"--batch-size takes 1 or more, not {r.GetValue(batch)}.");
+            int wide = r.GetValue(width), high = r.GetValue(height);
+            if (r.GetValue(mask) is not null && r.GetValue(init) is null) throw new AfaException("--mask says where --init-image is repainted; there is none.");
+            if (r.GetValue(init) is { } start && r.GetResult(width) is not { Implicit: false } && r.GetResult(height) is not { Implicit: false })
+            {
+                // Whole latent pixels of Stable Diffusion's VAE.
+                (int w0, int h0) = PictureFile.Size(start);
+                (wide, high) = (Math.Max(8, w0 / 8 * 8), Math.Max(8, h0 / 8 * 8));
+            }
+
             var options = new GenerationOptions
             {
                 Prompt = r.GetValue(prompt)!,
@@ -70,8 +82,11 @@ internal static class SampleCommand
                 Sampler = SamplerChoice.Find(r.GetValue(sampler)!),
                 Noise = r.GetValue(noise) switch { "cpu" => NoiseSource.TorchCpu, "cuda-philox" => NoiseSource.TorchCuda, _ => NoiseSource.Own },
                 Eta = r.GetValue(eta),
-                Width = r.GetValue(width),
-                Height = r.GetValue(height),
+                Width = wide,
+                Height = high,
+                InitImage = r.GetValue(init) is { } picture ? PictureFile.Read(picture, wide, high) : null,
+                Strength = r.GetValue(strength),
+                Mask = r.GetValue(mask) is { } painted ? [.. PictureFile.Read(painted, wide, high).Chunk(3).Select(p => p.Average())] : null,
                 ClipSkip = r.GetValue(clipSkip),
                 Fusion = r.GetValue(fusion) switch { "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => FusionMode.Afa },
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
@@ -109,7 +124,7 @@ internal static class SampleCommand
             {
                 int batch = Math.Min(settings.BatchSize, settings.Count - done);
                 GenerationOptions options = all with { Seeds = [.. all.Seeds.Skip(done).Take(batch)] };
-                int evaluations = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta).Timesteps.Count;
+                int evaluations = pipeline.Evaluations(options);
                 AttentionRecorder? recorder = settings.Maps is null ? null : new AttentionRecorder(model, evaluations, batch);
                 string which = batch == 1 ? $"{done + 1}" : $"{done + 1}-{done + batch}";
                 var progress = new ProgressLine($"picture {which} of {settings.Count}, step", evaluations);
