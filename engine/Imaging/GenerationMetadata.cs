@@ -29,6 +29,21 @@ public sealed record GenerationMetadata
     /// <summary>Height in pixels.</summary>
     public required int Height { get; init; }
 
+    /// <summary>Last layers of the text encoder left out.</summary>
+    public int ClipSkip { get; init; }
+
+    /// <summary>DDIM's eta, where it is not 0.</summary>
+    public double Eta { get; init; }
+
+    /// <summary>Share of a picture to start from that was changed; null when there was none.</summary>
+    public double? Strength { get; init; }
+
+    /// <summary>Whose random numbers the seed stands for, where not this engine's.</summary>
+    public string? Noise { get; init; }
+
+    /// <summary>The prompt was read as it stands, without weights.</summary>
+    public bool PlainPrompt { get; init; }
+
     /// <summary>Short hashes of the experts.</summary>
     public IReadOnlyList<string> ModelHashes { get; init; } = [];
 
@@ -55,6 +70,11 @@ public sealed record GenerationMetadata
             string.Create(CultureInfo.InvariantCulture, $"Seed: {Seed}"),
             string.Create(CultureInfo.InvariantCulture, $"Size: {Width}x{Height}"),
         ];
+        if (ClipSkip > 0) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Clip skip: {ClipSkip + 1}"));
+        if (Eta > 0) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Eta: {Eta}"));
+        if (Strength is { } strength) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Denoising strength: {strength}"));
+        if (Noise is not null) fields.Add($"RNG: {Value(Noise)}");
+        if (PlainPrompt) fields.Add("Prompt syntax: plain");
         if (ModelHashes.Count > 0) fields.Add($"Model hash: {Value(string.Join(" + ", ModelHashes))}");
         if (Models.Count > 0) fields.Add($"Model: {Value(string.Join(" + ", Models))}");
         if (AggregatorHash is not null) fields.Add($"Aggregator hash: {Value(AggregatorHash)}");
@@ -62,6 +82,76 @@ public sealed record GenerationMetadata
         fields.Add($"Version: {Value($"AfaNative {Version}")}");
         string negative = NegativePrompt.Length == 0 ? "" : $"\nNegative prompt: {NegativePrompt}";
         return $"{Prompt}{negative}\n{string.Join(", ", fields)}";
+    }
+
+    /// <summary>Reads such a text back, also as A1111 writes it; what it does not say has the values of a new record.</summary>
+    /// <exception cref="AfaException">It has no line of settings, or a setting is no number.</exception>
+    public static GenerationMetadata Parse(string text)
+    {
+        string[] lines = text.Replace("\r", "", StringComparison.Ordinal).TrimEnd('\n').Split('\n');
+        Dictionary<string, string> fields = Fields(lines[^1]);
+        if (!fields.ContainsKey("Steps")) throw new AfaException("The picture's text has no line of settings (Steps: ..., Sampler: ...).");
+        int negative = Array.FindIndex(lines, l => l.StartsWith("Negative prompt: ", StringComparison.Ordinal));
+        string[] size = fields.GetValueOrDefault("Size", "512x512").Split('x');
+        return new GenerationMetadata
+        {
+            Prompt = string.Join('\n', lines[..(negative < 0 ? lines.Length - 1 : negative)]),
+            NegativePrompt = negative < 0 ? "" : string.Join('\n', lines[negative..^1])["Negative prompt: ".Length..],
+            Steps = (int)Number("Steps", "20"),
+            Sampler = fields.GetValueOrDefault("Sampler", "DDIM"),
+            CfgScale = Number("CFG scale", "7"),
+            Seed = ulong.TryParse(fields.GetValueOrDefault("Seed", "0"), NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? seed : throw Bad("Seed"),
+            Width = size.Length == 2 && int.TryParse(size[0], NumberStyles.None, CultureInfo.InvariantCulture, out int w) ? w : throw Bad("Size"),
+            Height = int.TryParse(size[1], NumberStyles.None, CultureInfo.InvariantCulture, out int h) ? h : throw Bad("Size"),
+            ClipSkip = Math.Max(0, (int)Number("Clip skip", "1") - 1),
+            Eta = Number("Eta", "0"),
+            Strength = fields.ContainsKey("Denoising strength") ? Number("Denoising strength", "0") : null,
+            Noise = fields.GetValueOrDefault("RNG"),
+            PlainPrompt = fields.GetValueOrDefault("Prompt syntax") == "plain",
+            Fusion = fields.GetValueOrDefault("Fusion"),
+            Version = fields.GetValueOrDefault("Version", ""),
+        };
+
+        double Number(string key, string fallback) => double.TryParse(fields.GetValueOrDefault(key, fallback), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) ? value : throw Bad(key);
+
+        AfaException Bad(string key) => new($"The picture's text says '{key}: {fields[key]}', which is no number.");
+    }
+
+    // "key: value, key: value", values quoted where they hold separators.
+    private static Dictionary<string, string> Fields(string line)
+    {
+        var fields = new Dictionary<string, string>();
+        for (int at = 0; at < line.Length;)
+        {
+            int colon = line.IndexOf(": ", at, StringComparison.Ordinal);
+            if (colon < 0) break;
+            string key = line[at..colon].Trim();
+            int from = colon + 2, end;
+            string value;
+            if (from < line.Length && line[from] == '"')
+            {
+                var text = new System.Text.StringBuilder();
+                for (end = from + 1; end < line.Length && line[end] != '"'; end++)
+                {
+                    if (line[end] == '\\' && end + 1 < line.Length) text.Append(line[++end] == 'n' ? '\n' : line[end]);
+                    else text.Append(line[end]);
+                }
+
+                end = Math.Min(line.Length, end + 1);
+                value = text.ToString();
+            }
+            else
+            {
+                end = line.IndexOf(", ", from, StringComparison.Ordinal);
+                if (end < 0) end = line.Length;
+                value = line[from..end];
+            }
+
+            fields[key] = value;
+            at = end + 2;
+        }
+
+        return fields;
     }
 
     // Values that hold separators are quoted, so that readers can split the line again.

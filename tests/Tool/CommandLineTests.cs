@@ -95,7 +95,7 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
         RedirectStandardError = true,
     })!;
 
-    private static (int Code, string Output, string Error) Run(params string[] arguments)
+    internal static (int Code, string Output, string Error) Run(params string[] arguments)
     {
         using Process process = Start(arguments);
         Task<string> error = process.StandardError.ReadToEndAsync();

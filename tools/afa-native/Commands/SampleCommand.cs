@@ -15,12 +15,15 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, IReadOnlyList<PromptJob>? Jobs);
 
     public static Command Create()
     {
         var model = new Argument<string>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base." };
-        var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show.", Required = true };
+        var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show." };
+        var prompts = new Option<string?>("--prompts") { Description = "A file of prompts instead: one a line, or a JSON object a line with settings of its own (prompt, negative, seed, steps, guidance, sampler, width, height, clip_skip). Pictures that are there already are skipped; --count is per prompt." };
+        var shard = new Option<string?>("--shard") { Description = "--prompts: only every n-th picture from the i-th on, as i/n; all shards together give the same files as one run." };
+        var from = new Option<string?>("--from") { Description = "Takes prompt, seed and settings from a PNG drawn by this program or A1111; options given as well count more." };
         var negative = new Option<string>("--negative", "-n") { Description = "What they should not show.", DefaultValueFactory = _ => "" };
         var syntax = new Option<string>("--prompt-syntax") { Description = "a1111: (words:1.2), [words], BREAK, any length; plain: the text as it stands, cut after 75 tokens.", DefaultValueFactory = _ => "a1111" };
         syntax.AcceptOnlyFromAmong("a1111", "plain");
@@ -55,15 +58,21 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
+            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
-            ulong first = r.GetValue(seed) ?? (ulong)Random.Shared.Next();
-            int pictures = r.GetValue(count);
+            GenerationMetadata? old = r.GetValue(from) is { } source ? Settle(source) : null;
+            if (r.GetValue(prompt) is null && r.GetValue(prompts) is null && old is null) throw new AfaException("--prompt says what the pictures show; --prompts FILE and --from PICTURE do, too.");
+            if (r.GetValue(prompts) is not null && (r.GetValue(prompt) is not null || old is not null)) throw new AfaException("--prompts brings the prompts: it does not go with --prompt or --from.");
+            if (r.GetValue(shard) is not null && r.GetValue(prompts) is null) throw new AfaException("--shard divides the pictures of --prompts; there are none.");
+            if (r.GetValue(prompts) is not null && (r.GetValue(maps) is not null || r.GetValue(init) is not null)) throw new AfaException("--prompts does not go with --attention-maps or --init-image yet.");
+            // A file of prompts can be gone on with only if seeds stay what they are.
+            ulong first = r.GetValue(seed) ?? old?.Seed ?? (r.GetValue(prompts) is not null ? 0 : (ulong)Random.Shared.Next());
+            int pictures = Pick(count, old is null ? (r.GetValue(prompts) is null ? null : 1) : 1);
             if (pictures < 1) throw new AfaException($"--count takes 1 or more, not {pictures}.");
             if (r.GetValue(batch) < 1) throw new AfaException($"--batch-size takes 1 or more, not {r.GetValue(batch)}.");
-            int wide = r.GetValue(width), high = r.GetValue(height);
+            int wide = Pick(width, old?.Width), high = Pick(height, old?.Height);
             if (r.GetValue(mask) is not null && r.GetValue(init) is null) throw new AfaException("--mask says where --init-image is repainted; there is none.");
             if (r.GetValue(init) is { } start && r.GetResult(width) is not { Implicit: false } && r.GetResult(height) is not { Implicit: false })
             {
@@ -74,26 +83,35 @@ internal static class SampleCommand
 
             var options = new GenerationOptions
             {
-                Prompt = r.GetValue(prompt)!,
-                NegativePrompt = r.GetValue(negative)!,
-                Steps = r.GetValue(steps),
-                GuidanceScale = r.GetValue(guidance),
-                Syntax = r.GetValue(syntax) == "plain" ? PromptSyntax.Plain : PromptSyntax.Weighted,
-                Sampler = SamplerChoice.Find(r.GetValue(sampler)!),
-                Noise = r.GetValue(noise) switch { "cpu" => NoiseSource.TorchCpu, "cuda-philox" => NoiseSource.TorchCuda, _ => NoiseSource.Own },
-                Eta = r.GetValue(eta),
+                Prompt = r.GetValue(prompt) ?? old?.Prompt ?? "",
+                NegativePrompt = r.GetResult(negative) is { Implicit: false } || old is null ? r.GetValue(negative)! : old.NegativePrompt,
+                Steps = Pick(steps, old?.Steps),
+                GuidanceScale = Pick(guidance, (float?)old?.CfgScale),
+                Syntax = (r.GetResult(syntax) is { Implicit: false } || old is null ? r.GetValue(syntax) == "plain" : old.PlainPrompt) ? PromptSyntax.Plain : PromptSyntax.Weighted,
+                Sampler = SamplerChoice.Find(r.GetResult(sampler) is { Implicit: false } || old is null ? r.GetValue(sampler)! : old.Sampler),
+                Noise = (r.GetResult(noise) is { Implicit: false } || old is null ? r.GetValue(noise) : old.Noise switch { "CPU" => "cpu", "GPU" => "cuda-philox", _ => "own" }) switch { "cpu" => NoiseSource.TorchCpu, "cuda-philox" => NoiseSource.TorchCuda, _ => NoiseSource.Own },
+                Eta = Pick(eta, (float?)old?.Eta),
                 Width = wide,
                 Height = high,
                 InitImage = r.GetValue(init) is { } picture ? PictureFile.Read(picture, wide, high) : null,
                 Strength = r.GetValue(strength),
                 Mask = r.GetValue(mask) is { } painted ? [.. PictureFile.Read(painted, wide, high).Chunk(3).Select(p => p.Average())] : null,
-                ClipSkip = r.GetValue(clipSkip),
+                ClipSkip = Pick(clipSkip, old?.ClipSkip),
                 Fusion = r.GetValue(fusion) switch { "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => FusionMode.Afa },
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), [.. (r.GetValue(loras) ?? []).Select(LoraRequest.Parse)]);
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), [.. (r.GetValue(loras) ?? []).Select(LoraRequest.Parse)], Jobs());
             return Task.Run(() => Run(settings, cancellation), cancellation);
+
+            T Pick<T>(Option<T> option, T? otherwise) where T : struct => r.GetResult(option) is { Implicit: false } || otherwise is null ? r.GetValue(option) : otherwise.Value;
+
+            IReadOnlyList<PromptJob>? Jobs()
+            {
+                if (r.GetValue(prompts) is not { } file) return null;
+                IReadOnlyList<PromptJob> all = PromptBatch.Read(file, options, pictures, first);
+                return r.GetValue(shard) is { } part ? PromptBatch.Shard(all, part) : all;
+            }
         });
         return command;
     }
@@ -115,6 +133,18 @@ internal static class SampleCommand
         if (settings.Maps is not null) Directory.CreateDirectory(settings.Maps);
         using var hashing = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Task<(string[] Models, string? Aggregators)> hashes = Task.Run(() => Hashes(model.Folder, hashing.Token), hashing.Token);
+        if (settings.Jobs is not null)
+        {
+            try
+            {
+                return RunJobs(settings, model, hashes, cancellation);
+            }
+            finally
+            {
+                hashing.Cancel();
+            }
+        }
+
         int index = NextIndex(settings.Output);
         var pictures = new List<RgbImage>();
         try
@@ -157,6 +187,45 @@ internal static class SampleCommand
         }
     }
 
+    // Pictures of a file of prompts; what is there is done.
+    private static int RunJobs(Settings settings, DiffusionModel model, Task<(string[] Models, string? Aggregators)> hashes, CancellationToken cancellation)
+    {
+        PromptJob[] open = [.. settings.Jobs!.Where(j => !File.Exists(Path.Combine(settings.Output, j.Name + ".png")))];
+        if (open.Length < settings.Jobs!.Count) Console.Error.WriteLine($"{settings.Jobs.Count - open.Length} of {settings.Jobs.Count} pictures are there already");
+        var pipeline = new TextToImagePipeline(model);
+        var progress = new ProgressLine("picture", open.Length);
+        int done = 0;
+        foreach (IReadOnlyList<PromptJob> batch in PromptBatch.Batches(open, settings.BatchSize))
+        {
+            GenerationOptions options = batch[0].Options with { Prompts = [.. batch.Select(j => j.Options.Prompt)], Seeds = [.. batch.Select(j => j.Options.Seeds[0])] };
+            IReadOnlyList<float[]> images = pipeline.Generate(options, null, cancellation);
+            for (int i = 0; i < batch.Count; i++)
+            {
+                string path = Path.Combine(settings.Output, batch[i].Name + ".png");
+                PngFile.Write(path, RgbImage.FromFloat(images[i], options.Width, options.Height), Metadata(batch[i].Options, batch[i].Options.Seeds[0], model.Folder, hashes.GetAwaiter().GetResult()));
+                Console.WriteLine(path);
+            }
+
+            progress.Report(done += batch.Count);
+        }
+
+        return 0;
+    }
+
+    private static GenerationMetadata Settle(string path)
+    {
+        _ = PngFile.Read(path, out string? text);
+        if (text is null) throw new AfaException($"{path}: the picture holds no settings.");
+        try
+        {
+            return GenerationMetadata.Parse(text);
+        }
+        catch (AfaException e)
+        {
+            throw new AfaException($"{path}: {e.Message}", e);
+        }
+    }
+
     private static EnsembleFolder Open(Settings settings)
     {
         bool file = File.Exists(settings.Model) && settings.Model.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
@@ -176,8 +245,8 @@ internal static class SampleCommand
 
     private static void Plan(IDevice device, EnsembleFolder folder, Settings settings)
     {
-        int batch = Math.Min(settings.BatchSize, settings.Count);
-        MemoryPlan plan = MemoryPlan.For(device, folder, settings.Options with { Seeds = [.. settings.Options.Seeds.Take(batch)] }, settings.Expert);
+        int batch = settings.Jobs is null ? Math.Min(settings.BatchSize, settings.Count) : Math.Min(settings.BatchSize, settings.Jobs.Count);
+        MemoryPlan plan = MemoryPlan.For(device, folder, settings.Options with { Seeds = new ulong[Math.Max(1, batch)] }, settings.Expert);
         Console.Error.WriteLine(plan);
         long? budget = settings.Budget is null ? device.ResidentWeightLimit is null ? null : device.FreeBytes : MemoryPlan.Parse(settings.Budget);
         if (budget is { } most)
@@ -212,6 +281,11 @@ internal static class SampleCommand
         Models = [File.Exists(folder.UNets[0]) ? Path.GetFileNameWithoutExtension(folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder.Path)))],
         ModelHashes = hashes.Models,
         AggregatorHash = hashes.Aggregators,
+        ClipSkip = options.ClipSkip,
+        Eta = Math.Round(options.Eta, 6),
+        Strength = options.InitImage is null ? null : options.Strength,
+        Noise = options.Noise switch { NoiseSource.TorchCpu => "CPU", NoiseSource.TorchCuda => "GPU", _ => null },
+        PlainPrompt = options.Syntax == PromptSyntax.Plain,
         Fusion = options.Fusion switch { FusionMode.Mean => "noise mean", FusionMode.Magic => "MagicFusion", _ => null },
         Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
     }.ToParameters();
