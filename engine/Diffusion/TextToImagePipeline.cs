@@ -42,6 +42,9 @@ public sealed record GenerationOptions
     /// <summary>Where a picture is repainted [Height, Width], 0 (kept) to 1; needs a picture to start from.</summary>
     public float[]? Mask { get; init; }
 
+    /// <summary>Decode in tiles (<see cref="TiledDecoder"/>), not at once; null: for pictures beyond 1024 x 1024.</summary>
+    public bool? TiledVae { get; init; }
+
     /// <summary>Whose random numbers seeds stand for.</summary>
     public NoiseSource Noise { get; init; }
 
@@ -229,7 +232,8 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             using TensorScope scope = ops.Scope();
             float[] unscaled = latents.AsSpan(i * perImage, perImage).ToArray();
             for (int j = 0; j < unscaled.Length; j++) unscaled[j] /= model.Vae.Config.ScalingFactor;
-            float[] image = ops.Download(model.Vae.Decode(ops, ops.UploadNchw(unscaled, new Shape(1, 1, height, width, channels))));
+            bool tiled = options.TiledVae ?? height * width > TiledDecoder.AutomaticFrom;
+            float[] image = tiled ? TiledDecoder.Decode(ops, model.Vae, unscaled, height, width) : ops.Download(model.Vae.Decode(ops, ops.UploadNchw(unscaled, new Shape(1, 1, height, width, channels))));
             for (int j = 0; j < image.Length; j++) image[j] = Math.Clamp(image[j] / 2 + 0.5f, 0f, 1f);
             if (options is { Mask: { } mask, InitImage: { } original }) InitialPicture.Paste(image, original, mask);
             images.Add(image);

@@ -42,6 +42,8 @@ internal static class SampleCommand
         var init = new Option<string?>("--init-image") { Description = "A picture to start from; its size counts where --width and --height are left out." };
         var strength = new Option<double>("--strength") { Description = "--init-image: how much it is changed, 0 to 1.", DefaultValueFactory = _ => 0.75 };
         var mask = new Option<string?>("--mask") { Description = "--init-image: a picture that is white where it is to be repainted." };
+        var tiling = new Option<string>("--vae-tiling") { Description = "Decode in tiles, which bounds memory: auto (pictures beyond 1024x1024), on or off.", DefaultValueFactory = _ => "auto" };
+        tiling.AcceptOnlyFromAmong("auto", "on", "off");
         var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
         var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
         var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };
@@ -58,7 +60,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
+            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -95,6 +97,7 @@ internal static class SampleCommand
                 Height = high,
                 InitImage = r.GetValue(init) is { } picture ? PictureFile.Read(picture, wide, high) : null,
                 Strength = r.GetValue(strength),
+                TiledVae = r.GetValue(tiling) switch { "on" => true, "off" => false, _ => null },
                 Mask = r.GetValue(mask) is { } painted ? [.. PictureFile.Read(painted, wide, high).Chunk(3).Select(p => p.Average())] : null,
                 ClipSkip = Pick(clipSkip, old?.ClipSkip),
                 Fusion = r.GetValue(fusion) switch { "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => FusionMode.Afa },
