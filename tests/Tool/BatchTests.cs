@@ -88,6 +88,21 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     }
 
     [Fact]
+    public void Options_come_from_a_file_too()
+    {
+        using var folder = new TemporaryFolder();
+        folder.Write("options.json", $$"""{ "MODEL": {{System.Text.Json.JsonSerializer.Serialize(tiny.Path)}}, "prompt": "a red circle", "steps": 2, "width": 32, "height": 32, "seed": 3, "count": 1, "expert": 0, "guidance": 2.5, /* half */ "out": {{System.Text.Json.JsonSerializer.Serialize(folder.File("out"))}} }""");
+        Sample("sample", "--config", folder.File("options.json"), "--seed", "4");
+        Assert.Equal(["00001-4.png"], Names(folder.File("out")));
+        _ = PngFile.Read(Path.Combine(folder.File("out"), "00001-4.png"), out string? text);
+        Assert.Contains("CFG scale: 2.5", text);
+        folder.Write("bad.json", """{ "colour": 1 }""");
+        (int code, _, string error) = CommandLineTests.Run("sample", tiny.Path, "--prompt", "x", "--config", folder.File("bad.json"));
+        Assert.Equal(1, code);
+        Assert.Contains("'colour' is no option of sample", error);
+    }
+
+    [Fact]
     public void Settings_as_A1111_writes_them_are_read()
     {
         GenerationMetadata m = GenerationMetadata.Parse("masterpiece, (cat:1.2)\non a mat\nNegative prompt: lowres,\nbad\nSteps: 28, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 42, Size: 512x768, Model hash: abc, Model: \"a, b\", Denoising strength: 0.4, Clip skip: 2, RNG: CPU, Version: v1.9.4");

@@ -24,9 +24,11 @@ internal static class CommandLineProgram
             SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), SamplersCommand.Create(), DemoCommand.Create(),
         };
         root.Options.Add(s_verbose);
+        root.Options.Add(ConfigFile.Option);
         ParseResult parsed = root.Parse(args);
         try
         {
+            parsed = root.Parse(ConfigFile.Expand(root, args));
             return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromSeconds(60) }).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
