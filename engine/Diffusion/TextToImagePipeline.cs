@@ -1,7 +1,7 @@
-using AfaNative.Engine.Text;
 using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Text;
 using AfaNative.Kernels.Random;
 
 namespace AfaNative.Engine.Diffusion;

@@ -102,7 +102,14 @@ public sealed class ImageToImageTests : IClassFixture<TinyEnsemble>, IDisposable
 
     private GenerationOptions Options(double strength, ulong seed = 1, float[]? mask = null) => new()
     {
-        Prompt = "a red circle", Steps = 6, Width = Size, Height = Size, Seeds = [seed], InitImage = _picture, Strength = strength, Mask = mask,
+        Prompt = "a red circle",
+        Steps = 6,
+        Width = Size,
+        Height = Size,
+        Seeds = [seed],
+        InitImage = _picture,
+        Strength = strength,
+        Mask = mask,
     };
 
     private float[] Draw(double strength, ulong seed = 1, float[]? mask = null) => Generate(Options(strength, seed, mask));
