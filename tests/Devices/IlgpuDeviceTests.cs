@@ -125,8 +125,11 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
         Check(Path.Combine(Compact, path), device);
     }
 
-    [Fact]
-    public void A_picture_is_the_CPUs_within_rounding()
+    // Random aggregators choose experts at random, and so make much more of a difference in the last bits than a single expert does.
+    [Theory]
+    [InlineData(0, 1e-4f)]
+    [InlineData(null, 2e-3f)]
+    public void A_picture_is_the_CPUs_within_rounding(int? expert, float tolerance)
     {
         IlgpuDevice device = opencl.Get();
         using var tiny = new TinyEnsemble();
@@ -135,12 +138,12 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
         float[][] pictures = new float[2][];
         foreach (IDevice one in new IDevice[] { cpu, device })
         {
-            using DiffusionModel model = DiffusionModel.Load(one, tiny.Path);
+            using DiffusionModel model = DiffusionModel.Load(one, tiny.Path, expert);
             pictures[one == cpu ? 0 : 1] = new TextToImagePipeline(model).GenerateLatents(options);
         }
 
-        float largest = pictures[0].Max(MathF.Abs);
-        for (int i = 0; i < pictures[0].Length; i++) Assert.True(Math.Abs(pictures[0][i] - pictures[1][i]) <= 1e-4 * largest);
+        float largest = pictures[0].Max(MathF.Abs), apart = pictures[0].Zip(pictures[1]).Max(p => Math.Abs(p.First - p.Second));
+        Assert.True(apart <= tolerance * largest, $"{apart} apart, the largest value is {largest}");
     }
 
     [Theory]
