@@ -20,7 +20,7 @@ public sealed class ResnetBlock
         _name = p.Prefix;
         _norm1 = p.GroupNorm("norm1", inputs, groups, epsilon);
         _conv1 = p.Convolution("conv1", inputs, outputs);
-        _time = timeDim > 0 ? p.Linear("time_emb_proj", timeDim, outputs) : null;
+        _time = timeDim > 0 ? p.Exact().Linear("time_emb_proj", timeDim, outputs) : null;
         _norm2 = p.GroupNorm("norm2", outputs, groups, epsilon);
         _conv2 = p.Convolution("conv2", outputs, outputs);
         _shortcut = inputs != outputs ? p.Pointwise("conv_shortcut", inputs, outputs) : null;

@@ -49,7 +49,7 @@ public sealed class TransformerBlock
         _norm1 = p.LayerNorm("norm1", channels);
         _self = new AttentionLayer(p.Child("attn1"), channels, channels, heads, channels / heads);
         _norm2 = p.LayerNorm("norm2", channels);
-        _cross = new AttentionLayer(p.Child("attn2"), channels, contextDim, heads, channels / heads);
+        _cross = new AttentionLayer(p.Child("attn2"), channels, contextDim, heads, channels / heads, text: true);
         _norm3 = p.LayerNorm("norm3", channels);
         _feedForward = new FeedForward(p.Child("ff"), channels);
     }
@@ -70,14 +70,15 @@ public sealed class AttentionLayer
     private readonly Linear _q, _k, _v, _out;
     private readonly int _heads;
 
-    /// <summary>Reads the layer; keys and values are made from <paramref name="contextDim"/> channels.</summary>
-    public AttentionLayer(Parameters p, int channels, int contextDim, int heads, int headWidth)
+    /// <summary>Reads the layer; keys and values are made from <paramref name="contextDim"/> channels. Those of a <paramref name="text"/>, few as they are, are never rounded.</summary>
+    public AttentionLayer(Parameters p, int channels, int contextDim, int heads, int headWidth, bool text = false)
     {
+        Parameters keys = text ? p.Exact() : p;
         _heads = heads;
         int inner = heads * headWidth;
         _q = p.Linear("to_q", channels, inner, bias: false);
-        _k = p.Linear("to_k", contextDim, inner, bias: false);
-        _v = p.Linear("to_v", contextDim, inner, bias: false);
+        _k = keys.Linear("to_k", contextDim, inner, bias: false);
+        _v = keys.Linear("to_v", contextDim, inner, bias: false);
         _out = p.Linear("to_out.0", inner, channels);
     }
 

@@ -32,9 +32,11 @@ public sealed class UNetModel
         Experts = p.Experts;
         IReadOnlyList<int> channels = config.BlockOutChannels;
         int levels = channels.Count, time = config.TimeEmbeddingDim;
-        _time1 = p.Linear("time_embedding.linear_1", channels[0], time);
-        _time2 = p.Linear("time_embedding.linear_2", time, time);
-        _convIn = p.Convolution("conv_in", config.InChannels, channels[0]);
+        // What every block is told, and the way in and out: hardly any work, so nothing is rounded there.
+        Parameters exact = p.Exact();
+        _time1 = exact.Linear("time_embedding.linear_1", channels[0], time);
+        _time2 = exact.Linear("time_embedding.linear_2", time, time);
+        _convIn = exact.Convolution("conv_in", config.InChannels, channels[0]);
         List<int> skips = [channels[0]];
         int current = channels[0];
         for (int i = 0; i < levels; i++)
@@ -49,7 +51,7 @@ public sealed class UNetModel
 
             if (i < levels - 1)
             {
-                block.Downsampler = p.Child(block.Name).Convolution("downsamplers.0.conv", current, current, stride: 2);
+                block.Downsampler = exact.Child(block.Name).Convolution("downsamplers.0.conv", current, current, stride: 2);
                 skips.Add(current);
             }
 
@@ -76,7 +78,7 @@ public sealed class UNetModel
         }
 
         _normOut = p.GroupNorm("conv_norm_out", current, config.NormGroups, config.NormEpsilon);
-        _convOut = p.Convolution("conv_out", current, config.OutChannels);
+        _convOut = exact.Convolution("conv_out", current, config.OutChannels);
 
         UNetLayer Layer(Parameters block, int j, int inputs, int outputs, int heads, bool attention) => new(
             new ResnetBlock(block.Child($"resnets.{j}"), inputs, outputs, time, config.NormGroups, config.NormEpsilon),

@@ -93,7 +93,9 @@ public enum CaseVerdict
 public sealed record CaseResult(string Id, string Kind, CaseVerdict Verdict, double MaxAbsolute, double MaxRelative, double Tolerance, int Comparisons, string Detail);
 
 /// <summary>Collects a case's comparisons; the worst, measured against its own tolerance, speaks for the case.</summary>
-internal sealed class Comparer(double floor = 0)
+/// <param name="floor">What the device rounds to, for results.</param>
+/// <param name="gradientFloor">The same for gradients.</param>
+internal sealed class Comparer(double floor = 0, double gradientFloor = 0)
 {
     private double _worst = -1;
 
@@ -136,7 +138,7 @@ internal sealed class Comparer(double floor = 0)
         Record(name, max, relative, Math.Max(tolerance, Floor));
     }
 
-    /// <summary>Relative L2 error: for gradients, whose small elements are rounding. They were rounded at every op forward and back: twice the floor, and six times through a whole <paramref name="network"/>.</summary>
+    /// <summary>Relative L2 error: for gradients, whose small elements are rounding. They were rounded at every op forward and back: twice their floor, and six times through a whole <paramref name="network"/>.</summary>
     public void CloseInNorm(string name, ReadOnlySpan<float> came, ReadOnlySpan<float> expected, double tolerance, bool network = false)
     {
         if (came.Length != expected.Length)
@@ -154,7 +156,7 @@ internal sealed class Comparer(double floor = 0)
             max = Math.Max(max, Math.Abs(d));
         }
 
-        Record(name, max, double.IsNaN(error) ? double.PositiveInfinity : Math.Sqrt(error / Math.Max(norm, 1e-60)), Math.Max(tolerance, (network ? 6 : 2) * Floor));
+        Record(name, max, double.IsNaN(error) ? double.PositiveInfinity : Math.Sqrt(error / Math.Max(norm, 1e-60)), Math.Max(tolerance, (network ? 6 : 2) * gradientFloor));
     }
 
     public void Exact(string name, bool equal, string detail)
