@@ -82,6 +82,8 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
     /// <summary>Runs what is not in the log yet and returns all verdicts.</summary>
     public IReadOnlyList<DemoVerdict> Run(Action<string, int, int>? progress = null, CancellationToken cancellation = default)
     {
+        string[] missing = [.. DemoTraining.Stages.Append("average").Where(s => !Directory.Exists(Stage(s)))];
+        if (missing.Length > 0) throw new AfaException($"{options.Training}: the results of demo train were expected there; {string.Join(", ", missing)} {(missing.Length == 1 ? "is" : "are")} missing.");
         Directory.CreateDirectory(results);
         List<DemoVerdict> verdicts = Read();
         foreach (string method in Methods)

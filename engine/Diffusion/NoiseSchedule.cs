@@ -80,4 +80,15 @@ public sealed class NoiseSchedule
         }
         return betas;
     }
+
+    /// <summary>What a network that is trained on a noisy sample has to predict: the noise, the velocity, or the sample itself.</summary>
+    public void GetTarget(ReadOnlySpan<float> original, ReadOnlySpan<float> noise, int timestep, Span<float> target)
+    {
+        switch (Config.PredictionType)
+        {
+            case PredictionType.VPrediction: GetVelocity(original, noise, timestep, target); break;
+            case PredictionType.Epsilon: noise.CopyTo(target); break;
+            default: original.CopyTo(target); break;
+        }
+    }
 }

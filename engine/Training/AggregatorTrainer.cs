@@ -291,8 +291,7 @@ public sealed class AggregatorTrainer : IDisposable
 
             Span<float> n = noise.AsSpan(b * per, per);
             _schedule.AddNoise(latents, n, timesteps[b], noisy.AsSpan(b * per, per));
-            if (_schedule.Config.PredictionType == PredictionType.VPrediction) _schedule.GetVelocity(latents, n, timesteps[b], target.AsSpan(b * per, per));
-            else n.CopyTo(target.AsSpan(b * per, per));
+            _schedule.GetTarget(latents, n, timesteps[b], target.AsSpan(b * per, per));
         }
 
         var ops = new Ops(_device, cancellation);

@@ -31,8 +31,7 @@ public static class DenoisingError
             {
                 Span<float> n = noise.AsSpan(t * per, per);
                 schedule.AddNoise(latents, n, timesteps[t], noisy.AsSpan(t * per, per));
-                if (schedule.Config.PredictionType == PredictionType.VPrediction) schedule.GetVelocity(latents, n, timesteps[t], target.AsSpan(t * per, per));
-                else n.CopyTo(target.AsSpan(t * per, per));
+                schedule.GetTarget(latents, n, timesteps[t], target.AsSpan(t * per, per));
                 hidden.CopyTo(context.AsSpan(t * hidden.Length));
             }
 

@@ -88,8 +88,7 @@ public static class ExpertScreening
             {
                 Span<float> n = noise.AsSpan(d * per, per);
                 schedule.AddNoise(latents, n, timestep, noisy.AsSpan(d * per, per));
-                if (schedule.Config.PredictionType == PredictionType.VPrediction) schedule.GetVelocity(latents, n, timestep, target.AsSpan(d * per, per));
-                else n.CopyTo(target.AsSpan(d * per, per));
+                schedule.GetTarget(latents, n, timestep, target.AsSpan(d * per, per));
             }
 
             var ops = new Ops(device, cancellation);

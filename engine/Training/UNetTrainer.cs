@@ -92,8 +92,7 @@ public sealed class UNetTrainer : NetworkTrainer
             times[b] = timestep;
             Span<float> n = noise.AsSpan(b * per, per);
             _schedule.AddNoise(latents, n, timestep, noisy.AsSpan(b * per, per));
-            if (_schedule.Config.PredictionType == PredictionType.VPrediction) _schedule.GetVelocity(latents, n, timestep, target.AsSpan(b * per, per));
-            else n.CopyTo(target.AsSpan(b * per, per));
+            _schedule.GetTarget(latents, n, timestep, target.AsSpan(b * per, per));
             _setup.Tokenizer.Encode(coin < Options.TextDropout * 4294967296.0 ? "" : _pool.Caption(index), length).CopyTo(ids, b * length);
         }
 

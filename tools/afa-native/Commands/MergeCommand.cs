@@ -18,7 +18,7 @@ internal static class MergeCommand
         var text = new Option<double[]>("--text-weight") { Description = "blocks: the share of B in the text encoder (default 0); for more than two models one number each.", AllowMultipleArgumentsPerToken = true };
         var multiplier = new Option<double>("--multiplier") { Description = "add-difference: how much of B - C is added.", DefaultValueFactory = _ => 1 };
         var basis = new Option<string?>("--base") { Description = "Model folder that brings configurations, tokenizer and VAE; needed when all models are single files." };
-        var command = new Command("merge", "Merges models into one, without training: weighted, block-weighted, or by adding a difference.") { output, models, mode, weights, blocks, text, multiplier, basis };
+        var command = new Command("merge", "Merges models into one, without training: weighted, block-weighted, by adding a difference, or by a search over block weights.") { output, models, mode, weights, blocks, text, multiplier, basis };
         AutoMerge search = AutoMerge.AddTo(command);
         command.SetAction((r, cancellation) => Task.Run(() =>
         {
