@@ -19,13 +19,19 @@ namespace AfaNative.Engine.Demo;
 public sealed record DemoOptions
 {
     /// <summary>Edge of a picture.</summary>
-    public int Size { get; init; } = 128;
+    public int Size { get; init; } = 64;
 
     /// <summary>The VAE's levels.</summary>
-    public IReadOnlyList<int> VaeChannels { get; init; } = [16, 32, 64, 64];
+    public IReadOnlyList<int> VaeChannels { get; init; } = [32, 32, 64, 64];
+
+    /// <summary>Channels of a latent: an eighth of 64 pixels is too coarse a grid for Stable Diffusion's four.</summary>
+    public int LatentChannels { get; init; } = 16;
+
+    /// <summary>Weight of the divergence in the VAE's loss: it empties channels that are not needed, which are easier to predict.</summary>
+    public float Divergence { get; init; } = 5e-5f;
 
     /// <summary>The U-Net's levels.</summary>
-    public IReadOnlyList<int> UNetChannels { get; init; } = [64, 128];
+    public IReadOnlyList<int> UNetChannels { get; init; } = [96, 128];
 
     /// <summary>Width of the text encoder.</summary>
     public int TextWidth { get; init; } = 64;
@@ -34,16 +40,16 @@ public sealed record DemoOptions
     public int AggregatorWidth { get; init; } = 32;
 
     /// <summary>Updates of the VAE.</summary>
-    public int VaeSteps { get; init; } = 7000;
+    public int VaeSteps { get; init; } = 3000;
 
     /// <summary>Updates of the base.</summary>
-    public int BaseSteps { get; init; } = 8000;
+    public int BaseSteps { get; init; } = 2600;
 
     /// <summary>Updates of each expert.</summary>
-    public int ExpertSteps { get; init; } = 2000;
+    public int ExpertSteps { get; init; } = 1400;
 
     /// <summary>Updates of the aggregators.</summary>
-    public int AggregatorSteps { get; init; } = 1500;
+    public int AggregatorSteps { get; init; } = 1200;
 
     /// <summary>Pictures in an update of the VAE.</summary>
     public int VaeBatch { get; init; } = 8;
@@ -55,7 +61,7 @@ public sealed record DemoOptions
     public int AggregatorBatch { get; init; } = 24;
 
     /// <summary>Encoded pictures that U-Nets see again and again.</summary>
-    public int Pool { get; init; } = 32768;
+    public int Pool { get; init; } = 16384;
 
     /// <summary>Encoded pictures that aggregators see.</summary>
     public int AggregatorPool { get; init; } = 4096;
@@ -132,10 +138,12 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         TextDropout = 0.1,
     };
 
-    private VaeConfig Vae => new() { BlockOutChannels = options.VaeChannels, LayersPerBlock = 1, NormGroups = 8 };
+    private VaeConfig Vae => new() { BlockOutChannels = options.VaeChannels, LayersPerBlock = 1, NormGroups = 8, LatentChannels = options.LatentChannels };
 
     private UNetConfig UNet => new()
     {
+        InChannels = options.LatentChannels,
+        OutChannels = options.LatentChannels,
         BlockOutChannels = options.UNetChannels,
         LayersPerBlock = [.. options.UNetChannels.Select(_ => 1)],
         Heads = [.. options.UNetChannels.Select(_ => 4)],
@@ -150,7 +158,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
     {
         TrainingOptions training = Options(options.VaeSteps, options.VaeBatch, 2e-3, 100) with { WeightDecay = 0 };
         var pictures = new ScenePictures(SceneDistribution.All, options.Size, options.Seed);
-        using var trainer = new VaeTrainer(device, training, pictures, Vae);
+        using var trainer = new VaeTrainer(device, training, pictures, Vae, divergence: options.Divergence);
         trainer.Run(State("vae"), step => progress?.Step?.Invoke(step, training.Steps), cancellation);
         WholeFolder.Write(Result("vae"), to =>
         {

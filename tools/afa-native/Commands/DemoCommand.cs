@@ -100,7 +100,7 @@ internal static class DemoCommand
     {
         var output = new Option<string>("--out", "-o") { Description = "Folder for pictures and captions.", DefaultValueFactory = _ => "demo-scenes" };
         var count = new Option<int>("--count", "-n") { Description = "Pictures.", DefaultValueFactory = _ => 16 };
-        var size = new Option<int>("--size") { Description = "Edge in pixels.", DefaultValueFactory = _ => 128 };
+        var size = new Option<int>("--size") { Description = "Edge in pixels.", DefaultValueFactory = _ => new DemoOptions().Size };
         var mixed = new Option<bool>("--mixed") { Description = "Only two objects of different families." };
         var seed = new Option<ulong>("--seed", "-s") { Description = "Decides the scenes." };
         var command = new Command("scenes", "Draws scenes of the demo world with their captions, as train takes them.") { output, count, size, mixed, seed };
