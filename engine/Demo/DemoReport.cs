@@ -21,7 +21,11 @@ public readonly record struct Estimate(double Mean, double Error)
 public static class DemoReport
 {
     /// <summary>A method's share of correct pictures in a class.</summary>
-    public static Estimate Correct(IEnumerable<DemoVerdict> verdicts, string method, string @class) => Estimate.Of([.. ByPrompt(verdicts, method, @class, v => v.Correct ? 1 : 0).Values]);
+    public static Estimate Correct(IEnumerable<DemoVerdict> verdicts, string method, string @class) => Correct(verdicts.Where(v => v.Class == @class), method);
+
+    /// <summary>A method's share of correct pictures in all verdicts given.</summary>
+    public static Estimate Correct(IEnumerable<DemoVerdict> verdicts, string method) =>
+        Estimate.Of([.. verdicts.Where(v => v.Method == method).GroupBy(v => (v.Class, v.Prompt)).Select(g => g.Average(v => v.Correct ? 1.0 : 0))]);
 
     /// <summary>How much more often one method is correct than another, prompt by prompt.</summary>
     public static Estimate Difference(IEnumerable<DemoVerdict> verdicts, string method, string other, string @class, Func<DemoVerdict, double> measure)
@@ -31,7 +35,7 @@ public static class DemoReport
     }
 
     /// <summary>All of it in Markdown.</summary>
-    public static string Markdown(IReadOnlyList<DemoVerdict> verdicts)
+    public static string Markdown(IReadOnlyList<DemoVerdict> verdicts, IReadOnlyList<DemoError>? errors = null)
     {
         string[] methods = [.. DemoEvaluation.Methods.Where(m => verdicts.Any(v => v.Method == m))], classes = [.. DemoEvaluation.Classes.Where(c => verdicts.Any(v => v.Class == c))];
         var text = new StringBuilder();
@@ -39,6 +43,19 @@ public static class DemoReport
         {
             text.Append(title).Append("\n\n| method | ").AppendJoin(" | ", classes).Append(" |\n|---|").Append(string.Concat(classes.Select(_ => "---|"))).Append('\n');
             foreach (string method in methods) text.Append("| ").Append(method).Append(" | ").AppendJoin(" | ", classes.Select(c => Estimate.Of([.. ByPrompt(verdicts, method, c, measure).Values]).ToString())).Append(" |\n");
+            text.Append('\n');
+        }
+
+        if (errors is { Count: > 0 })
+        {
+            text.Append("Mean squared error of the predicted noise on held-out mixed scenes, and AFA's less it (paired by scene), times 1000\n\n| method | error | AFA minus it |\n|---|---|---|\n");
+            foreach (IGrouping<string, DemoError> method in errors.GroupBy(e => e.Method))
+            {
+                Dictionary<int, double> afa = errors.Where(e => e.Method == "AFA").ToDictionary(e => e.Scene, e => e.Error);
+                string behind = method.Key == "AFA" || afa.Count == 0 ? "" : Thousandths(Estimate.Of([.. method.Where(e => afa.ContainsKey(e.Scene)).Select(e => afa[e.Scene] - e.Error)]));
+                text.Append("| ").Append(method.Key).Append(" | ").Append(Thousandths(Estimate.Of([.. method.Select(e => e.Error)]))).Append(" | ").Append(behind).Append(" |\n");
+            }
+
             text.Append('\n');
         }
 
@@ -51,6 +68,8 @@ public static class DemoReport
 
         return text.ToString();
     }
+
+    private static string Thousandths(Estimate e) => string.Create(CultureInfo.InvariantCulture, $"{1000 * e.Mean:F2} ± {1000 * e.Error:F2}");
 
     private static Dictionary<int, double> ByPrompt(IEnumerable<DemoVerdict> verdicts, string method, string @class, Func<DemoVerdict, double> measure) =>
         verdicts.Where(v => v.Method == method && v.Class == @class).GroupBy(v => v.Prompt).ToDictionary(g => g.Key, g => g.Average(measure));

@@ -28,7 +28,7 @@ public sealed record DemoOptions
     public int LatentChannels { get; init; } = 16;
 
     /// <summary>Weight of the divergence in the VAE's loss: it empties channels that are not needed, which are easier to predict.</summary>
-    public float Divergence { get; init; } = 5e-5f;
+    public float Divergence { get; init; } = 1e-5f;
 
     /// <summary>The U-Net's levels.</summary>
     public IReadOnlyList<int> UNetChannels { get; init; } = [96, 128];
@@ -40,7 +40,7 @@ public sealed record DemoOptions
     public int AggregatorWidth { get; init; } = 32;
 
     /// <summary>Updates of the VAE.</summary>
-    public int VaeSteps { get; init; } = 3000;
+    public int VaeSteps { get; init; } = 2600;
 
     /// <summary>Updates of the base.</summary>
     public int BaseSteps { get; init; } = 2600;
@@ -133,6 +133,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         WarmupSteps = Math.Min(warmup, steps / 4),
         Schedule = LearningRateSchedule.Cosine,
         Ema = 0.999,
+        Beta2 = 0.99,
         SaveEvery = 250,
         Seed = options.Seed,
         TextDropout = 0.1,
@@ -156,7 +157,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
 
     private void TrainVae(DemoProgress? progress, CancellationToken cancellation)
     {
-        TrainingOptions training = Options(options.VaeSteps, options.VaeBatch, 2e-3, 100) with { WeightDecay = 0 };
+        TrainingOptions training = Options(options.VaeSteps, options.VaeBatch, 8e-4, 100) with { WeightDecay = 0 };
         var pictures = new ScenePictures(SceneDistribution.All, options.Size, options.Seed);
         using var trainer = new VaeTrainer(device, training, pictures, Vae, divergence: options.Divergence);
         trainer.Run(State("vae"), step => progress?.Step?.Invoke(step, training.Steps), cancellation);

@@ -86,7 +86,7 @@ public sealed class AggregatorTrainer : IDisposable
         }
 
         _lossScale = new LossScale(device.Storage);
-        _optimizer = new Optimizer(new AdamW(options.LearningRate, weightDecay: options.WeightDecay), [.. _trained.Parameters.Select(p => p.Parameter)]);
+        _optimizer = new Optimizer(new AdamW(options.LearningRate, beta2: options.Beta2, weightDecay: options.WeightDecay), [.. _trained.Parameters.Select(p => p.Parameter)]);
         if (options.Ema > 0) _optimizer.KeepMeans();
     }
 

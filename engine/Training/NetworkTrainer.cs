@@ -119,7 +119,7 @@ public abstract class NetworkTrainer : IDisposable
     private Optimizer Ready()
     {
         if (_optimizer is not null) return _optimizer;
-        _optimizer = new Optimizer(new AdamW(Options.LearningRate, weightDecay: Options.WeightDecay), [.. Trained]);
+        _optimizer = new Optimizer(new AdamW(Options.LearningRate, beta2: Options.Beta2, weightDecay: Options.WeightDecay), [.. Trained]);
         if (Options.Ema > 0) _optimizer.KeepMeans();
         return _optimizer;
     }

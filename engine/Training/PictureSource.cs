@@ -21,6 +21,9 @@ public sealed class FilePictures(IReadOnlyList<TrainingRecord> records, int size
     /// <inheritdoc/>
     public int Size => size;
 
+    /// <summary>Pictures, until they come again in another order.</summary>
+    public int Count => records.Count;
+
     /// <inheritdoc/>
     public (float[] Pixels, string Caption) Get(long index)
     {

@@ -32,6 +32,9 @@ public sealed record TrainingOptions
     /// <summary>AdamW's decoupled weight decay.</summary>
     public double WeightDecay { get; init; } = 0.01;
 
+    /// <summary>AdamW's decay of the squared gradients; below 0.999 where gradients shrink a lot, as when a network starts from nothing.</summary>
+    public double Beta2 { get; init; } = 0.999;
+
     /// <summary>Gradients are scaled down to this L2 norm; 0 leaves them alone.</summary>
     public double ClipNorm { get; init; } = 1;
 
@@ -82,6 +85,7 @@ public sealed record TrainingOptions
         Check(Accumulate >= 1, "--accumulate takes 1 or more", Accumulate);
         Check(LearningRate > 0 && LearningRate < 10, "--learning-rate takes a positive number", LearningRate);
         Check(WeightDecay is >= 0 and < 1, "--weight-decay takes 0 to 1", WeightDecay);
+        Check(Beta2 is >= 0 and < 1, "AdamW's second decay takes 0 to 1", Beta2);
         Check(ClipNorm >= 0, "--clip takes 0 or more", ClipNorm);
         Check(TextDropout is >= 0 and <= 1, "--text-dropout takes 0 to 1", TextDropout);
         Check(WarmupSteps >= 0, "--warmup takes 0 or more", WarmupSteps);

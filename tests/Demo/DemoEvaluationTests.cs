@@ -1,4 +1,5 @@
 using AfaNative.Engine.Demo;
+using AfaNative.Engine.Imaging;
 using AfaNative.Kernels.Devices;
 using Xunit;
 
@@ -14,7 +15,7 @@ public class DemoEvaluationTests
         using var device = new CpuDevice(2);
         var training = new DemoTraining(device, folder.File("run"), DemoOptions.Miniature);
         foreach (string stage in DemoTraining.Stages) training.Run(stage);
-        var options = new DemoEvaluationOptions { Training = folder.File("run"), MixedPrompts = 3, FamilyPrompts = 1, Seeds = 2, Steps = 2, Size = 32, ValidationPrompts = 2, Trials = 5 };
+        var options = new DemoEvaluationOptions { Training = folder.File("run"), MixedPrompts = 3, FamilyPrompts = 1, Seeds = 2, Steps = 2, Size = 32, ValidationPrompts = 2, Trials = 5, ErrorScenes = 2 };
         IReadOnlyList<DemoVerdict> verdicts = new DemoEvaluation(device, options, folder.File("results")).Run();
         Assert.Equal(12 * (3 + 3) * 2, verdicts.Count);
         Assert.Equal(verdicts.Count, verdicts.Select(v => (v.Method, v.Class, v.Prompt, v.Seed)).Distinct().Count());
@@ -27,7 +28,12 @@ public class DemoEvaluationTests
         var told = new List<(string, int)>();
         Assert.Equal(verdicts, new DemoEvaluation(device, options, folder.File("results")).Run((what, done, _) => told.Add((what, done))));
         Assert.Equal([("AFA, half the steps", 1)], told);
-        Assert.Contains("| AFA | ", DemoReport.Markdown(verdicts));
+        IReadOnlyList<DemoError> errors = new DemoEvaluation(device, options, folder.File("results")).Errors;
+        Assert.Equal(10 * 2, errors.Count);
+        Assert.All(errors, e => Assert.InRange(e.Error, 0.1, 10));
+        Assert.Contains("| AFA | ", DemoReport.Markdown(verdicts, errors));
+        DemoCharts.Write(verdicts, folder.Path);
+        foreach (string chart in (string[])["correct-mixed.png", "correct-family.png", "difference.png"]) Assert.True(PngFile.Read(folder.File(chart), out _).Width > 400);
     }
 
     [Fact]

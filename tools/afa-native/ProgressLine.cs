@@ -7,7 +7,7 @@ internal sealed class ProgressLine(string what, int total)
 {
     private readonly Stopwatch _watch = Stopwatch.StartNew();
     private readonly bool _terminal = !Console.IsErrorRedirected;
-    private int _tenth = -1;
+    private int _tenth = -1, _before = -1;
 
     /// <summary>Reports that <paramref name="done"/> of the total is done.</summary>
     public void Report(int done, string note = "")
@@ -17,9 +17,11 @@ internal sealed class ProgressLine(string what, int total)
         _tenth = tenth;
         string text = $"{what} {done}/{total}";
         if (note.Length > 0) text += "  " + note;
-        if (done > 0)
+        // A line made with its first report has not seen how long that took.
+        if (_before < 0) _before = _watch.ElapsedMilliseconds < 5 ? done : 0;
+        if (done > _before)
         {
-            double each = _watch.Elapsed.TotalSeconds / done;
+            double each = _watch.Elapsed.TotalSeconds / (done - _before);
             text += $"  {each:F2} s each";
             if (done < total) text += $", {Span(TimeSpan.FromSeconds(each * (total - done)))} left";
         }

@@ -83,12 +83,14 @@ internal static class DemoCommand
             string results = r.GetValue(output)!;
             ProgressLine? line = null;
             string last = "";
-            IReadOnlyList<DemoVerdict> verdicts = new DemoEvaluation(on, options, results).Run((what, done, of) =>
+            var evaluation = new DemoEvaluation(on, options, results);
+            IReadOnlyList<DemoVerdict> verdicts = evaluation.Run((what, done, of) =>
             {
                 if (what != last) (last, line) = (what, new ProgressLine(what, of));
                 line!.Report(done);
             }, cancellation);
-            string report = DemoReport.Markdown(verdicts);
+            string report = DemoReport.Markdown(verdicts, evaluation.Errors);
+            DemoCharts.Write(verdicts, results);
             File.WriteAllText(Path.Combine(results, "report.md"), report);
             Console.WriteLine(report);
             return 0;

@@ -7,13 +7,17 @@ using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Tool.Commands;
 
-/// <summary><c>afa-native train</c>: trains the aggregators of an ensemble.</summary>
+/// <summary><c>afa-native train</c>: trains the aggregators of an ensemble, or a whole network of a single model.</summary>
 internal static class TrainCommand
 {
     public static Command Create()
     {
         var defaults = new TrainingOptions();
-        var model = new Argument<string>("MODEL") { Description = "An AFA ensemble folder; its experts stay as they are, its aggregators are where training starts." };
+        var model = new Argument<string>("MODEL") { Description = "An AFA ensemble folder; its experts stay as they are, its aggregators are where training starts. With --what vae or unet a diffusers folder of one model." };
+        var what = new Option<string>("--what") { Description = "sabw: the aggregators; unet: a model's U-Net, to make an expert; vae: a model's autoencoder.", DefaultValueFactory = _ => "sabw" };
+        what.AcceptOnlyFromAmong("sabw", "unet", "vae");
+        var scratch = new Option<bool>("--from-scratch") { Description = "--what vae|unet: start from random weights of the model's architecture." };
+        var text = new Option<bool>("--train-text-encoder") { Description = "--what unet: train the text encoder too." };
         var data = new Option<string>("--data") { Description = "JSON records {image_file, text}, an image folder with metadata.jsonl, or a folder of pictures with .txt captions.", Required = true };
         var output = new Option<string>("--out", "-o") { Description = "The run's folder: log, cache, checkpoints, and at the end model/ with the trained ensemble.", Required = true };
         var resume = new Option<bool>("--resume") { Description = "Go on from the run's newest checkpoint." };
@@ -37,9 +41,9 @@ internal static class TrainCommand
         var ema = new Option<double>("--ema") { Description = "Decay of a running mean of the weights for the trained model, such as 0.999; 0 turns it off." };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
-        var command = new Command("train", "Trains the aggregators of an ensemble.")
+        var command = new Command("train", "Trains the aggregators of an ensemble, or the U-Net or VAE of a single model.")
         {
-            model, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, seed, holdout, evaluate, save, keep, ema, recompute, device, threads,
+            model, what, scratch, text, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, seed, holdout, evaluate, save, keep, ema, recompute, device, threads,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -63,6 +67,15 @@ internal static class TrainCommand
                 Ema = r.GetValue(ema),
                 Recompute = r.GetValue(recompute),
             };
+            if (r.GetValue(what) is { } network and not "sabw")
+            {
+                if (options.Accumulate != 1) throw new AfaException("--accumulate is for aggregators; --what unet and vae take a --batch-size.");
+                if (r.GetValue(text) && network != "unet") throw new AfaException("--train-text-encoder goes with --what unet.");
+                var setup = new NetworkTrainingSetup { Model = r.GetValue(model)!, What = network == "vae" ? TrainedNetwork.Vae : TrainedNetwork.UNet, Records = TrainingRecords.Find(r.GetValue(data)!), Output = r.GetValue(output)!, Options = options, FromScratch = r.GetValue(scratch), TrainText = r.GetValue(text) };
+                return Task.Run(() => RunNetwork(setup, r.GetValue(resume), r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
+            }
+
+            if (r.GetValue(scratch) || r.GetValue(text)) throw new AfaException("--from-scratch and --train-text-encoder go with --what unet or vae.");
             return Task.Run(() => Run(r.GetValue(model)!, r.GetValue(data)!, r.GetValue(output)!, r.GetValue(resume), options, r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
         });
         return command;
@@ -111,6 +124,40 @@ internal static class TrainCommand
         }
 
         Console.WriteLine(Path.Combine(output, "model"));
+        return 0;
+    }
+
+    private static int RunNetwork(NetworkTrainingSetup setup, bool resume, string deviceName, int threads, CancellationToken cancellation)
+    {
+        string state = Path.Combine(setup.Output, "state.safetensors");
+        if (!resume && File.Exists(state)) throw new AfaException($"{setup.Output} already holds a training run; --resume goes on with it, another --out starts a new one.");
+        using IDevice device = Devices.Open(deviceName, threads, "f32");
+        if (device.Gradients is null) throw new AfaException($"--device {deviceName} cannot train yet; cpu can.");
+        ProgressLine? encoding = null, progress = null;
+        int first = 0;
+        double mean = 0;
+        try
+        {
+            Console.WriteLine(NetworkTraining.Run(device, setup, new NetworkTrainingObserver
+            {
+                Skipped = (image, reason) => Console.Error.WriteLine($"skipped {image}: {reason}"),
+                Encoding = (done, of) => (encoding ??= new ProgressLine("encoding", of)).Report(done),
+                // Values, gradients, two moments and, if kept, a mean; activations come on top.
+                Start = count => Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{count:N0} trained numbers, {MemoryPlan.Format(count * 4 * (setup.Options.Ema > 0 ? 6 : 5))} with gradients and optimizer; activations come on top")),
+                Step = s =>
+                {
+                    mean = mean == 0 ? s.Loss : mean + (s.Loss - mean) / Math.Min(s.Step, 100);
+                    if (progress is null) first = s.Step - 1;
+                    (progress ??= new ProgressLine("update", setup.Options.Steps - first)).Report(s.Step - first, string.Create(CultureInfo.InvariantCulture, $"loss {mean:F5}, gradient {s.GradientNorm:F3}"));
+                },
+            }, cancellation));
+        }
+        catch (OperationCanceledException)
+        {
+            if (File.Exists(state)) Console.Error.WriteLine("\nstopped and saved; --resume goes on");
+            throw;
+        }
+
         return 0;
     }
 
