@@ -180,7 +180,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         int vocabulary = SceneTokenizer.Write(tokens);
         var text = new ClipTextConfig { VocabularySize = vocabulary, HiddenSize = options.TextWidth, IntermediateSize = 2 * options.TextWidth, Layers = 2, Heads = 4, MaxPositions = 20 };
         int family = first ? -1 : int.Parse(stage.AsSpan(stage.Length - 1), CultureInfo.InvariantCulture);
-        TrainingOptions training = first ? Options(options.BaseSteps, options.Batch, 1e-3, 200) : Options(options.ExpertSteps, options.Batch, 3e-4, 50);
+        TrainingOptions training = first ? Options(options.BaseSteps, options.Batch, 6e-4, 200) : Options(options.ExpertSteps, options.Batch, 4e-4, 50);
         var setup = new UNetTrainingSetup
         {
             UNet = UNet,
@@ -238,14 +238,18 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         var cache = new LatentCache(Path.Combine(data, "encoded"), ensemble, options.Size, options.Seed);
         IReadOnlyList<EncodedRecord> encoded = cache.Encode(device, records, progress?.Preparing, cancellation);
         string empty = cache.EncodeCaption(device, "", cancellation);
-        TrainingOptions training = Options(options.AggregatorSteps, options.AggregatorBatch, 1e-3, 50) with { Size = options.Size, Ema = 0.995, Holdout = Math.Min(64, options.AggregatorPool / 4), EvaluateEvery = Math.Max(1, Math.Min(250, options.AggregatorSteps / 2)), Keep = 1 };
+        TrainingOptions training = Options(options.AggregatorSteps, options.AggregatorBatch, 6e-4, 50) with { Size = options.Size, Ema = 0.995, Holdout = Math.Min(64, options.AggregatorPool / 4), EvaluateEvery = Math.Max(1, Math.Min(250, options.AggregatorSteps / 2)), Keep = 1 };
         using (var trainer = new AggregatorTrainer(device, ensemble, encoded, empty, training, run))
         {
             trainer.Resume();
             trainer.Train(step => progress?.Step?.Invoke(step, training.Steps), null, cancellation);
         }
 
-        WholeFolder.Write(Result("sabw"), to => Narrow(Path.Combine(run, "model"), to));
+        WholeFolder.Write(Result("sabw"), to =>
+        {
+            Narrow(Path.Combine(run, "model"), to);
+            File.WriteAllText(Path.Combine(to, "README.md"), DemoCard.Text(options));
+        });
     }
 
     private static TrainingRecord Picture(ScenePictures pictures, int index, string folder)

@@ -1,0 +1,38 @@
+using System.Globalization;
+
+namespace AfaNative.Engine.Demo;
+
+/// <summary>The model card of a demo ensemble: what it is, how it was made, and what it cannot do.</summary>
+internal static class DemoCard
+{
+    /// <summary>In Markdown.</summary>
+    public static string Text(DemoOptions o) => string.Create(CultureInfo.InvariantCulture, $"""
+        # Demo ensemble of AfaNative
+
+        Three small diffusion models and the aggregators that join them (Adaptive Feature Aggregation), in the folder layout of the method's authors. Nothing in it comes from anywhere else: `afa-native demo train --seed {o.Seed}` makes it
+        from seeds alone, on scenes that are rendered while it trains. The weights are float16 copies of what was trained in float32.
+
+        ## What it draws
+        Pictures of {o.Size} x {o.Size} pixels with one or two objects: circle, ring, square, cross, triangle or star, red, green, blue, yellow, purple or cyan, on a plain, striped or checkered background in white, gray or black. It understands captions
+        of one grammar:
+
+            a [small|large] COLOUR SHAPE [left of|right of|above|below a [small|large] COLOUR SHAPE] [on a [plain|striped|checkered] [white|gray|black] background]
+
+        Expert 0 (`unet`) was fine-tuned on circles and rings, expert 1 on squares and crosses, expert 2 on triangles and stars.
+
+        ## How it was made
+        | part | architecture | updates | pictures in one |
+        |---|---|---|---|
+        | VAE (8x) | channels {List(o.VaeChannels)}, {o.LatentChannels} latent channels | {o.VaeSteps} | {o.VaeBatch} |
+        | base U-Net with text encoder | channels {List(o.UNetChannels)}, text width {o.TextWidth} | {o.BaseSteps} | {o.Batch} |
+        | each expert's U-Net, from the base | the same | {o.ExpertSteps} | {o.Batch} |
+        | aggregators | width {o.AggregatorWidth}, one transformer layer | {o.AggregatorSteps} | {o.AggregatorBatch} |
+
+        Data: {o.Pool} encoded scenes of all shapes for the base, {o.Pool / 2} of one family for each expert, {o.AggregatorPool} for the aggregators (three quarters of them with two objects). AdamW, cosine schedules, running means of the weights.
+
+        ## Limits
+        Other words than the grammar's mean nothing to it. Sizes other than {o.Size} x {o.Size} were never trained. It exists to show and test the method, on a world where every picture can be judged exactly.
+        """) + "\n";
+
+    private static string List(IReadOnlyList<int> channels) => string.Join(", ", channels);
+}
