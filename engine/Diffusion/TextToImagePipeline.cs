@@ -93,10 +93,10 @@ public sealed class TextToImagePipeline(DiffusionModel model)
     public Tensor EncodePrompts(Ops ops, IReadOnlyList<string> prompts, int clipSkip = 0, PromptSyntax syntax = PromptSyntax.Plain)
     {
         int length = model.TextEncoder.Config.MaxPositions;
-        IReadOnlyList<PromptChunk>[] chunks = [.. prompts.Select(p => PromptChunks.Split(model.Tokenizer, p, length, syntax))];
+        IReadOnlyList<PromptChunk>[] chunks = [.. prompts.Select(p => PromptChunks.Split(model.Tokenizer, p, length, syntax, model.Embeddings))];
         int most = chunks.Max(c => c.Count);
         bool plain = most == 1 && chunks.All(c => c[0].Weights.All(w => w == 1));
-        if (plain) return model.TextEncoder.Encode(ops, [.. chunks.SelectMany(c => c[0].Ids)], length, clipSkip);
+        if (plain) return Encode([.. chunks.Select(c => c[0])]);
         PromptChunk empty = PromptChunks.Split(model.Tokenizer, "", length, syntax)[0];
         float[] all = [];
         int experts = 0, width = 0;
@@ -104,7 +104,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         {
             using TensorScope scope = ops.Scope();
             PromptChunk[] row = [.. chunks.Select(p => c < p.Count ? p[c] : empty)];
-            Tensor hidden = model.TextEncoder.Encode(ops, [.. row.SelectMany(r => r.Ids)], length, clipSkip);
+            Tensor hidden = Encode(row);
             float[] values = ops.Download(hidden);
             (experts, width) = (hidden.Shape.Experts, hidden.Shape.Channels);
             if (c == 0) all = new float[(long)values.Length * most];
@@ -117,6 +117,9 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         }
 
         return ops.Upload(all, new Shape(experts, prompts.Count, most * length, 1, width));
+
+        Tensor Encode(PromptChunk[] row) =>
+            model.TextEncoder.Encode(ops, [.. row.SelectMany(r => r.Ids)], length, clipSkip, [.. row.SelectMany((r, i) => r.Vectors.Select(v => v with { Position = i * length + v.Position }))]);
     }
 
     private static void Weigh(Span<float> hidden, float[] weights, int width)

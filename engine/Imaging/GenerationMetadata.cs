@@ -56,6 +56,9 @@ public sealed record GenerationMetadata
     /// <summary>How several experts were joined, where not by aggregators.</summary>
     public string? Fusion { get; init; }
 
+    /// <summary>Names and short hashes of the textual inversions the prompts use.</summary>
+    public IReadOnlyList<(string Name, string Hash)> TextInversions { get; init; } = [];
+
     /// <summary>The engine's version, without its name.</summary>
     public required string Version { get; init; }
 
@@ -79,6 +82,7 @@ public sealed record GenerationMetadata
         if (Models.Count > 0) fields.Add($"Model: {Value(string.Join(" + ", Models))}");
         if (AggregatorHash is not null) fields.Add($"Aggregator hash: {Value(AggregatorHash)}");
         if (Fusion is not null) fields.Add($"Fusion: {Value(Fusion)}");
+        if (TextInversions.Count > 0) fields.Add($"TI hashes: {Value(Hashes(TextInversions))}");
         fields.Add($"Version: {Value($"AfaNative {Version}")}");
         string negative = NegativePrompt.Length == 0 ? "" : $"\nNegative prompt: {NegativePrompt}";
         return $"{Prompt}{negative}\n{string.Join(", ", fields)}";
@@ -153,6 +157,9 @@ public sealed record GenerationMetadata
 
         return fields;
     }
+
+    // A1111's list: a name's own separators are left out.
+    private static string Hashes(IEnumerable<(string Name, string Hash)> list) => string.Join(", ", list.Select(t => $"{t.Name.Replace(":", "", StringComparison.Ordinal).Replace(",", "", StringComparison.Ordinal)}: {t.Hash}"));
 
     // Values that hold separators are quoted, so that readers can split the line again.
     private static string Value(string text) =>
