@@ -35,8 +35,11 @@ public sealed record GenerationMetadata
     /// <summary>DDIM's eta, where it is not 0.</summary>
     public double Eta { get; init; }
 
-    /// <summary>Share of a picture to start from that was changed; null when there was none.</summary>
+    /// <summary>Share of a picture to start from, or of a high-resolution pass's, that was changed; null when there was none.</summary>
     public double? Strength { get; init; }
+
+    /// <summary>A second pass at a larger size; <see cref="Width"/> and <see cref="Height"/> are the first's.</summary>
+    public HiresSettings? Hires { get; init; }
 
     /// <summary>Whose random numbers the seed stands for, where not this engine's.</summary>
     public string? Noise { get; init; }
@@ -76,6 +79,7 @@ public sealed record GenerationMetadata
         if (ClipSkip > 0) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Clip skip: {ClipSkip + 1}"));
         if (Eta > 0) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Eta: {Eta}"));
         if (Strength is { } strength) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Denoising strength: {strength}"));
+        fields.AddRange(Hires?.Fields().Select(f => $"{f.Key}: {Value(f.Value)}") ?? []);
         if (Noise is not null) fields.Add($"RNG: {Value(Noise)}");
         if (PlainPrompt) fields.Add("Prompt syntax: plain");
         if (ModelHashes.Count > 0) fields.Add($"Model hash: {Value(string.Join(" + ", ModelHashes))}");
@@ -110,6 +114,7 @@ public sealed record GenerationMetadata
             ClipSkip = Math.Max(0, (int)Number("Clip skip", "1") - 1),
             Eta = Number("Eta", "0"),
             Strength = fields.ContainsKey("Denoising strength") ? Number("Denoising strength", "0") : null,
+            Hires = HiresSettings.Parse(fields),
             Noise = fields.GetValueOrDefault("RNG"),
             PlainPrompt = fields.GetValueOrDefault("Prompt syntax") == "plain",
             Fusion = fields.GetValueOrDefault("Fusion"),

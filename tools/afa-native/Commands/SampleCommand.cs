@@ -101,6 +101,7 @@ internal static class SampleCommand
                 Strength = r.GetValue(strength),
                 TiledVae = r.GetValue(tiling) switch { "on" => true, "off" => false, _ => null },
                 Mask = r.GetValue(mask) is { } painted ? [.. PictureFile.Read(painted, wide, high).Chunk(3).Select(p => p.Average())] : null,
+                HighResolution = extras.HighResolution(r, old, r.GetValue(init) is not null || r.GetValue(maps) is not null),
                 ClipSkip = Pick(clipSkip, old?.ClipSkip),
                 Fusion = r.GetValue(fusion) switch { "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => FusionMode.Afa },
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
@@ -167,7 +168,7 @@ internal static class SampleCommand
                 IReadOnlyList<float[]> images = pipeline.Generate(options, observer, cancellation);
                 for (int i = 0; i < batch; i++)
                 {
-                    RgbImage picture = RgbImage.FromFloat(images[i], options.Width, options.Height);
+                    RgbImage picture = RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight);
                     string name = string.Create(CultureInfo.InvariantCulture, $"{index++:D5}-{options.Seeds[i]}");
                     string path = Path.Combine(settings.Output, name + ".png");
                     PngFile.Write(path, picture, Metadata(options, options.Seeds[i], model, hashes.GetAwaiter().GetResult()));
@@ -207,7 +208,7 @@ internal static class SampleCommand
             for (int i = 0; i < batch.Count; i++)
             {
                 string path = Path.Combine(settings.Output, batch[i].Name + ".png");
-                PngFile.Write(path, RgbImage.FromFloat(images[i], options.Width, options.Height), Metadata(batch[i].Options, batch[i].Options.Seeds[0], model, hashes.GetAwaiter().GetResult()));
+                PngFile.Write(path, RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight), Metadata(batch[i].Options, batch[i].Options.Seeds[0], model, hashes.GetAwaiter().GetResult()));
                 Console.WriteLine(path);
             }
 
@@ -288,7 +289,8 @@ internal static class SampleCommand
         AggregatorHash = hashes.Aggregators,
         ClipSkip = options.ClipSkip,
         Eta = Math.Round(options.Eta, 6),
-        Strength = options.InitImage is null ? null : options.Strength,
+        Strength = options.InitImage is null ? options.HighResolution?.Strength : options.Strength,
+        Hires = SampleExtras.Recorded(options.HighResolution),
         Noise = options.Noise switch { NoiseSource.TorchCpu => "CPU", NoiseSource.TorchCuda => "GPU", _ => null },
         PlainPrompt = options.Syntax == PromptSyntax.Plain,
         Fusion = options.Fusion switch { FusionMode.Mean => "noise mean", FusionMode.Magic => "MagicFusion", _ => null },
