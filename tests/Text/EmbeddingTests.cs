@@ -3,10 +3,12 @@ using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Layers;
 using AfaNative.Engine.Tensors;
 using AfaNative.Engine.Text;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.Tool;
 using Xunit;
@@ -53,6 +55,30 @@ public sealed class EmbeddingTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
                 if (e == expert) Assert.Equal(expected[(e * per)..((e + 1) * per)], came[(e * per)..((e + 1) * per)]);
                 else Assert.NotEqual(expected[(e * per)..((e + 1) * per)], came[(e * per)..((e + 1) * per)]);
             }
+        }
+    }
+
+    [Theory]
+    [InlineData("cpu-reference", ElementType.Float32)]
+    [InlineData("ilgpu-cpu", ElementType.Float32)]
+    [InlineData("ilgpu-cpu", ElementType.Float16)]
+    public void Every_device_adds_positions_to_vectors_as_to_words(string name, ElementType activations)
+    {
+        using IDevice device = name == "ilgpu-cpu" ? IlgpuDevice.Open(name, activations) : new CpuDevice(1, reference: true);
+        string folder = Path.Combine(tiny.Path, "text_encoder");
+        ClipTextConfig config = ClipTextConfig.Load(folder);
+        (ClipTextEncoder encoder, CheckpointParameters weights) = DiffusionModel.ReadComponent(device, [folder], p => new ClipTextEncoder(p, config), ClipTextEncoder.IsIgnorable);
+        using (weights)
+        {
+            var ops = new Ops(device);
+            using TensorScope scope = ops.Scope();
+            int[] words = ClipTokenizer.Load(Path.Combine(tiny.Path, "tokenizer")).Tokenize("a b c d e c"), named = [.. words];
+            (named[2], named[5]) = (0, 0);
+            // Two sequences of three.
+            float[] expected = ops.Download(encoder.Encode(ops, words, 3)), came = ops.Download(encoder.Encode(ops, named, 3, vectors: [new TokenVector(5, Row("c", 0)), new TokenVector(2, Row("c", 0))]));
+            Assert.Equal(expected, came);
+            Assert.NotEqual(expected, ops.Download(encoder.Encode(ops, named, 3)));
+            Assert.Contains("takes 32", Assert.Throws<AfaException>(() => encoder.Encode(ops, named, 3, vectors: [new TokenVector(5, new float[5])])).Message);
         }
     }
 

@@ -131,6 +131,8 @@ internal static class SampleCommand
         Plan(device, folder, settings);
         using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation, loras: settings.Loras, embeddings: settings.Embeddings);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
+        // An embedding that does not fit is named before the first picture is drawn.
+        foreach (GenerationOptions one in settings.Jobs?.Select(j => j.Options) ?? [all]) model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt);
         foreach (string text in all.Syntax == PromptSyntax.Plain ? (string[])[all.Prompt, all.NegativePrompt] : [])
         {
             if (PromptChunks.CutOff(model.Tokenizer, text, model.TextEncoder.Config.MaxPositions, model.Embeddings) is { } cut) Console.Error.WriteLine($"warning: the prompt is too long for --prompt-syntax plain; what is cut off: '{cut}'");
