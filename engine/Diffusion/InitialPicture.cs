@@ -10,15 +10,20 @@ namespace AfaNative.Engine.Diffusion;
 /// </summary>
 internal sealed class InitialPicture
 {
+    private readonly float[] _latents;
+    private readonly int _each;
     private readonly float[]? _mask;
 
-    private InitialPicture(float[] latents, float[]? mask) => (Latents, _mask) = (latents, mask);
-
-    /// <summary>[C, h, w], scaled as the U-Net sees them.</summary>
-    public float[] Latents { get; }
+    private InitialPicture(float[] latents, int each, float[]? mask) => (_latents, _each, _mask) = (latents, each, mask);
 
     /// <summary>The noise every picture of the batch started from, [count, C, h, w].</summary>
     public float[] Noise { get; set; } = [];
+
+    /// <summary>Latents [count, C, h, w], scaled as the U-Net sees them: every picture of the batch starts from its own.</summary>
+    public static InitialPicture Of(float[] latents, int count) => new(latents, latents.Length / count, null);
+
+    /// <summary>What picture <paramref name="i"/> of the batch starts from, [C, h, w].</summary>
+    public ReadOnlySpan<float> Of(int i) => _latents.AsSpan(i * _each % _latents.Length, _each);
 
     /// <summary>Encodes the picture (the mean of the VAE's distribution) and brings the mask to the latents' size.</summary>
     /// <exception cref="AfaException">Sizes or strength make no sense.</exception>
@@ -28,10 +33,7 @@ internal sealed class InitialPicture
         if (options.InitImage!.Length != width * height * 3) throw new AfaException($"The picture to start from holds {options.InitImage.Length} values, {width}x{height} pixels are {width * height * 3}.");
         if (!(options.Strength is >= 0 and <= 1)) throw new AfaException($"The strength is a share from 0 to 1, not {options.Strength}.");
         if (options.Mask is { } given && given.Length != width * height) throw new AfaException($"The mask holds {given.Length} values, {width}x{height} pixels are {width * height}.");
-        using TensorScope scope = ops.Scope();
-        Tensor moments = model.Vae.Encode(ops, ops.Upload([.. options.InitImage.Select(v => 2 * v - 1)], new Shape(1, 1, height, width, 3)));
-        float[] all = ops.DownloadNchw(moments), latents = new float[all.Length / 2];
-        for (int i = 0; i < latents.Length; i++) latents[i] = all[i] * model.Vae.Config.ScalingFactor;
+        float[] latents = EncodeLatents(model, ops, options.InitImage, width, height);
         float[]? mask = null;
         if (options.Mask is { } pixels)
         {
@@ -50,7 +52,17 @@ internal sealed class InitialPicture
             }
         }
 
-        return new InitialPicture(latents, mask);
+        return new InitialPicture(latents, latents.Length, mask);
+    }
+
+    /// <summary>A picture [height, width, 3], 0 to 1, as latents [C, h, w]: the mean of the VAE's distribution, scaled.</summary>
+    public static float[] EncodeLatents(DiffusionModel model, Ops ops, float[] picture, int width, int height)
+    {
+        using TensorScope scope = ops.Scope();
+        Tensor moments = model.Vae.Encode(ops, ops.Upload([.. picture.Select(v => 2 * v - 1)], new Shape(1, 1, height, width, 3)));
+        float[] all = ops.DownloadNchw(moments), latents = new float[all.Length / 2];
+        for (int i = 0; i < latents.Length; i++) latents[i] = all[i] * model.Vae.Config.ScalingFactor;
+        return latents;
     }
 
     /// <summary>Steps of a run, by its strength (diffusers' counting).</summary>
@@ -60,11 +72,11 @@ internal sealed class InitialPicture
     public void Keep(Sampler sampler, int next, int evaluations, float[] latents)
     {
         if (_mask is null) return;
-        var original = new float[Latents.Length];
-        for (int from = 0; from < latents.Length; from += Latents.Length)
+        var original = new float[_each];
+        for (int from = 0; from < latents.Length; from += _each)
         {
-            if (next < evaluations) sampler.AddNoise(next, Latents, Noise.AsSpan(from, Latents.Length), original);
-            else Latents.CopyTo(original, 0);
+            if (next < evaluations) sampler.AddNoise(next, Of(from / _each), Noise.AsSpan(from, _each), original);
+            else Of(from / _each).CopyTo(original);
             for (int i = 0; i < original.Length; i++) latents[from + i] = _mask[i] * latents[from + i] + (1 - _mask[i]) * original[i];
         }
     }

@@ -42,6 +42,15 @@ public sealed record GenerationOptions
     /// <summary>Where a picture is repainted [Height, Width], 0 (kept) to 1; needs a picture to start from.</summary>
     public float[]? Mask { get; init; }
 
+    /// <summary>A second pass at a larger size, or null.</summary>
+    public HighResolutionPass? HighResolution { get; init; }
+
+    /// <summary>Width of the finished picture.</summary>
+    public int OutputWidth => HighResolution?.Size(Width, Height).Width ?? Width;
+
+    /// <summary>Height of the finished picture.</summary>
+    public int OutputHeight => HighResolution?.Size(Width, Height).Height ?? Height;
+
     /// <summary>Decode in tiles (<see cref="TiledDecoder"/>), not at once; null: for pictures beyond 1024 x 1024.</summary>
     public bool? TiledVae { get; init; }
 
@@ -76,11 +85,19 @@ public sealed record GenerationObserver
     /// <summary>Steps done, steps in all.</summary>
     public Action<int, int>? Step { get; init; }
 
-    /// <summary>Latents [count, C, h, w] after a step (0 = the start).</summary>
+    /// <summary>Latents [count, C, h, w] after a step (0 = the start); larger ones in a high-resolution run's second pass, which goes on counting.</summary>
     public Action<int, float[]>? Latents { get; init; }
 
     /// <summary>Step index, aggregation point, fused map and expert weights [1, B, H, W, N] (B as the model ran: negatives first under guidance).</summary>
     public Action<int, int, Tensor, Tensor>? Aggregation { get; init; }
+
+    // For the part of a run that begins after some steps.
+    internal GenerationObserver Part(int before, int total) => new()
+    {
+        Step = Step is { } step ? (done, _) => step(before + done, total) : null,
+        Latents = Latents is { } latents ? (done, values) => latents(before + done, values) : null,
+        Aggregation = Aggregation is { } aggregation ? (step, point, fused, maps) => aggregation(before + step, point, fused, maps) : null,
+    };
 }
 
 /// <summary>Text to image with classifier-free guidance, for an ensemble or a single model.</summary>
@@ -93,10 +110,10 @@ public sealed class TextToImagePipeline(DiffusionModel model)
     public Tensor EncodePrompts(Ops ops, IReadOnlyList<string> prompts, int clipSkip = 0, PromptSyntax syntax = PromptSyntax.Plain)
     {
         int length = model.TextEncoder.Config.MaxPositions;
-        IReadOnlyList<PromptChunk>[] chunks = [.. prompts.Select(p => PromptChunks.Split(model.Tokenizer, p, length, syntax))];
+        IReadOnlyList<PromptChunk>[] chunks = [.. prompts.Select(p => PromptChunks.Split(model.Tokenizer, p, length, syntax, model.Embeddings))];
         int most = chunks.Max(c => c.Count);
         bool plain = most == 1 && chunks.All(c => c[0].Weights.All(w => w == 1));
-        if (plain) return model.TextEncoder.Encode(ops, [.. chunks.SelectMany(c => c[0].Ids)], length, clipSkip);
+        if (plain) return Encode([.. chunks.Select(c => c[0])]);
         PromptChunk empty = PromptChunks.Split(model.Tokenizer, "", length, syntax)[0];
         float[] all = [];
         int experts = 0, width = 0;
@@ -104,7 +121,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         {
             using TensorScope scope = ops.Scope();
             PromptChunk[] row = [.. chunks.Select(p => c < p.Count ? p[c] : empty)];
-            Tensor hidden = model.TextEncoder.Encode(ops, [.. row.SelectMany(r => r.Ids)], length, clipSkip);
+            Tensor hidden = Encode(row);
             float[] values = ops.Download(hidden);
             (experts, width) = (hidden.Shape.Experts, hidden.Shape.Channels);
             if (c == 0) all = new float[(long)values.Length * most];
@@ -117,6 +134,9 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         }
 
         return ops.Upload(all, new Shape(experts, prompts.Count, most * length, 1, width));
+
+        Tensor Encode(PromptChunk[] row) =>
+            model.TextEncoder.Encode(ops, [.. row.SelectMany(r => r.Ids)], length, clipSkip, [.. row.SelectMany((r, i) => r.Vectors.Select(v => v with { Position = i * length + v.Position }))]);
     }
 
     private static void Weigh(Span<float> hidden, float[] weights, int width)
@@ -135,16 +155,20 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         for (int i = 0; i < hidden.Length; i++) hidden[i] *= back;
     }
 
-    /// <summary>How often a run evaluates the denoiser.</summary>
-    public int Evaluations(GenerationOptions options)
+    /// <summary>How often a run evaluates the denoiser, both passes of a high-resolution run together.</summary>
+    public int Evaluations(GenerationOptions options) =>
+        options.HighResolution is { } pass ? Evaluations(options with { HighResolution = null }, false) + Evaluations(pass.Second(options, model.Scheduler.NumTrainTimesteps), true) : Evaluations(options, options.InitImage is not null);
+
+    private int Evaluations(GenerationOptions options, bool fromPicture)
     {
         Sampler sampler = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
-        int begin = Begin(sampler, options);
+        // Leaving out steps may change how the others are evaluated.
+        int begin = Begin(sampler, options, fromPicture);
         return Math.Max(0, sampler.Timesteps.Count - begin);
     }
 
     // A picture to start from leaves out the first steps.
-    private static int Begin(Sampler sampler, GenerationOptions options) => options.InitImage is null ? 0 : sampler.Begin(options.Steps - InitialPicture.StepsToRun(options));
+    private static int Begin(Sampler sampler, GenerationOptions options, bool fromPicture) => fromPicture ? sampler.Begin(options.Steps - InitialPicture.StepsToRun(options)) : 0;
 
     /// <summary>Draws one batch: pictures [count][H * W * 3] in 0..1.</summary>
     /// <exception cref="AfaException">The options make no sense for this model.</exception>
@@ -155,15 +179,31 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         return DecodeImages(latents, options, cancellation);
     }
 
-    /// <summary>The denoising loop: final latents [count, C, h, w].</summary>
+    /// <summary>The denoising loop, or both of a high-resolution run: final latents [count, C, h, w].</summary>
     public float[] GenerateLatents(GenerationOptions options, GenerationObserver? observer = null, CancellationToken cancellation = default)
     {
-        int factor = model.Vae.Config.Downscale, channels = model.Ensemble.Config.InChannels, count = options.Seeds.Count;
+        if (options.HighResolution is not { } pass) return Denoise(options, null, observer, cancellation);
+        GenerationOptions first = options with { HighResolution = null }, second = pass.Second(options, model.Scheduler.NumTrainTimesteps);
+        CheckSize(second);
+        int before = Evaluations(first, false), total = before + Evaluations(second, true), count = options.Seeds.Count;
+        float[] latents = Denoise(first, null, observer?.Part(0, total), cancellation);
+        latents = pass.Enlarge(latents, count, (first.Height, first.Width), (second.Height, second.Width), model.Vae.Config.Downscale, l => DecodeImages(l, first, cancellation), p => InitialPicture.EncodeLatents(model, new Ops(model.Device, cancellation), p, second.Width, second.Height));
+        return Denoise(second, InitialPicture.Of(latents, count), observer?.Part(before, total), cancellation);
+    }
+
+    private void CheckSize(GenerationOptions options)
+    {
+        int factor = model.Vae.Config.Downscale;
         if (options.Width < factor || options.Height < factor || options.Width % factor != 0 || options.Height % factor != 0)
         {
             throw new AfaException($"The picture size {options.Width}x{options.Height} must be a multiple of {factor} in both directions.");
         }
+    }
 
+    private float[] Denoise(GenerationOptions options, InitialPicture? picture, GenerationObserver? observer, CancellationToken cancellation)
+    {
+        int factor = model.Vae.Config.Downscale, channels = model.Ensemble.Config.InChannels, count = options.Seeds.Count;
+        CheckSize(options);
         if (options.Steps < 1) throw new AfaException($"At least one step is needed, got {options.Steps}.");
         if (count < 1) throw new AfaException("At least one seed is needed.");
         if (options.Prompts is { } prompts && prompts.Count != count) throw new AfaException($"{prompts.Count} prompts came for {count} seeds.");
@@ -179,15 +219,15 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         bool guided = options.GuidanceScale > 1;
         Tensor text = EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. options.Prompts ?? [.. Enumerable.Repeat(options.Prompt, count)]], options.ClipSkip, options.Syntax);
         NoiseStream[] streams = [.. options.Seeds.Select(s => NoiseStream.Of(options.Noise, s))];
-        InitialPicture? picture = options.InitImage is null ? null : InitialPicture.Encode(model, ops, options);
-        int begin = Begin(sampler, options), evaluations = sampler.Timesteps.Count;
+        picture ??= options.InitImage is null ? null : InitialPicture.Encode(model, ops, options);
+        int begin = Begin(sampler, options, picture is not null), evaluations = sampler.Timesteps.Count;
 
         float[] latents = Start(options, streams, perImage, picture is null ? sampler.InitNoiseSigma : 1);
         if (picture is not null)
         {
             picture.Noise = [.. latents];
-            for (int i = 0; begin < evaluations && i < count; i++) sampler.AddNoise(begin, picture.Latents, picture.Noise.AsSpan(i * perImage, perImage), latents.AsSpan(i * perImage, perImage));
-            if (begin >= evaluations) for (int i = 0; i < count; i++) picture.Latents.CopyTo(latents, i * perImage);
+            for (int i = 0; begin < evaluations && i < count; i++) sampler.AddNoise(begin, picture.Of(i), picture.Noise.AsSpan(i * perImage, perImage), latents.AsSpan(i * perImage, perImage));
+            if (begin >= evaluations) for (int i = 0; i < count; i++) picture.Of(i).CopyTo(latents.AsSpan(i * perImage));
         }
 
         var noise = new float[latents.Length];
@@ -224,7 +264,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
     public IReadOnlyList<float[]> DecodeImages(float[] latents, GenerationOptions options, CancellationToken cancellation = default)
     {
         int factor = model.Vae.Config.Downscale, channels = model.Ensemble.Config.InChannels, count = options.Seeds.Count;
-        int height = options.Height / factor, width = options.Width / factor, perImage = latents.Length / count;
+        int height = options.OutputHeight / factor, width = options.OutputWidth / factor, perImage = latents.Length / count;
         var ops = new Ops(model.Device, cancellation);
         var images = new List<float[]>();
         for (int i = 0; i < count; i++)

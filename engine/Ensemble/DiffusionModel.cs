@@ -33,6 +33,9 @@ public sealed class DiffusionModel : IDisposable
     /// <summary>The experts' text encoders, stacked.</summary>
     public ClipTextEncoder TextEncoder { get; private set; } = null!;
 
+    /// <summary>The textual inversions prompts may name; the same for every expert.</summary>
+    public EmbeddingSet Embeddings { get; private set; } = EmbeddingSet.None;
+
     /// <summary>The experts' U-Nets and their aggregators.</summary>
     public AfaEnsemble Ensemble { get; private set; } = null!;
 
@@ -51,7 +54,7 @@ public sealed class DiffusionModel : IDisposable
         => Load(device, EnsembleFolder.Open(path), expert, schedulerOverride, progress, cancellation);
 
     /// <summary>As above, of a model whose parts were found already.</summary>
-    public static DiffusionModel Load(IDevice device, EnsembleFolder folder, int? expert = null, SchedulerConfig? schedulerOverride = null, Action<string>? progress = null, CancellationToken cancellation = default, IReadOnlyList<LoraRequest>? loras = null)
+    public static DiffusionModel Load(IDevice device, EnsembleFolder folder, int? expert = null, SchedulerConfig? schedulerOverride = null, Action<string>? progress = null, CancellationToken cancellation = default, IReadOnlyList<LoraRequest>? loras = null, IReadOnlyList<EmbeddingRequest>? embeddings = null)
     {
         string path = folder.Path;
         foreach (LoraRequest lora in loras ?? [])
@@ -81,6 +84,7 @@ public sealed class DiffusionModel : IDisposable
                 throw new CheckpointException($"{path}: the text encoder is {textConfig.HiddenSize} wide, the U-Net's cross-attention expects {unetConfig.CrossAttentionDim}.");
             }
 
+            if (embeddings is { Count: > 0 }) model.Embeddings = EmbeddingSet.Load(embeddings, textConfig.HiddenSize, textConfig.MaxPositions - 2);
             if (folder.UNets.Count > 1 && folder.Aggregators.Count == 0 && !folder.Apart) throw new CheckpointException($"{path}: {folder.UNets.Count} experts but no aggregator folders; an ensemble needs aggregator_0 to aggregator_{unetConfig.AggregationChannels.Count - 1}.");
             VaeConfig vaeConfig = VaeConfig.Load(folder.Config(folder.Vae, "vae"));
             if (vaeConfig.LatentChannels != unetConfig.InChannels) throw new CheckpointException($"{path}: the VAE has {vaeConfig.LatentChannels} latent channels, the U-Net expects {unetConfig.InChannels}.");

@@ -32,7 +32,7 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
         using DiffusionModel model = DiffusionModel.Load(planning, folder, expert);
         var pipeline = new TextToImagePipeline(model);
         planning.Mark();
-        float[] latents = pipeline.GenerateLatents(options with { Steps = 1 });
+        float[] latents = pipeline.GenerateLatents(options with { Steps = 1, HighResolution = options.HighResolution is { } pass ? pass with { Steps = 1 } : null });
         long denoising = planning.Peak;
         planning.Mark();
         pipeline.DecodeImages(latents, options);

@@ -35,8 +35,11 @@ public sealed record GenerationMetadata
     /// <summary>DDIM's eta, where it is not 0.</summary>
     public double Eta { get; init; }
 
-    /// <summary>Share of a picture to start from that was changed; null when there was none.</summary>
+    /// <summary>Share of a picture to start from, or of a high-resolution pass's, that was changed; null when there was none.</summary>
     public double? Strength { get; init; }
+
+    /// <summary>A second pass at a larger size; <see cref="Width"/> and <see cref="Height"/> are the first's.</summary>
+    public HiresSettings? Hires { get; init; }
 
     /// <summary>Whose random numbers the seed stands for, where not this engine's.</summary>
     public string? Noise { get; init; }
@@ -56,6 +59,9 @@ public sealed record GenerationMetadata
     /// <summary>How several experts were joined, where not by aggregators.</summary>
     public string? Fusion { get; init; }
 
+    /// <summary>Names and short hashes of the textual inversions the prompts use.</summary>
+    public IReadOnlyList<(string Name, string Hash)> TextInversions { get; init; } = [];
+
     /// <summary>The engine's version, without its name.</summary>
     public required string Version { get; init; }
 
@@ -73,12 +79,14 @@ public sealed record GenerationMetadata
         if (ClipSkip > 0) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Clip skip: {ClipSkip + 1}"));
         if (Eta > 0) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Eta: {Eta}"));
         if (Strength is { } strength) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Denoising strength: {strength}"));
+        fields.AddRange(Hires?.Fields().Select(f => $"{f.Key}: {Value(f.Value)}") ?? []);
         if (Noise is not null) fields.Add($"RNG: {Value(Noise)}");
         if (PlainPrompt) fields.Add("Prompt syntax: plain");
         if (ModelHashes.Count > 0) fields.Add($"Model hash: {Value(string.Join(" + ", ModelHashes))}");
         if (Models.Count > 0) fields.Add($"Model: {Value(string.Join(" + ", Models))}");
         if (AggregatorHash is not null) fields.Add($"Aggregator hash: {Value(AggregatorHash)}");
         if (Fusion is not null) fields.Add($"Fusion: {Value(Fusion)}");
+        if (TextInversions.Count > 0) fields.Add($"TI hashes: {Value(Hashes(TextInversions))}");
         fields.Add($"Version: {Value($"AfaNative {Version}")}");
         string negative = NegativePrompt.Length == 0 ? "" : $"\nNegative prompt: {NegativePrompt}";
         return $"{Prompt}{negative}\n{string.Join(", ", fields)}";
@@ -106,6 +114,7 @@ public sealed record GenerationMetadata
             ClipSkip = Math.Max(0, (int)Number("Clip skip", "1") - 1),
             Eta = Number("Eta", "0"),
             Strength = fields.ContainsKey("Denoising strength") ? Number("Denoising strength", "0") : null,
+            Hires = HiresSettings.Parse(fields),
             Noise = fields.GetValueOrDefault("RNG"),
             PlainPrompt = fields.GetValueOrDefault("Prompt syntax") == "plain",
             Fusion = fields.GetValueOrDefault("Fusion"),
@@ -153,6 +162,9 @@ public sealed record GenerationMetadata
 
         return fields;
     }
+
+    // A1111's list: a name's own separators are left out.
+    private static string Hashes(IEnumerable<(string Name, string Hash)> list) => string.Join(", ", list.Select(t => $"{t.Name.Replace(":", "", StringComparison.Ordinal).Replace(",", "", StringComparison.Ordinal)}: {t.Hash}"));
 
     // Values that hold separators are quoted, so that readers can split the line again.
     private static string Value(string text) =>

@@ -29,14 +29,40 @@ public sealed class ClipTextEncoder
     /// <summary>Tensors real files carry that hold no weights.</summary>
     public static bool IsIgnorable(string name) => name.EndsWith("embeddings.position_ids", StringComparison.Ordinal);
 
-    /// <summary>Hidden states [E, B, length, 1, D] of ids [B, length], with the final norm; <paramref name="clipSkip"/> leaves out that many last layers (diffusers' counting).</summary>
-    public Tensor Encode(Ops ops, ReadOnlySpan<int> ids, int length, int clipSkip = 0)
+    /// <summary>Hidden states [E, B, length, 1, D] of ids [B, length], with the final norm; <paramref name="clipSkip"/> leaves out that many last layers (diffusers' counting), <paramref name="vectors"/> take the place of tokens' embeddings.</summary>
+    public Tensor Encode(Ops ops, ReadOnlySpan<int> ids, int length, int clipSkip = 0, IReadOnlyList<TokenVector>? vectors = null)
     {
         if (clipSkip < 0 || clipSkip >= _layers.Length) throw new AfaException($"clip skip {clipSkip} is out of range: this text encoder has {_layers.Length} layers.");
         using TensorScope scope = ops.Scope();
-        Tensor h = ops.Observe("hidden.0", ops.TokenEmbedding(ids, length, _tokens, _positions));
+        Tensor h = ops.TokenEmbedding(ids, length, _tokens, _positions);
+        if (vectors is { Count: > 0 }) h = Replace(ops, h, length, vectors);
+        ops.Observe("hidden.0", h);
         for (int i = 0; i < _layers.Length - clipSkip; i++) h = ops.Observe($"hidden.{i + 1}", _layers[i].Forward(ops, h));
         return scope.Keep(ops.LayerNorm(h, _finalNorm));
+    }
+
+    // The vectors go as a table of their own through the op all tokens went through: they meet the same positions with the same rounding on every device.
+    private Tensor Replace(Ops ops, Tensor h, int length, IReadOnlyList<TokenVector> vectors)
+    {
+        int experts = h.Shape.Experts, tokens = h.Shape.Batch * length, width = Config.HiddenSize;
+        var table = new float[experts * vectors.Count * width];
+        var rows = new int[tokens];
+        for (int i = 0; i < vectors.Count; i++)
+        {
+            if (vectors[i].Vector.Length != width) throw new AfaException($"{_tokens.Name}: a vector of {vectors[i].Vector.Length} values was to take a token's place, this text encoder takes {width}.");
+            rows[vectors[i].Position] = i;
+            for (int e = 0; e < experts; e++) vectors[i].Vector.CopyTo(table, (e * vectors.Count + i) * width);
+        }
+
+        using TensorScope scope = ops.Scope();
+        Tensor uploaded = ops.Upload(table, new Shape(experts, 1, vectors.Count, 1, width));
+        float[] replaced = ops.Download(ops.TokenEmbedding(rows, length, new Embedding(_tokens.Name, uploaded.Buffer, experts, vectors.Count, width), _positions)), all = ops.Download(h);
+        foreach (TokenVector vector in vectors)
+        {
+            for (int e = 0; e < experts; e++) Array.Copy(replaced, (e * tokens + vector.Position) * width, all, (e * tokens + vector.Position) * width, width);
+        }
+
+        return scope.Keep(ops.Upload(all, h.Shape));
     }
 
     /// <summary>Position of each sequence's end-of-text token, whose hidden state is the pooled output.</summary>

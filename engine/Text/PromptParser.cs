@@ -11,7 +11,7 @@ public readonly record struct PromptPart(string Text, double Weight, bool Break 
 
 /// <summary>
 /// A1111's prompt syntax: <c>(words)</c> counts 1.1 times as much, <c>[words]</c> that much less, <c>(words:1.3)</c> as much as it says; brackets nest and multiply, <c>\(</c> and the like are plain
-/// characters, <c>BREAK</c> starts a new chunk. What is not closed is taken as closed at the end, and what closes nothing stands for itself.
+/// characters, <c>BREAK</c> starts a new chunk, and <c>&lt;lora:name:weight&gt;</c> is left out (<see cref="PromptLora"/>). What is not closed is taken as closed at the end, and what closes nothing stands for itself.
 /// </summary>
 public static class PromptParser
 {
@@ -20,6 +20,7 @@ public static class PromptParser
     /// <summary>The parts in order; neighbours of equal weight are one.</summary>
     public static IReadOnlyList<PromptPart> Parse(string prompt)
     {
+        prompt = PromptLora.Remove(prompt);
         var parts = new List<PromptPart>();
         Stack<int> round = [], square = [];
         var words = new StringBuilder();

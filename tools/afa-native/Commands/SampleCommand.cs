@@ -15,7 +15,7 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, IReadOnlyList<PromptJob>? Jobs);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, IReadOnlyList<PromptJob>? Jobs, IReadOnlyList<EmbeddingRequest> Embeddings);
 
     public static Command Create()
     {
@@ -53,6 +53,7 @@ internal static class SampleCommand
         var magicSwitch = new Option<int>("--magic-switch") { Description = "MagicFusion: experts are blended above this time step, expert 0 goes on alone.", DefaultValueFactory = _ => 600 };
         var basis = new Option<string?>("--base") { Description = "Model folder that lends a single-file checkpoint its tokenizer, schedule and configuration." };
         var loras = new Option<string[]>("--lora") { Description = "A LoRA as FILE, FILE:WEIGHT, FILE@EXPERT or FILE:WEIGHT@EXPERT; may be given several times.", AllowMultipleArgumentsPerToken = true };
+        var extras = new SampleExtras();
         var vae = new Option<string?>("--vae") { Description = "Use this VAE instead: a folder, a VAE file, or a checkpoint with one baked in." };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
@@ -62,6 +63,7 @@ internal static class SampleCommand
         {
             model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
+        extras.AddTo(command);
         command.SetAction((r, cancellation) =>
         {
             GenerationMetadata? old = r.GetValue(from) is { } source ? Settle(source) : null;
@@ -99,12 +101,14 @@ internal static class SampleCommand
                 Strength = r.GetValue(strength),
                 TiledVae = r.GetValue(tiling) switch { "on" => true, "off" => false, _ => null },
                 Mask = r.GetValue(mask) is { } painted ? [.. PictureFile.Read(painted, wide, high).Chunk(3).Select(p => p.Average())] : null,
+                HighResolution = extras.HighResolution(r, old, r.GetValue(init) is not null || r.GetValue(maps) is not null),
                 ClipSkip = Pick(clipSkip, old?.ClipSkip),
                 Fusion = r.GetValue(fusion) switch { "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => FusionMode.Afa },
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), [.. (r.GetValue(loras) ?? []).Select(LoraRequest.Parse)], Jobs());
+            IReadOnlyList<PromptJob>? jobs = Jobs();
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), extras.Loras(r, r.GetValue(loras), options, jobs), jobs, extras.Embeddings(r));
             return Task.Run(() => Run(settings, cancellation), cancellation);
 
             T Pick<T>(Option<T> option, T? otherwise) where T : struct => r.GetResult(option) is { Implicit: false } || otherwise is null ? r.GetValue(option) : otherwise.Value;
@@ -125,11 +129,13 @@ internal static class SampleCommand
         using IDevice device = Devices.Open(settings.Device, settings.Threads, settings.Precision);
         EnsembleFolder folder = Open(settings);
         Plan(device, folder, settings);
-        using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation, loras: settings.Loras);
+        using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation, loras: settings.Loras, embeddings: settings.Embeddings);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
+        // An embedding that does not fit is named before the first picture is drawn.
+        foreach (GenerationOptions one in settings.Jobs?.Select(j => j.Options) ?? [all]) model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt);
         foreach (string text in all.Syntax == PromptSyntax.Plain ? (string[])[all.Prompt, all.NegativePrompt] : [])
         {
-            if (PromptChunks.CutOff(model.Tokenizer, text, model.TextEncoder.Config.MaxPositions) is { } cut) Console.Error.WriteLine($"warning: the prompt is too long for --prompt-syntax plain; what is cut off: '{cut}'");
+            if (PromptChunks.CutOff(model.Tokenizer, text, model.TextEncoder.Config.MaxPositions, model.Embeddings) is { } cut) Console.Error.WriteLine($"warning: the prompt is too long for --prompt-syntax plain; what is cut off: '{cut}'");
         }
 
         Directory.CreateDirectory(settings.Output);
@@ -165,10 +171,10 @@ internal static class SampleCommand
                 IReadOnlyList<float[]> images = pipeline.Generate(options, observer, cancellation);
                 for (int i = 0; i < batch; i++)
                 {
-                    RgbImage picture = RgbImage.FromFloat(images[i], options.Width, options.Height);
+                    RgbImage picture = RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight);
                     string name = string.Create(CultureInfo.InvariantCulture, $"{index++:D5}-{options.Seeds[i]}");
                     string path = Path.Combine(settings.Output, name + ".png");
-                    PngFile.Write(path, picture, Metadata(options, options.Seeds[i], model.Folder, hashes.GetAwaiter().GetResult()));
+                    PngFile.Write(path, picture, Metadata(options, options.Seeds[i], model, hashes.GetAwaiter().GetResult()));
                     Console.WriteLine(path);
                     pictures.Add(picture);
                     if (recorder is not null) AttentionSheets.Write(settings.Maps!, name, model, options, picture, recorder.For(i));
@@ -178,7 +184,7 @@ internal static class SampleCommand
             if (pictures.Count > 1)
             {
                 string path = Path.Combine(settings.Output, string.Create(CultureInfo.InvariantCulture, $"grid-{index - pictures.Count:D5}-{all.Seeds[0]}.png"));
-                PngFile.Write(path, ImageGrid.Compose(pictures), Metadata(all, all.Seeds[0], model.Folder, hashes.GetAwaiter().GetResult()));
+                PngFile.Write(path, ImageGrid.Compose(pictures), Metadata(all, all.Seeds[0], model, hashes.GetAwaiter().GetResult()));
                 Console.WriteLine(path);
             }
 
@@ -205,7 +211,7 @@ internal static class SampleCommand
             for (int i = 0; i < batch.Count; i++)
             {
                 string path = Path.Combine(settings.Output, batch[i].Name + ".png");
-                PngFile.Write(path, RgbImage.FromFloat(images[i], options.Width, options.Height), Metadata(batch[i].Options, batch[i].Options.Seeds[0], model.Folder, hashes.GetAwaiter().GetResult()));
+                PngFile.Write(path, RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight), Metadata(batch[i].Options, batch[i].Options.Seeds[0], model, hashes.GetAwaiter().GetResult()));
                 Console.WriteLine(path);
             }
 
@@ -271,7 +277,7 @@ internal static class SampleCommand
         [.. folder.UNets.Select(u => FileHash.Short(FileHash.WeightFiles(u), cancellation))],
         folder.Aggregators.Count == 0 ? null : FileHash.Short(folder.Aggregators.SelectMany(FileHash.WeightFiles), cancellation));
 
-    private static string Metadata(GenerationOptions options, ulong seed, EnsembleFolder folder, (string[] Models, string? Aggregators) hashes) => new GenerationMetadata
+    private static string Metadata(GenerationOptions options, ulong seed, DiffusionModel model, (string[] Models, string? Aggregators) hashes) => new GenerationMetadata
     {
         Prompt = options.Prompt,
         NegativePrompt = options.NegativePrompt,
@@ -281,15 +287,17 @@ internal static class SampleCommand
         Seed = seed,
         Width = options.Width,
         Height = options.Height,
-        Models = [File.Exists(folder.UNets[0]) ? Path.GetFileNameWithoutExtension(folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder.Path)))],
+        Models = [File.Exists(model.Folder.UNets[0]) ? Path.GetFileNameWithoutExtension(model.Folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(model.Folder.Path)))],
         ModelHashes = hashes.Models,
         AggregatorHash = hashes.Aggregators,
         ClipSkip = options.ClipSkip,
         Eta = Math.Round(options.Eta, 6),
-        Strength = options.InitImage is null ? null : options.Strength,
+        Strength = options.InitImage is null ? options.HighResolution?.Strength : options.Strength,
+        Hires = SampleExtras.Recorded(options.HighResolution),
         Noise = options.Noise switch { NoiseSource.TorchCpu => "CPU", NoiseSource.TorchCuda => "GPU", _ => null },
         PlainPrompt = options.Syntax == PromptSyntax.Plain,
         Fusion = options.Fusion switch { FusionMode.Mean => "noise mean", FusionMode.Magic => "MagicFusion", _ => null },
+        TextInversions = [.. model.Embeddings.UsedBy(options.Syntax, options.Prompt, options.NegativePrompt).Select(e => (e.Name, e.Hash()))],
         Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
     }.ToParameters();
 }
