@@ -79,6 +79,9 @@ public sealed record GenerationObserver
     /// <summary>Latents [count, C, h, w] after a step (0 = the start).</summary>
     public Action<int, float[]>? Latents { get; init; }
 
+    /// <summary>Steps done, and the finished latents [count, C, h, w] as the model sees them coming at that step: what previews show.</summary>
+    public Action<int, float[]>? Denoised { get; init; }
+
     /// <summary>Step index, aggregation point, fused map and expert weights [1, B, H, W, N] (B as the model ran: negatives first under guidance).</summary>
     public Action<int, int, Tensor, Tensor>? Aggregation { get; init; }
 }
@@ -173,7 +176,8 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         if (options.Fusion == FusionMode.Magic && options.GuidanceScale <= 1) throw new AfaException($"MagicFusion compares predictions with and without the prompt: it needs a guidance above 1, not {options.GuidanceScale}.");
         if (options.Magic.Weights is { } weights && weights.Count != experts) throw new AfaException($"MagicFusion was given {weights.Count} weights for {experts} experts.");
         int height = options.Height / factor, width = options.Width / factor, perImage = channels * height * width;
-        Sampler sampler = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
+        var schedule = new NoiseSchedule(model.Scheduler);
+        Sampler sampler = options.Sampler.Create(schedule, options.Steps, options.Eta);
         var ops = new Ops(model.Device, cancellation);
         using TensorScope scope = ops.Scope();
         bool guided = options.GuidanceScale > 1;
@@ -208,6 +212,13 @@ public sealed class TextToImagePipeline(DiffusionModel model)
                 FusionMode.Magic => NoiseFusion.Magic(predicted, experts, options.GuidanceScale, count, channels, height, width, (int)sampler.Timesteps[step], options.Magic),
                 _ => NoiseFusion.Guide(predicted, 1, guided, options.GuidanceScale)[0],
             };
+
+            if (observer?.Denoised is { } denoised)
+            {
+                var clean = new float[latents.Length];
+                schedule.EstimateClean(scaled, predicted, sampler.Timesteps[step], clean);
+                denoised(index + 1, clean);
+            }
 
             // Every picture has its own stream: it does not depend on its batch.
             for (int i = 0; sampler.NeedsNoise(step) && i < count; i++) streams[i].Fill(noise.AsSpan(i * perImage, perImage), step + 1);

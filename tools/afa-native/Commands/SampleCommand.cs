@@ -15,7 +15,7 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, IReadOnlyList<PromptJob>? Jobs);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, IReadOnlyList<PromptJob>? Jobs, SampleExtras Extras);
 
     public static Command Create()
     {
@@ -44,6 +44,7 @@ internal static class SampleCommand
         var mask = new Option<string?>("--mask") { Description = "--init-image: a picture that is white where it is to be repainted." };
         var tiling = new Option<string>("--vae-tiling") { Description = "Decode in tiles, which bounds memory: auto (pictures beyond 1024x1024), on or off.", DefaultValueFactory = _ => "auto" };
         tiling.AcceptOnlyFromAmong("auto", "on", "off");
+        var extras = new SampleExtraOptions();
         var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
         var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
         var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };
@@ -60,7 +61,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
+            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -104,7 +105,7 @@ internal static class SampleCommand
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), [.. (r.GetValue(loras) ?? []).Select(LoraRequest.Parse)], Jobs());
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), [.. (r.GetValue(loras) ?? []).Select(LoraRequest.Parse)], Jobs(), extras.Read(r));
             return Task.Run(() => Run(settings, cancellation), cancellation);
 
             T Pick<T>(Option<T> option, T? otherwise) where T : struct => r.GetResult(option) is { Implicit: false } || otherwise is null ? r.GetValue(option) : otherwise.Value;
@@ -153,6 +154,7 @@ internal static class SampleCommand
         try
         {
             var pipeline = new TextToImagePipeline(model);
+            using PreviewFile? preview = PreviewFile.Start(model, settings.Output, settings.Extras.Preview, cancellation);
             for (int done = 0; done < settings.Count; done += settings.BatchSize)
             {
                 int batch = Math.Min(settings.BatchSize, settings.Count - done);
@@ -161,7 +163,7 @@ internal static class SampleCommand
                 AttentionRecorder? recorder = settings.Maps is null ? null : new AttentionRecorder(model, evaluations, batch);
                 string which = batch == 1 ? $"{done + 1}" : $"{done + 1}-{done + batch}";
                 var progress = new ProgressLine($"picture {which} of {settings.Count}, step", evaluations);
-                var observer = new GenerationObserver { Step = (step, _) => progress.Report(step), Aggregation = recorder is null ? null : recorder.Record };
+                var observer = new GenerationObserver { Step = (step, _) => progress.Report(step), Aggregation = recorder is null ? null : recorder.Record, Denoised = preview?.For(options, evaluations) };
                 IReadOnlyList<float[]> images = pipeline.Generate(options, observer, cancellation);
                 for (int i = 0; i < batch; i++)
                 {
@@ -196,12 +198,13 @@ internal static class SampleCommand
         PromptJob[] open = [.. settings.Jobs!.Where(j => !File.Exists(Path.Combine(settings.Output, j.Name + ".png")))];
         if (open.Length < settings.Jobs!.Count) Console.Error.WriteLine($"{settings.Jobs.Count - open.Length} of {settings.Jobs.Count} pictures are there already");
         var pipeline = new TextToImagePipeline(model);
+        using PreviewFile? preview = open.Length == 0 ? null : PreviewFile.Start(model, settings.Output, settings.Extras.Preview, cancellation);
         var progress = new ProgressLine("picture", open.Length);
         int done = 0;
         foreach (IReadOnlyList<PromptJob> batch in PromptBatch.Batches(open, settings.BatchSize))
         {
             GenerationOptions options = batch[0].Options with { Prompts = [.. batch.Select(j => j.Options.Prompt)], Seeds = [.. batch.Select(j => j.Options.Seeds[0])] };
-            IReadOnlyList<float[]> images = pipeline.Generate(options, null, cancellation);
+            IReadOnlyList<float[]> images = pipeline.Generate(options, preview is null ? null : new GenerationObserver { Denoised = preview.For(options, pipeline.Evaluations(options)) }, cancellation);
             for (int i = 0; i < batch.Count; i++)
             {
                 string path = Path.Combine(settings.Output, batch[i].Name + ".png");
