@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Globalization;
 using System.Reflection;
 using AfaNative.Engine;
@@ -61,7 +62,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
+            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, ResultLines.Json, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -150,6 +151,7 @@ internal static class SampleCommand
         }
 
         int index = NextIndex(settings.Output);
+        var results = settings.Extras.Results;
         var pictures = new List<RgbImage>();
         try
         {
@@ -164,6 +166,7 @@ internal static class SampleCommand
                 string which = batch == 1 ? $"{done + 1}" : $"{done + 1}-{done + batch}";
                 var progress = new ProgressLine($"picture {which} of {settings.Count}, step", evaluations);
                 var observer = new GenerationObserver { Step = (step, _) => progress.Report(step), Aggregation = recorder is null ? null : recorder.Record, Denoised = preview?.For(options, evaluations) };
+                var watch = Stopwatch.StartNew();
                 IReadOnlyList<float[]> images = pipeline.Generate(options, observer, cancellation);
                 for (int i = 0; i < batch; i++)
                 {
@@ -171,9 +174,9 @@ internal static class SampleCommand
                     string name = string.Create(CultureInfo.InvariantCulture, $"{index++:D5}-{options.Seeds[i]}");
                     string path = Path.Combine(settings.Output, name + ".png");
                     PngFile.Write(path, picture, Metadata(options, options.Seeds[i], model.Folder, hashes.GetAwaiter().GetResult()));
-                    Console.WriteLine(path);
+                    results.Write(path, () => SampleExtras.Describe(path, options with { Seeds = [options.Seeds[i]] }, watch.Elapsed / batch));
                     pictures.Add(picture);
-                    if (recorder is not null) AttentionSheets.Write(settings.Maps!, name, model, options, picture, recorder.For(i));
+                    if (recorder is not null) results.WriteBeside(AttentionSheets.Write(settings.Maps!, name, model, options, picture, recorder.For(i)));
                 }
             }
 
@@ -181,7 +184,7 @@ internal static class SampleCommand
             {
                 string path = Path.Combine(settings.Output, string.Create(CultureInfo.InvariantCulture, $"grid-{index - pictures.Count:D5}-{all.Seeds[0]}.png"));
                 PngFile.Write(path, ImageGrid.Compose(pictures), Metadata(all, all.Seeds[0], model.Folder, hashes.GetAwaiter().GetResult()));
-                Console.WriteLine(path);
+                results.WriteBeside(path);
             }
 
             return 0;
@@ -204,12 +207,13 @@ internal static class SampleCommand
         foreach (IReadOnlyList<PromptJob> batch in PromptBatch.Batches(open, settings.BatchSize))
         {
             GenerationOptions options = batch[0].Options with { Prompts = [.. batch.Select(j => j.Options.Prompt)], Seeds = [.. batch.Select(j => j.Options.Seeds[0])] };
+            var watch = Stopwatch.StartNew();
             IReadOnlyList<float[]> images = pipeline.Generate(options, preview is null ? null : new GenerationObserver { Denoised = preview.For(options, pipeline.Evaluations(options)) }, cancellation);
             for (int i = 0; i < batch.Count; i++)
             {
                 string path = Path.Combine(settings.Output, batch[i].Name + ".png");
                 PngFile.Write(path, RgbImage.FromFloat(images[i], options.Width, options.Height), Metadata(batch[i].Options, batch[i].Options.Seeds[0], model.Folder, hashes.GetAwaiter().GetResult()));
-                Console.WriteLine(path);
+                settings.Extras.Results.Write(path, () => SampleExtras.Describe(path, batch[i].Options, watch.Elapsed / batch.Count));
             }
 
             progress.Report(done += batch.Count);

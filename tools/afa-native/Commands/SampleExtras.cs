@@ -1,11 +1,26 @@
 using System.CommandLine;
+using System.Text.Json.Nodes;
 using AfaNative.Engine;
+using AfaNative.Engine.Diffusion;
 
 namespace AfaNative.Tool.Commands;
 
 /// <summary>What a run of <c>sample</c> does besides drawing.</summary>
 /// <param name="Preview">A quick picture every so many steps; null: none.</param>
-internal sealed record SampleExtras(int? Preview);
+/// <param name="Results">Where finished pictures are told of.</param>
+internal sealed record SampleExtras(int? Preview, ResultLines Results)
+{
+    /// <summary>A finished picture, as --json tells of it; <paramref name="time"/> is its share of its batch's.</summary>
+    public static JsonObject Describe(string path, GenerationOptions options, TimeSpan time) => new()
+    {
+        ["file"] = path,
+        ["seed"] = options.Seeds[0],
+        ["prompt"] = options.Prompt,
+        ["width"] = options.Width,
+        ["height"] = options.Height,
+        ["seconds"] = Math.Round(time.TotalSeconds, 3),
+    };
+}
 
 /// <summary>The options behind <see cref="SampleExtras"/>.</summary>
 internal sealed class SampleExtraOptions
@@ -18,6 +33,6 @@ internal sealed class SampleExtraOptions
     {
         int? preview = result.GetValue(Preview);
         if (preview < 1) throw new AfaException($"--preview takes a number of steps from 1 on, not {preview}.");
-        return new SampleExtras(preview);
+        return new SampleExtras(preview, ResultLines.Of(result));
     }
 }
