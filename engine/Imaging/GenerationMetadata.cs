@@ -56,6 +56,12 @@ public sealed record GenerationMetadata
     /// <summary>How several experts were joined, where not by aggregators.</summary>
     public string? Fusion { get; init; }
 
+    /// <summary>The experts that took part, joined by plus signs, where not all.</summary>
+    public string? Experts { get; init; }
+
+    /// <summary>The axes of an X/Y plot and their values; null for a single picture.</summary>
+    public string? Plot { get; init; }
+
     /// <summary>The engine's version, without its name.</summary>
     public required string Version { get; init; }
 
@@ -79,6 +85,8 @@ public sealed record GenerationMetadata
         if (Models.Count > 0) fields.Add($"Model: {Value(string.Join(" + ", Models))}");
         if (AggregatorHash is not null) fields.Add($"Aggregator hash: {Value(AggregatorHash)}");
         if (Fusion is not null) fields.Add($"Fusion: {Value(Fusion)}");
+        if (Experts is not null) fields.Add($"Experts: {Value(Experts)}");
+        if (Plot is not null) fields.Add($"Plot: {Value(Plot)}");
         fields.Add($"Version: {Value($"AfaNative {Version}")}");
         string negative = NegativePrompt.Length == 0 ? "" : $"\nNegative prompt: {NegativePrompt}";
         return $"{Prompt}{negative}\n{string.Join(", ", fields)}";
@@ -109,6 +117,8 @@ public sealed record GenerationMetadata
             Noise = fields.GetValueOrDefault("RNG"),
             PlainPrompt = fields.GetValueOrDefault("Prompt syntax") == "plain",
             Fusion = fields.GetValueOrDefault("Fusion"),
+            Experts = fields.GetValueOrDefault("Experts"),
+            Plot = fields.GetValueOrDefault("Plot"),
             Version = fields.GetValueOrDefault("Version", ""),
         };
 

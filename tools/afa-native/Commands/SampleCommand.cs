@@ -49,8 +49,8 @@ internal static class SampleCommand
         var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
         var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
         var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };
-        var fusion = new Option<string>("--fusion") { Description = "How the experts are joined: afa (by the aggregators), mean (of their noise) or magic (MagicFusion: per pixel the most salient expert's noise).", DefaultValueFactory = _ => "afa" };
-        fusion.AcceptOnlyFromAmong("afa", "mean", "magic");
+        var fusion = new Option<string>("--fusion") { Description = "How the experts are joined: afa (by the aggregators), average (as afa, but all count the same everywhere), mean (of their noise) or magic (MagicFusion: per pixel the most salient expert's noise).", DefaultValueFactory = _ => "afa" };
+        fusion.AcceptOnlyFromAmong("afa", "average", "mean", "magic");
         var magicWeights = new Option<float[]?>("--magic-weights") { Description = "MagicFusion: one temperature weight per expert; 1 each when left out.", AllowMultipleArgumentsPerToken = true };
         var magicSwitch = new Option<int>("--magic-switch") { Description = "MagicFusion: experts are blended above this time step, expert 0 goes on alone.", DefaultValueFactory = _ => 600 };
         var basis = new Option<string?>("--base") { Description = "Model folder that lends a single-file checkpoint its tokenizer, schedule and configuration." };
@@ -62,7 +62,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, ResultLines.Json, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
+            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, extras.X, extras.Y, extras.Experts, ResultLines.Json, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -71,9 +71,12 @@ internal static class SampleCommand
             if (r.GetValue(prompts) is not null && (r.GetValue(prompt) is not null || old is not null)) throw new AfaException("--prompts brings the prompts: it does not go with --prompt or --from.");
             if (r.GetValue(shard) is not null && r.GetValue(prompts) is null) throw new AfaException("--shard divides the pictures of --prompts; there are none.");
             if (r.GetValue(prompts) is not null && (r.GetValue(maps) is not null || r.GetValue(init) is not null)) throw new AfaException("--prompts does not go with --attention-maps or --init-image yet.");
-            // A file of prompts can be gone on with only if seeds stay what they are.
-            ulong first = r.GetValue(seed) ?? old?.Seed ?? (r.GetValue(prompts) is not null ? 0 : (ulong)Random.Shared.Next());
-            int pictures = Pick(count, old is null ? (r.GetValue(prompts) is null ? null : 1) : 1);
+            SampleExtras more = extras.Read(r);
+            if (more.Plot is not null && (r.GetValue(prompts) is not null || r.GetValue(maps) is not null)) throw new AfaException("--x and --y do not go with --prompts or --attention-maps.");
+            if (more.Plot is not null && r.GetResult(count) is { Implicit: false }) throw new AfaException("--x and --y draw one picture a cell, not --count of them; an axis can vary the seed.");
+            // A file of prompts or a plot can be gone on with only if seeds stay what they are.
+            ulong first = r.GetValue(seed) ?? old?.Seed ?? (r.GetValue(prompts) is not null || more.Plot is not null ? 0 : (ulong)Random.Shared.Next());
+            int pictures = more.Plot is not null ? 1 : Pick(count, old is null ? (r.GetValue(prompts) is null ? null : 1) : 1);
             if (pictures < 1) throw new AfaException($"--count takes 1 or more, not {pictures}.");
             if (r.GetValue(batch) < 1) throw new AfaException($"--batch-size takes 1 or more, not {r.GetValue(batch)}.");
             int wide = Pick(width, old?.Width), high = Pick(height, old?.Height);
@@ -102,11 +105,12 @@ internal static class SampleCommand
                 TiledVae = r.GetValue(tiling) switch { "on" => true, "off" => false, _ => null },
                 Mask = r.GetValue(mask) is { } painted ? [.. PictureFile.Read(painted, wide, high).Chunk(3).Select(p => p.Average())] : null,
                 ClipSkip = Pick(clipSkip, old?.ClipSkip),
-                Fusion = r.GetValue(fusion) switch { "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => FusionMode.Afa },
+                Fusion = SampleExtras.ParseFusion(r.GetValue(fusion)!)!.Value,
+                Experts = more.Experts,
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), [.. (r.GetValue(loras) ?? []).Select(LoraRequest.Parse)], Jobs(), extras.Read(r));
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), [.. (r.GetValue(loras) ?? []).Select(LoraRequest.Parse)], Jobs(), more);
             return Task.Run(() => Run(settings, cancellation), cancellation);
 
             T Pick<T>(Option<T> option, T? otherwise) where T : struct => r.GetResult(option) is { Implicit: false } || otherwise is null ? r.GetValue(option) : otherwise.Value;
@@ -138,11 +142,13 @@ internal static class SampleCommand
         if (settings.Maps is not null) Directory.CreateDirectory(settings.Maps);
         using var hashing = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Task<(string[] Models, string? Aggregators)> hashes = Task.Run(() => Hashes(model.Folder, hashing.Token), hashing.Token);
-        if (settings.Jobs is not null)
+        if (settings.Jobs is not null || settings.Extras.Plot is not null)
         {
             try
             {
-                return RunJobs(settings, model, hashes, cancellation);
+                if (settings.Jobs is not null) return RunJobs(settings, model, hashes, cancellation);
+                settings.Extras.Plot!.Draw(model, all, Identity(settings), settings.Output, settings.BatchSize, settings.Extras, o => Describe(o, o.Seeds[0], model.Folder, hashes.GetAwaiter().GetResult()), cancellation);
+                return 0;
             }
             finally
             {
@@ -243,11 +249,13 @@ internal static class SampleCommand
         SingleFileContents? contents = null;
         EnsembleFolder folder = file ? EnsembleFolder.OpenSingleFile(settings.Model, settings.Base, out contents) : EnsembleFolder.Open(settings.Model);
         if (contents is not null) Console.Error.WriteLine($"{settings.Model}: {contents}");
-        if (settings.Options.Fusion != FusionMode.Afa)
+        settings.Extras.Plot?.Check(settings.Options, settings.Expert is null ? folder.UNets.Count : 1);
+        if ((settings.Options.Fusion != FusionMode.Afa || settings.Options.Experts is not null) && (folder.UNets.Count < 2 || settings.Expert is not null)) throw new AfaException("--fusion average, mean and magic and --experts join several experts; this run has one.");
+        if (settings.Options.Fusion is FusionMode.Mean or FusionMode.Magic)
         {
-            if (folder.UNets.Count < 2 || settings.Expert is not null) throw new AfaException("--fusion mean and magic join several experts; this run has one.");
             if (settings.Maps is not null) throw new AfaException("--attention-maps shows the aggregators' weights; --fusion mean and magic have none.");
-            folder = folder.WithoutAggregators();
+            // An axis may ask for them.
+            if (settings.Extras.Plot is null) folder = folder.WithoutAggregators();
         }
 
         return settings.Vae is null ? folder : folder.WithVae(settings.Vae);
@@ -278,7 +286,12 @@ internal static class SampleCommand
         [.. folder.UNets.Select(u => FileHash.Short(FileHash.WeightFiles(u), cancellation))],
         folder.Aggregators.Count == 0 ? null : FileHash.Short(folder.Aggregators.SelectMany(FileHash.WeightFiles), cancellation));
 
-    private static string Metadata(GenerationOptions options, ulong seed, EnsembleFolder folder, (string[] Models, string? Aggregators) hashes) => new GenerationMetadata
+    // What decides how a picture looks and its settings do not say: where weights come from, and how they are computed with.
+    private static string Identity(Settings s) => string.Join('\n', (string?[])[Path.GetFullPath(s.Model), s.Base, s.Vae, s.Expert?.ToString(CultureInfo.InvariantCulture), s.Precision, .. s.Loras.Select(l => l.ToString())]);
+
+    internal static string Metadata(GenerationOptions options, ulong seed, EnsembleFolder? folder, (string[] Models, string? Aggregators) hashes) => Describe(options, seed, folder, hashes).ToParameters();
+
+    private static GenerationMetadata Describe(GenerationOptions options, ulong seed, EnsembleFolder? folder, (string[] Models, string? Aggregators) hashes) => new()
     {
         Prompt = options.Prompt,
         NegativePrompt = options.NegativePrompt,
@@ -288,7 +301,7 @@ internal static class SampleCommand
         Seed = seed,
         Width = options.Width,
         Height = options.Height,
-        Models = [File.Exists(folder.UNets[0]) ? Path.GetFileNameWithoutExtension(folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder.Path)))],
+        Models = folder is null ? [] : [File.Exists(folder.UNets[0]) ? Path.GetFileNameWithoutExtension(folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder.Path)))],
         ModelHashes = hashes.Models,
         AggregatorHash = hashes.Aggregators,
         ClipSkip = options.ClipSkip,
@@ -296,7 +309,8 @@ internal static class SampleCommand
         Strength = options.InitImage is null ? null : options.Strength,
         Noise = options.Noise switch { NoiseSource.TorchCpu => "CPU", NoiseSource.TorchCuda => "GPU", _ => null },
         PlainPrompt = options.Syntax == PromptSyntax.Plain,
-        Fusion = options.Fusion switch { FusionMode.Mean => "noise mean", FusionMode.Magic => "MagicFusion", _ => null },
+        Fusion = options.Fusion switch { FusionMode.Average => "feature mean", FusionMode.Mean => "noise mean", FusionMode.Magic => "MagicFusion", _ => null },
+        Experts = options.Experts is null ? null : string.Join('+', options.Experts),
         Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
-    }.ToParameters();
+    };
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json.Nodes;
 using AfaNative.Engine;
 using AfaNative.Engine.Diffusion;
@@ -7,8 +8,10 @@ namespace AfaNative.Tool.Commands;
 
 /// <summary>What a run of <c>sample</c> does besides drawing.</summary>
 /// <param name="Preview">A quick picture every so many steps; null: none.</param>
+/// <param name="Plot">A plot instead of single pictures; null: none.</param>
+/// <param name="Experts">The experts that take part; null: all.</param>
 /// <param name="Results">Where finished pictures are told of.</param>
-internal sealed record SampleExtras(int? Preview, ResultLines Results)
+internal sealed record SampleExtras(int? Preview, Plot? Plot, IReadOnlyList<int>? Experts, ResultLines Results)
 {
     /// <summary>A finished picture, as --json tells of it; <paramref name="time"/> is its share of its batch's.</summary>
     public static JsonObject Describe(string path, GenerationOptions options, TimeSpan time) => new()
@@ -20,6 +23,14 @@ internal sealed record SampleExtras(int? Preview, ResultLines Results)
         ["height"] = options.Height,
         ["seconds"] = Math.Round(time.TotalSeconds, 3),
     };
+
+    /// <summary>Experts joined by plus signs (<c>0+2</c>), or <c>all</c>: null.</summary>
+    /// <exception cref="AfaException">It is written otherwise.</exception>
+    public static IReadOnlyList<int>? ParseExperts(string option, string text) => text.Trim().Equals("all", StringComparison.OrdinalIgnoreCase) ? null
+        : [.. text.Split('+').Select(p => int.TryParse(p, NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out int e) ? e : throw new AfaException($"{option}: experts are written 0+2 or all, not '{text}'."))];
+
+    /// <summary>A fusion by its name, or null.</summary>
+    public static FusionMode? ParseFusion(string text) => text.Trim().ToLowerInvariant() switch { "afa" => FusionMode.Afa, "average" => FusionMode.Average, "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => null };
 }
 
 /// <summary>The options behind <see cref="SampleExtras"/>.</summary>
@@ -27,12 +38,18 @@ internal sealed class SampleExtraOptions
 {
     public Option<int?> Preview { get; } = new("--preview") { Description = "Every so many steps, write OUT/preview.png: a quick picture of what the model expects to come out. It goes when the run ends." };
 
+    public Option<string?> X { get; } = new("--x") { Description = $"Draws a plot instead: a column for every value, as NAME=v1,v2,... with NAME {string.Join(", ", PlotAxis.Names)}. Values may be ranges (1-5, 1-9(+2), 1-9[3]) or \"quoted\"; prompt-sr=cat,dog replaces the first in both prompts; experts=0,0+1,all." };
+
+    public Option<string?> Y { get; } = new("--y") { Description = "The same, a row for every value. Every cell is a PNG of its own; those that are there already are not drawn again." };
+
+    public Option<string?> Experts { get; } = new("--experts") { Description = "The experts of an ensemble that take part, as 0+2: the others' weights are 0 everywhere, and the rest is shared out in proportion. Left out: all." };
+
     /// <summary>Their values.</summary>
     /// <exception cref="AfaException">They make no sense.</exception>
     public SampleExtras Read(ParseResult result)
     {
         int? preview = result.GetValue(Preview);
         if (preview < 1) throw new AfaException($"--preview takes a number of steps from 1 on, not {preview}.");
-        return new SampleExtras(preview, ResultLines.Of(result));
+        return new SampleExtras(preview, Plot.Of(result.GetValue(X), result.GetValue(Y)), result.GetValue(Experts) is { } experts ? SampleExtras.ParseExperts("--experts", experts) : null, ResultLines.Of(result));
     }
 }
