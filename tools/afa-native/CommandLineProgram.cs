@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using System.Text.Json.Nodes;
 using AfaNative.Engine;
 using AfaNative.Kernels.Devices;
@@ -22,8 +23,10 @@ internal static class CommandLineProgram
     {
         var root = new RootCommand("Samples from several Stable Diffusion models as one (adaptive feature aggregation).")
         {
-            SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), SamplersCommand.Create(), DemoCommand.Create(),
+            SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), SamplersCommand.Create(), DemoCommand.Create(), CompletionCommand.Create(),
         };
+        // As words of a path they would stand in the way of completing one.
+        foreach (HelpOption help in root.Options.OfType<HelpOption>()) _ = help.Aliases.Remove("/?") && help.Aliases.Remove("/h");
         root.Options.Add(s_verbose);
         root.Options.Add(ConfigFile.Option);
         ParseResult parsed = root.Parse(args);

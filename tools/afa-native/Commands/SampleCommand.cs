@@ -45,7 +45,7 @@ internal static class SampleCommand
         var mask = new Option<string?>("--mask") { Description = "--init-image: a picture that is white where it is to be repainted." };
         var tiling = new Option<string>("--vae-tiling") { Description = "Decode in tiles, which bounds memory: auto (pictures beyond 1024x1024), on or off.", DefaultValueFactory = _ => "auto" };
         tiling.AcceptOnlyFromAmong("auto", "on", "off");
-        var extras = new SampleExtraOptions();
+        var extras = new SampleExtraOptions(sampler);
         var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
         var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
         var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };

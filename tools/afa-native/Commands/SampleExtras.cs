@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using AfaNative.Engine;
 using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Diffusion.Samplers;
 
 namespace AfaNative.Tool.Commands;
 
@@ -43,6 +44,13 @@ internal sealed class SampleExtraOptions
     public Option<string?> Y { get; } = new("--y") { Description = "The same, a row for every value. Every cell is a PNG of its own; those that are there already are not drawn again." };
 
     public Option<string?> Experts { get; } = new("--experts") { Description = "The experts of an ensemble that take part, as 0+2: the others' weights are 0 everywhere, and the rest is shared out in proportion. Left out: all." };
+
+    /// <summary>Lets shells complete values that are not a fixed set, <paramref name="sampler"/>'s as well.</summary>
+    public SampleExtraOptions(Option<string> sampler)
+    {
+        sampler.CompletionSources.Add([.. SamplerChoice.All.Select(s => s.Id)]);
+        foreach (Option<string?> axis in new[] { X, Y }) axis.CompletionSources.Add([.. PlotAxis.Names.Select(n => n + "=")]);
+    }
 
     /// <summary>Their values.</summary>
     /// <exception cref="AfaException">They make no sense.</exception>
