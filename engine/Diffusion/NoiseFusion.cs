@@ -5,6 +5,8 @@ public enum FusionMode
 {
     /// <summary>AFA: features are fused inside the U-Nets after every block, by the aggregators.</summary>
     Afa,
+    /// <summary>Fused inside the U-Nets like AFA, but every expert counts the same everywhere: an ensemble whose aggregators were never trained.</summary>
+    Average,
     /// <summary>The mean of the experts' guided noise predictions.</summary>
     Mean,
     /// <summary>MagicFusion: at every pixel the noise of the expert to which it is most salient.</summary>
@@ -43,6 +45,13 @@ public static class NoiseFusion
         }
 
         return result;
+    }
+
+    /// <summary>Predictions [N][...] of those experts that take part, in the order they are named; null: all.</summary>
+    public static float[] Select(float[] predicted, int experts, IReadOnlyList<int>? members)
+    {
+        int per = predicted.Length / experts;
+        return members is null ? predicted : [.. members.SelectMany(m => predicted[(m * per)..((m + 1) * per)])];
     }
 
     /// <summary>The mean of the experts' guided predictions.</summary>

@@ -11,16 +11,18 @@ namespace AfaNative.Engine.Diffusion;
 internal sealed class NoisePredictor : IDisposable
 {
     private readonly AfaEnsemble _ensemble;
+    private readonly ExpertSubset? _subset;
     private readonly Ops _ops;
     private readonly Tensor _text, _latents, _sinusoids;
     private IRecordedWork? _recorded;
     private Tensor? _result;
     private int _launched;
 
-    /// <summary>For latents [1, B, H, W, C] and text [N, B, tokens, 1, D]; its tensors live in the current scope of <paramref name="ops"/>.</summary>
-    public NoisePredictor(AfaEnsemble ensemble, Ops ops, Tensor text, Shape latents)
+    /// <summary>For latents [1, B, H, W, C] and text [N, B, tokens, 1, D], <paramref name="subset"/> of the experts taking part; its tensors live in the current scope of <paramref name="ops"/>.</summary>
+    public NoisePredictor(AfaEnsemble ensemble, Ops ops, Tensor text, Shape latents, ExpertSubset? subset = null)
     {
         _ensemble = ensemble;
+        _subset = subset;
         _ops = ops;
         _text = text;
         _latents = ops.Allocate(latents);
@@ -42,7 +44,7 @@ internal sealed class NoisePredictor : IDisposable
         _recorded = _ops.Device.Record(() =>
         {
             using TensorScope scope = _ops.Scope();
-            _result = scope.Keep(_ensemble.Predict(_ops, _latents, _sinusoids, _text));
+            _result = scope.Keep(_ensemble.Predict(_ops, _latents, _sinusoids, _text, subset: _subset));
         });
         return _recorded is not null && _recorded.TryReplay() ? _ops.DownloadNchw(_result!) : Launch(null);
     }
@@ -53,7 +55,7 @@ internal sealed class NoisePredictor : IDisposable
     private float[] Launch(Action<int, Tensor, Tensor>? onAggregate)
     {
         using TensorScope scope = _ops.Scope();
-        return _ops.DownloadNchw(_ensemble.Predict(_ops, _latents, _sinusoids, _text, onAggregate));
+        return _ops.DownloadNchw(_ensemble.Predict(_ops, _latents, _sinusoids, _text, onAggregate, _subset));
     }
 
     private void Forget()

@@ -91,4 +91,27 @@ public sealed class NoiseSchedule
             default: original.CopyTo(target); break;
         }
     }
+
+    /// <summary>
+    /// What the network takes the clean sample for: from what it was shown, signal * clean + sigma * noise at <paramref name="timestep"/>, and what it gave. A time step between two has the logarithm of sigma / signal between theirs.
+    /// </summary>
+    public void EstimateClean(ReadOnlySpan<float> shown, ReadOnlySpan<float> output, double timestep, Span<float> clean)
+    {
+        if (shown.Length != output.Length || shown.Length != clean.Length) throw new ArgumentException($"Expected spans of one length, but {shown.Length}, {output.Length} and {clean.Length} came.");
+        double at = Math.Clamp(timestep, 0, _alphasCumprod.Length - 1);
+        int below = (int)at, above = Math.Min(below + 1, _alphasCumprod.Length - 1);
+        double ratio = Math.Exp(LogRatio(below) + (at - below) * (LogRatio(above) - LogRatio(below)));
+        float signal = (float)(1 / Math.Sqrt(1 + ratio * ratio)), sigma = (float)(ratio / Math.Sqrt(1 + ratio * ratio));
+        for (int i = 0; i < clean.Length; i++)
+        {
+            clean[i] = Config.PredictionType switch
+            {
+                PredictionType.VPrediction => signal * shown[i] - sigma * output[i],
+                PredictionType.Epsilon => (shown[i] - sigma * output[i]) / signal,
+                _ => output[i],
+            };
+        }
+
+        double LogRatio(int t) => 0.5 * Math.Log((1.0 - _alphasCumprod[t]) / _alphasCumprod[t]);
+    }
 }

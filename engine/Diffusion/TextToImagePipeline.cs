@@ -69,8 +69,11 @@ public sealed record GenerationOptions
     /// <summary>One seed per picture of this batch.</summary>
     public required IReadOnlyList<ulong> Seeds { get; init; }
 
-    /// <summary>How experts that were loaded apart (without aggregators) are joined; an ensemble with aggregators is always <see cref="FusionMode.Afa"/>.</summary>
+    /// <summary>How the experts are joined; those that were loaded apart (without aggregators) by <see cref="FusionMode.Mean"/> or <see cref="FusionMode.Magic"/> alone.</summary>
     public FusionMode Fusion { get; init; }
+
+    /// <summary>The experts that take part (see <see cref="ExpertSubset"/>; a fusion of noise leaves out the others' predictions); null: all.</summary>
+    public IReadOnlyList<int>? Experts { get; init; }
 
     /// <summary>Settings of <see cref="FusionMode.Magic"/>.</summary>
     public MagicFusionOptions Magic { get; init; } = new();
@@ -88,6 +91,9 @@ public sealed record GenerationObserver
     /// <summary>Latents [count, C, h, w] after a step (0 = the start); larger ones in a high-resolution run's second pass, which goes on counting.</summary>
     public Action<int, float[]>? Latents { get; init; }
 
+    /// <summary>Steps done, and the finished latents [count, C, h, w] as the model sees them coming at that step: what previews show.</summary>
+    public Action<int, float[], int, int>? Denoised { get; init; }
+
     /// <summary>Step index, aggregation point, fused map and expert weights [1, B, H, W, N] (B as the model ran: negatives first under guidance).</summary>
     public Action<int, int, Tensor, Tensor>? Aggregation { get; init; }
 
@@ -96,6 +102,7 @@ public sealed record GenerationObserver
     {
         Step = Step is { } step ? (done, _) => step(before + done, total) : null,
         Latents = Latents is { } latents ? (done, values) => latents(before + done, values) : null,
+        Denoised = Denoised is { } denoised ? (done, values, height, width) => denoised(before + done, values, height, width) : null,
         Aggregation = Aggregation is { } aggregation ? (step, point, fused, maps) => aggregation(before + step, point, fused, maps) : null,
     };
 }
@@ -207,13 +214,16 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         if (options.Steps < 1) throw new AfaException($"At least one step is needed, got {options.Steps}.");
         if (count < 1) throw new AfaException("At least one seed is needed.");
         if (options.Prompts is { } prompts && prompts.Count != count) throw new AfaException($"{prompts.Count} prompts came for {count} seeds.");
-        int experts = model.Ensemble.AggregationPoints > 0 ? 1 : model.Ensemble.Experts;
-        if (experts == 1 && options.Fusion != FusionMode.Afa) throw new AfaException($"Fusing noise ({options.Fusion}) needs several experts loaded without aggregators.");
-        if (experts > 1 && options.Fusion == FusionMode.Afa) throw new AfaException($"{experts} experts without aggregators: choose a fusion of their noise (Mean or Magic).");
+        int experts = model.Ensemble.Experts;
+        bool noisy = options.Fusion is FusionMode.Mean or FusionMode.Magic;
+        if (experts == 1 && (options.Fusion != FusionMode.Afa || options.Experts is not null)) throw new AfaException($"Choosing a fusion ({options.Fusion}) or experts needs several experts; this model has one.");
+        if (experts > 1 && model.Ensemble.AggregationPoints == 0 && !noisy) throw new AfaException($"{experts} experts without aggregators: choose a fusion of their noise (Mean or Magic).");
+        if (options.Experts is { } members) ExpertSubset.Check(experts, members);
         if (options.Fusion == FusionMode.Magic && options.GuidanceScale <= 1) throw new AfaException($"MagicFusion compares predictions with and without the prompt: it needs a guidance above 1, not {options.GuidanceScale}.");
-        if (options.Magic.Weights is { } weights && weights.Count != experts) throw new AfaException($"MagicFusion was given {weights.Count} weights for {experts} experts.");
+        if (options.Fusion == FusionMode.Magic && options.Magic.Weights is { } weights && weights.Count != experts) throw new AfaException($"MagicFusion was given {weights.Count} weights for {experts} experts.");
         int height = options.Height / factor, width = options.Width / factor, perImage = channels * height * width;
-        Sampler sampler = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
+        var schedule = new NoiseSchedule(model.Scheduler);
+        Sampler sampler = options.Sampler.Create(schedule, options.Steps, options.Eta);
         var ops = new Ops(model.Device, cancellation);
         using TensorScope scope = ops.Scope();
         bool guided = options.GuidanceScale > 1;
@@ -234,7 +244,10 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         var scaled = new float[latents.Length];
         observer?.Latents?.Invoke(0, latents);
         observer?.Step?.Invoke(0, Math.Max(0, evaluations - begin));
-        using var predictor = new NoisePredictor(model.Ensemble, ops, text, new Shape(1, guided ? 2 * count : count, height, width, channels));
+        using ExpertSubset? subset = noisy || (options.Experts is null && options.Fusion == FusionMode.Afa) ? null : new ExpertSubset(experts, options.Experts, options.Fusion == FusionMode.Average);
+        using var predictor = new NoisePredictor(noisy ? model.Ensemble.Apart() : model.Ensemble, ops, text, new Shape(1, guided ? 2 * count : count, height, width, channels), subset);
+        int predictors = noisy ? options.Experts?.Count ?? experts : 1;
+        MagicFusionOptions magic = options is { Fusion: FusionMode.Magic, Experts: { } chosen, Magic.Weights: { } all } ? options.Magic with { Weights = [.. chosen.Select(e => all[e])] } : options.Magic;
         for (int step = begin; step < evaluations; step++)
         {
             sampler.ScaleInput(step, latents, scaled);
@@ -242,12 +255,20 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             int index = step - begin;
             Action<int, Tensor, Tensor>? onAggregate = observer?.Aggregation is { } told ? (point, fused, maps) => told(index, point, fused, maps) : null;
             float[] predicted = predictor.Predict(input, (float)sampler.Timesteps[step], onAggregate);
+            if (noisy) predicted = NoiseFusion.Select(predicted, experts, options.Experts);
             predicted = options.Fusion switch
             {
-                FusionMode.Mean => NoiseFusion.Mean(predicted, experts, guided, options.GuidanceScale),
-                FusionMode.Magic => NoiseFusion.Magic(predicted, experts, options.GuidanceScale, count, channels, height, width, (int)sampler.Timesteps[step], options.Magic),
+                FusionMode.Mean => NoiseFusion.Mean(predicted, predictors, guided, options.GuidanceScale),
+                FusionMode.Magic => NoiseFusion.Magic(predicted, predictors, options.GuidanceScale, count, channels, height, width, (int)sampler.Timesteps[step], magic),
                 _ => NoiseFusion.Guide(predicted, 1, guided, options.GuidanceScale)[0],
             };
+
+            if (observer?.Denoised is { } denoised)
+            {
+                var clean = new float[latents.Length];
+                schedule.EstimateClean(scaled, predicted, sampler.Timesteps[step], clean);
+                denoised(index + 1, clean, height, width);
+            }
 
             // Every picture has its own stream: it does not depend on its batch.
             for (int i = 0; sampler.NeedsNoise(step) && i < count; i++) streams[i].Fill(noise.AsSpan(i * perImage, perImage), step + 1);

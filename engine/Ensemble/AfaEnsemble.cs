@@ -41,32 +41,35 @@ public sealed class AfaEnsemble
     /// <summary>The experts' common architecture.</summary>
     public UNetConfig Config => _unet.Config;
 
+    /// <summary>The same experts without aggregators, on the same weights: they predict side by side, for fusing their noise.</summary>
+    public AfaEnsemble Apart() => _aggregators.Count == 0 ? this : new AfaEnsemble(_unet, []);
+
     /// <summary>
     /// Predicts the noise [1, B, H, W, C] (without aggregators [N, B, H, W, C]) in latents [1, B, H, W, C] at B time steps for text [N, B, tokens, 1, D].
-    /// <paramref name="onAggregate"/> is told each point's index, fused map [1, B, H, W, C] and weights [1, B, H, W, N].
+    /// <paramref name="onAggregate"/> is told each point's index, fused map [1, B, H, W, C] and weights [1, B, H, W, N]; <paramref name="subset"/> says who takes part.
     /// </summary>
-    public Tensor Predict(Ops ops, Tensor latents, ReadOnlySpan<float> timesteps, Tensor text, Action<int, Tensor, Tensor>? onAggregate = null)
+    public Tensor Predict(Ops ops, Tensor latents, ReadOnlySpan<float> timesteps, Tensor text, Action<int, Tensor, Tensor>? onAggregate = null, ExpertSubset? subset = null)
     {
         using TensorScope scope = ops.Scope();
-        return scope.Keep(Predict(ops, latents, ops.TimestepEmbedding(timesteps, Config.BlockOutChannels[0]), text, onAggregate));
+        return scope.Keep(Predict(ops, latents, ops.TimestepEmbedding(timesteps, Config.BlockOutChannels[0]), text, onAggregate, subset));
     }
 
     /// <summary>As above, for time steps given by their sinusoids [1, B, 1, 1, BlockOutChannels[0]].</summary>
-    public Tensor Predict(Ops ops, Tensor latents, Tensor sinusoids, Tensor text, Action<int, Tensor, Tensor>? onAggregate = null)
+    public Tensor Predict(Ops ops, Tensor latents, Tensor sinusoids, Tensor text, Action<int, Tensor, Tensor>? onAggregate = null, ExpertSubset? subset = null)
     {
         using TensorScope scope = ops.Scope();
         Tensor time = _unet.EmbedTime(ops, sinusoids);
         if (_aggregators.Count == 0) return scope.Keep(_unet.Forward(ops, latents, time, text));
         Tensor meanTime = ops.Activate(ops.MeanOverExperts(time), ActivationKind.Silu);
-        var aggregation = new Aggregation(_aggregators, meanTime, ops.MeanOverExperts(text), onAggregate);
+        var aggregation = new Aggregation(_aggregators, meanTime, ops.MeanOverExperts(text), onAggregate, subset);
         return scope.Keep(_unet.Forward(ops, latents, time, text, aggregation));
     }
 
-    private sealed class Aggregation(IReadOnlyList<Sabw> aggregators, Tensor siluTime, Tensor context, Action<int, Tensor, Tensor>? onAggregate) : IAggregation
+    private sealed class Aggregation(IReadOnlyList<Sabw> aggregators, Tensor siluTime, Tensor context, Action<int, Tensor, Tensor>? onAggregate, ExpertSubset? subset) : IAggregation
     {
         public Tensor Aggregate(Ops ops, int point, Tensor features)
         {
-            (Tensor fused, Tensor? maps) = aggregators[point].Forward(ops, features, siluTime, context, onAggregate is not null);
+            (Tensor fused, Tensor? maps) = aggregators[point].Forward(ops, features, siluTime, context, onAggregate is not null, subset);
             if (maps is not null)
             {
                 onAggregate!(point, fused, maps);

@@ -89,15 +89,21 @@ public sealed class Sabw
 
     /// <summary>
     /// features [N, B, H, W, C], SiLU of the mean time embedding [1, B, 1, 1, T], mean text [1, B, tokens, 1, D] to the fused map [1, B, H, W, C]
-    /// and, if wanted, the weights [1, B, H, W, N].
+    /// and, if wanted, the weights [1, B, H, W, N]. <paramref name="subset"/> says which experts take part; null: all.
     /// </summary>
-    public (Tensor Fused, Tensor? Maps) Forward(Ops ops, Tensor features, Tensor siluTime, Tensor context, bool wantMaps)
+    public (Tensor Fused, Tensor? Maps) Forward(Ops ops, Tensor features, Tensor siluTime, Tensor context, bool wantMaps, ExpertSubset? subset = null)
     {
         using TensorScope scope = ops.Scope();
-        Tensor h = ops.Linear(ops.ExpertsToChannels(features), _convIn);
-        h = _transformer.Forward(ops, _resnet.Forward(ops, h, siluTime), context);
-        (Tensor fused, Tensor? maps) = ops.FuseExperts(features, ops.Linear(h, _convOut), wantMaps);
+        Tensor logits = subset is { Uniform: true } ? subset.Bias(ops, features.Shape with { Experts = 1, Channels = features.Shape.Experts }) : Logits();
+        (Tensor fused, Tensor? maps) = ops.FuseExperts(features, logits, wantMaps);
         if (maps is not null) scope.Keep(maps);
         return (scope.Keep(fused), maps);
+
+        Tensor Logits()
+        {
+            Tensor h = ops.Linear(ops.ExpertsToChannels(features), _convIn);
+            h = ops.Linear(_transformer.Forward(ops, _resnet.Forward(ops, h, siluTime), context), _convOut);
+            return subset is null ? h : subset.Apply(ops, h);
+        }
     }
 }

@@ -62,6 +62,12 @@ public sealed record GenerationMetadata
     /// <summary>Names and short hashes of the textual inversions the prompts use.</summary>
     public IReadOnlyList<(string Name, string Hash)> TextInversions { get; init; } = [];
 
+    /// <summary>The experts that took part, joined by plus signs, where not all.</summary>
+    public string? Experts { get; init; }
+
+    /// <summary>The axes of an X/Y plot and their values; null for a single picture.</summary>
+    public string? Plot { get; init; }
+
     /// <summary>The engine's version, without its name.</summary>
     public required string Version { get; init; }
 
@@ -87,6 +93,8 @@ public sealed record GenerationMetadata
         if (AggregatorHash is not null) fields.Add($"Aggregator hash: {Value(AggregatorHash)}");
         if (Fusion is not null) fields.Add($"Fusion: {Value(Fusion)}");
         if (TextInversions.Count > 0) fields.Add($"TI hashes: {Value(Hashes(TextInversions))}");
+        if (Experts is not null) fields.Add($"Experts: {Value(Experts)}");
+        if (Plot is not null) fields.Add($"Plot: {Value(Plot)}");
         fields.Add($"Version: {Value($"AfaNative {Version}")}");
         string negative = NegativePrompt.Length == 0 ? "" : $"\nNegative prompt: {NegativePrompt}";
         return $"{Prompt}{negative}\n{string.Join(", ", fields)}";
@@ -118,6 +126,8 @@ public sealed record GenerationMetadata
             Noise = fields.GetValueOrDefault("RNG"),
             PlainPrompt = fields.GetValueOrDefault("Prompt syntax") == "plain",
             Fusion = fields.GetValueOrDefault("Fusion"),
+            Experts = fields.GetValueOrDefault("Experts"),
+            Plot = fields.GetValueOrDefault("Plot"),
             Version = fields.GetValueOrDefault("Version", ""),
         };
 

@@ -83,6 +83,9 @@ public class NoiseFusionTests
         Assert.Equal(mean[..(mean.Length / 2)], new TextToImagePipeline(apart).GenerateLatents(options with { Seeds = [1] }));
         Assert.Throws<AfaException>(() => new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Afa }));
         Assert.Throws<AfaException>(() => new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Magic, GuidanceScale = 1 }));
-        Assert.Throws<AfaException>(() => new TextToImagePipeline(afa).GenerateLatents(options));
+        // An ensemble with aggregators can be run apart as well, on the weights it has.
+        Assert.Equal(mean, new TextToImagePipeline(afa).GenerateLatents(options));
+        Assert.Throws<AfaException>(() => new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Average }));
+        Assert.Throws<AfaException>(() => new TextToImagePipeline(one).GenerateLatents(options));
     }
 }

@@ -106,6 +106,50 @@ public sealed class ImagingTests : IDisposable
         Assert.Throws<AfaException>(() => ImageGrid.Compose([Picture(4, 4, 0), Picture(4, 5, 0)]));
     }
 
+    [Fact]
+    public void Labelled_grids_hold_every_picture_and_their_labels()
+    {
+        RgbImage[] cells = [.. Enumerable.Range(0, 6).Select(k => Picture(20, 30, k))];
+        RgbImage grid = LabelledGrid.Draw(cells, 3, ["steps 10", "steps 20", "steps 30"], ["a", "a label that is far too long for the few pixels that there are beside so small a picture, and so it is cut"]);
+        int last = -1;
+        foreach (RgbImage cell in cells)
+        {
+            int at = Find(grid, cell);
+            Assert.True(at > last, "cells come row by row");
+            last = at;
+        }
+
+        // Above the first picture and left of it there is ink, between the labels' corner and the edge none.
+        int first = Find(grid, cells[0]), left = first % grid.Width, top = first / grid.Width;
+        Assert.True(Ink(grid, left, 0, grid.Width, top) > 100 && Ink(grid, 0, top, left, grid.Height) > 100);
+        Assert.Equal(0, Ink(grid, 0, 0, left - 20, top));
+        RgbImage bare = LabelledGrid.Draw(cells, 6, [], []);
+        Assert.Equal((6 * 20 + 7 * 4, 30 + 2 * 4), (bare.Width, bare.Height));
+        Assert.Throws<AfaException>(() => LabelledGrid.Draw(cells, 4, [], []));
+        Assert.Throws<AfaException>(() => LabelledGrid.Draw(cells, 3, ["one"], []));
+        Assert.Throws<AfaException>(() => LabelledGrid.Draw([Picture(4, 4, 0), Picture(4, 5, 0)], 2, [], []));
+        Assert.Contains("too many for one picture", Assert.Throws<AfaException>(() => LabelledGrid.Draw([.. Enumerable.Repeat(Picture(2048, 2048, 0), 200)], 20, [], [])).Message);
+
+        static int Ink(RgbImage image, int left, int top, int right, int bottom) => Enumerable.Range(top, bottom - top).Sum(y => Enumerable.Range(left, right - left).Count(x => image.Pixels[3 * (y * image.Width + x)] < 100));
+
+        static int Find(RgbImage whole, RgbImage part)
+        {
+            for (int i = 0; i < whole.Pixels.Length / 3; i++)
+            {
+                if (Enumerable.Range(0, part.Height).All(y => whole.Pixels.AsSpan(3 * Math.Min(i + y * whole.Width, whole.Width * whole.Height - part.Width), 3 * part.Width).SequenceEqual(part.Pixels.AsSpan(3 * y * part.Width, 3 * part.Width)))) return i;
+            }
+
+            return -1;
+        }
+    }
+
+    [Theory]
+    [InlineData("short", 60, "short")]
+    [InlineData("two words", 41, "two|words")]
+    [InlineData("one two three four five six", 29, "one|two|thr..")]
+    [InlineData("unbreakable", 41, "unbreak|able")]
+    public void Labels_are_wrapped_between_words(string text, int pixels, string lines) => Assert.Equal(lines, string.Join('|', LabelledGrid.Wrap(text, pixels, 1)));
+
     private static RgbImage Picture(int width, int height, int seed)
     {
         byte[] pixels = new byte[3 * width * height];

@@ -32,7 +32,30 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
         Assert.Equal(PngFile.Read(Path.Combine(output, "00002-6.png"), out _).Pixels, PngFile.Read(Path.Combine(output, "00003-6.png"), out _).Pixels);
     }
 
+    [Fact]
+    public async Task A_preview_is_there_while_a_run_goes_on_and_goes_with_it()
+    {
+        using var folder = new TemporaryFolder();
+        string output = folder.File("out"), preview = Path.Combine(output, "preview.png");
+        using Process process = Start("sample", tiny.Path, "--prompt", "x", "--steps", "60", "--count", "2", "--batch-size", "2", "--seed", "1", "--width", "64", "--height", "48", "--preview", "1", "--out", output);
+        Task<string> error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken), text = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        RgbImage? seen = null;
+        while (!process.HasExited)
+        {
+            // A file under its name is whole, though it may go at any moment.
+            if (File.Exists(preview)) try { seen = PngFile.Read(preview, out _); } catch (Engine.AfaException e) when (e.InnerException is FileNotFoundException) { }
+            await Task.Delay(2, TestContext.Current.CancellationToken);
+        }
+
+        Assert.True(process.ExitCode == 0, await error);
+        Assert.Equal(["00001-1.png", "00002-2.png", "grid-00001-1.png"], Directory.GetFiles(output).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.DoesNotContain("preview", await text);
+        // Two pictures of 8 x 6 latent pixels beside each other, four pixels each.
+        Assert.Equal((64, 24), (seen!.Width, seen.Height));
+    }
+
     [Theory]
+    [InlineData("--preview takes a number of steps", "sample", "/no/such/model", "--prompt", "x", "--preview", "0")]
     [InlineData("no such file or folder", "sample", "/no/such/model", "--prompt", "x")]
     [InlineData("no such file or folder", "inspect", "/no/such/file")]
     [InlineData("no such folder of cases", "verify", "--cases", "/no/such/cases")]

@@ -8,7 +8,8 @@ namespace AfaNative.Tool;
 /// <summary>Writes one contact sheet per aggregation point.</summary>
 internal static class AttentionSheets
 {
-    public static void Write(string folder, string name, DiffusionModel model, GenerationOptions options, RgbImage picture, IReadOnlyList<AttentionRecord> records)
+    /// <summary>Writes the sheets of one picture; returns their names, with an asterisk for the point.</summary>
+    public static string Write(string folder, string name, DiffusionModel model, GenerationOptions options, RgbImage picture, IReadOnlyList<AttentionRecord> records)
     {
         IReadOnlyList<string> points = AttentionRecorder.PointNames(model.Ensemble.Config);
         var sampler = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
@@ -22,6 +23,6 @@ internal static class AttentionSheets
             PngFile.Write(path, AttentionContactSheet.Draw(new AttentionSheet(title, picture, experts, steps)), null);
         }
 
-        Console.WriteLine(Path.Combine(folder, $"{name}-point-*.png"));
+        return Path.Combine(folder, $"{name}-point-*.png");
     }
 }

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.CommandLine.Help;
+using System.Text.Json.Nodes;
 using AfaNative.Engine;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tool.Commands;
@@ -21,27 +23,37 @@ internal static class CommandLineProgram
     {
         var root = new RootCommand("Samples from several Stable Diffusion models as one (adaptive feature aggregation).")
         {
-            SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), SamplersCommand.Create(), DemoCommand.Create(),
+            SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), SamplersCommand.Create(), DemoCommand.Create(), CompletionCommand.Create(),
         };
+        // As words of a path they would stand in the way of completing one.
+        foreach (HelpOption help in root.Options.OfType<HelpOption>()) _ = help.Aliases.Remove("/?") && help.Aliases.Remove("/h");
         root.Options.Add(s_verbose);
         root.Options.Add(ConfigFile.Option);
         ParseResult parsed = root.Parse(args);
         try
         {
             parsed = root.Parse(ConfigFile.Expand(root, args));
+            if (parsed.Errors.Count > 0 && parsed.GetValue(ResultLines.Json)) return Fail(parsed, string.Join(' ', parsed.Errors.Select(e => e.Message)));
             return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromSeconds(60) }).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {
-            Errors.MarkupLine("[yellow]Cancelled.[/] Nothing half-written was left behind.");
+            if (parsed.GetValue(ResultLines.Json)) Fail(parsed, "Cancelled.");
+            else Errors.MarkupLine("[yellow]Cancelled.[/] Nothing half-written was left behind.");
             return Interrupted;
         }
         catch (Exception e)
         {
             if (parsed.GetValue(s_verbose)) Errors.WriteLine(e.ToString());
-            else Errors.MarkupLineInterpolated($"[red]Error:[/] {Sentence(e)}");
-            return Failure;
+            return Fail(parsed, Sentence(e));
         }
+    }
+
+    private static int Fail(ParseResult parsed, string sentence)
+    {
+        if (parsed.GetValue(ResultLines.Json)) ResultLines.WriteObject(new JsonObject { ["error"] = sentence });
+        else if (!parsed.GetValue(s_verbose)) Errors.MarkupLineInterpolated($"[red]Error:[/] {sentence}");
+        return Failure;
     }
 
     /// <summary>Where errors and progress go, so that standard output stays clean for results.</summary>

@@ -9,7 +9,12 @@ namespace AfaNative.Tool.Commands;
 /// <summary>The options every computing command shares.</summary>
 internal static class Devices
 {
-    public static Option<string> DeviceOption() => new("--device") { Description = "Where to compute: cpu, cuda:N, opencl:N; cpu-reference and ilgpu-cpu are slow and for checking.", DefaultValueFactory = _ => "cpu" };
+    public static Option<string> DeviceOption()
+    {
+        var option = new Option<string>("--device") { Description = "Where to compute: cpu, cuda:N, opencl:N; cpu-reference and ilgpu-cpu are slow and for checking.", DefaultValueFactory = _ => "cpu" };
+        option.CompletionSources.Add("cpu", "cuda:0", "opencl:0", "cpu-reference", "ilgpu-cpu");
+        return option;
+    }
 
     public static Option<int> ThreadsOption() => new("--threads") { Description = "Worker threads; 0 means one per core." };
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Text.Json.Nodes;
 using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Ensemble;
@@ -18,12 +19,13 @@ internal static class InspectCommand
     {
         var path = new Argument<string>("PATH") { Description = "A .safetensors file, a component's folder or a model folder." };
         var all = new Option<bool>("--tensors") { Description = "List every tensor, not only the first of each file." };
-        var command = new Command("inspect", "Says what a checkpoint is: kind, architecture, storage, parameters, tensors, memory.") { path, all };
+        var command = new Command("inspect", "Says what a checkpoint is: kind, architecture, storage, parameters, tensors, memory.") { path, all, ResultLines.Json };
         command.SetAction(result =>
         {
             string at = result.GetValue(path)!;
             bool everything = result.GetValue(all);
-            if (Directory.Exists(Path.Combine(at, "unet"))) Model(at, everything);
+            if (result.GetValue(ResultLines.Json)) Lines(at, everything);
+            else if (Directory.Exists(Path.Combine(at, "unet"))) Model(at, everything);
             else if (Directory.Exists(at)) Component(Checkpoint.Open(at, s_baseNames), everything);
             else if (File.Exists(at)) Component(Checkpoint.OpenFile(at), everything);
             else throw new AfaException($"{at}: no such file or folder.");
@@ -52,6 +54,32 @@ internal static class InspectCommand
         Console.WriteLine($"{Count(parameters)} parameters, {Size(bytes)} of weights; sampling holds the weights as stored and about {Size(bytes + MapBytes(config, folder.UNets.Count, 512))} in all at 512 x 512");
         if (!everything) return;
         foreach (string component in folder.UNets.Concat(folder.TextEncoders).Append(folder.Vae).Concat(folder.Aggregators)) Component(Checkpoint.Open(component, s_baseNames), true);
+    }
+
+    // One object a component, and with it all its tensors where they are asked for.
+    private static void Lines(string path, bool everything)
+    {
+        if (!Directory.Exists(path) && !File.Exists(path)) throw new AfaException($"{path}: no such file or folder.");
+        EnsembleFolder? folder = Directory.Exists(Path.Combine(path, "unet")) ? EnsembleFolder.Open(path) : null;
+        foreach (string component in folder is null ? [path] : folder.UNets.Concat(folder.TextEncoders).Append(folder.Vae).Concat(folder.Aggregators))
+        {
+            using Checkpoint checkpoint = Directory.Exists(component) ? Checkpoint.Open(component, s_baseNames) : Checkpoint.OpenFile(component);
+            (long count, long size, string types) = Totals(checkpoint);
+            var line = new JsonObject { ["path"] = component, ["kind"] = Kind(checkpoint), ["tensors"] = checkpoint.Names.Count, ["parameters"] = count, ["storage"] = types, ["bytes"] = size };
+            if (everything)
+            {
+                var shapes = new JsonObject();
+                foreach (string name in checkpoint.Names.Order(StringComparer.Ordinal))
+                {
+                    checkpoint.TryGet(name, out _, out SafetensorsTensor? tensor);
+                    shapes[name] = new JsonArray([.. tensor!.Shape.Select(d => (JsonNode)d)]);
+                }
+
+                line["shapes"] = shapes;
+            }
+
+            ResultLines.WriteObject(line);
+        }
     }
 
     // Two guided images' largest maps per expert (GEGLU halves, skips, concatenations) plus the VAE's full-size maps.

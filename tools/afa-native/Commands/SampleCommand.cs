@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Globalization;
 using System.Reflection;
 using AfaNative.Engine;
@@ -15,7 +16,7 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, IReadOnlyList<PromptJob>? Jobs, IReadOnlyList<EmbeddingRequest> Embeddings);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, IReadOnlyList<PromptJob>? Jobs, IReadOnlyList<EmbeddingRequest> Embeddings, SampleExtras Extras);
 
     public static Command Create()
     {
@@ -44,16 +45,17 @@ internal static class SampleCommand
         var mask = new Option<string?>("--mask") { Description = "--init-image: a picture that is white where it is to be repainted." };
         var tiling = new Option<string>("--vae-tiling") { Description = "Decode in tiles, which bounds memory: auto (pictures beyond 1024x1024), on or off.", DefaultValueFactory = _ => "auto" };
         tiling.AcceptOnlyFromAmong("auto", "on", "off");
+        var extras = new SampleExtraOptions(sampler);
         var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
         var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
         var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };
-        var fusion = new Option<string>("--fusion") { Description = "How the experts are joined: afa (by the aggregators), mean (of their noise) or magic (MagicFusion: per pixel the most salient expert's noise).", DefaultValueFactory = _ => "afa" };
-        fusion.AcceptOnlyFromAmong("afa", "mean", "magic");
+        var fusion = new Option<string>("--fusion") { Description = "How the experts are joined: afa (by the aggregators), average (as afa, but all count the same everywhere), mean (of their noise) or magic (MagicFusion: per pixel the most salient expert's noise).", DefaultValueFactory = _ => "afa" };
+        fusion.AcceptOnlyFromAmong("afa", "average", "mean", "magic");
         var magicWeights = new Option<float[]?>("--magic-weights") { Description = "MagicFusion: one temperature weight per expert; 1 each when left out.", AllowMultipleArgumentsPerToken = true };
         var magicSwitch = new Option<int>("--magic-switch") { Description = "MagicFusion: experts are blended above this time step, expert 0 goes on alone.", DefaultValueFactory = _ => 600 };
         var basis = new Option<string?>("--base") { Description = "Model folder that lends a single-file checkpoint its tokenizer, schedule and configuration." };
         var loras = new Option<string[]>("--lora") { Description = "A LoRA as FILE, FILE:WEIGHT, FILE@EXPERT or FILE:WEIGHT@EXPERT; may be given several times.", AllowMultipleArgumentsPerToken = true };
-        var extras = new SampleExtras();
+        var prompting = new PromptOptions();
         var vae = new Option<string?>("--vae") { Description = "Use this VAE instead: a folder, a VAE file, or a checkpoint with one baked in." };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
@@ -61,9 +63,9 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
+            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, extras.X, extras.Y, extras.Experts, ResultLines.Json, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
-        extras.AddTo(command);
+        prompting.AddTo(command);
         command.SetAction((r, cancellation) =>
         {
             GenerationMetadata? old = r.GetValue(from) is { } source ? Settle(source) : null;
@@ -71,9 +73,12 @@ internal static class SampleCommand
             if (r.GetValue(prompts) is not null && (r.GetValue(prompt) is not null || old is not null)) throw new AfaException("--prompts brings the prompts: it does not go with --prompt or --from.");
             if (r.GetValue(shard) is not null && r.GetValue(prompts) is null) throw new AfaException("--shard divides the pictures of --prompts; there are none.");
             if (r.GetValue(prompts) is not null && (r.GetValue(maps) is not null || r.GetValue(init) is not null)) throw new AfaException("--prompts does not go with --attention-maps or --init-image yet.");
-            // A file of prompts can be gone on with only if seeds stay what they are.
-            ulong first = r.GetValue(seed) ?? old?.Seed ?? (r.GetValue(prompts) is not null ? 0 : (ulong)Random.Shared.Next());
-            int pictures = Pick(count, old is null ? (r.GetValue(prompts) is null ? null : 1) : 1);
+            SampleExtras more = extras.Read(r);
+            if (more.Plot is not null && (r.GetValue(prompts) is not null || r.GetValue(maps) is not null)) throw new AfaException("--x and --y do not go with --prompts or --attention-maps.");
+            if (more.Plot is not null && r.GetResult(count) is { Implicit: false }) throw new AfaException("--x and --y draw one picture a cell, not --count of them; an axis can vary the seed.");
+            // A file of prompts or a plot can be gone on with only if seeds stay what they are.
+            ulong first = r.GetValue(seed) ?? old?.Seed ?? (r.GetValue(prompts) is not null || more.Plot is not null ? 0 : (ulong)Random.Shared.Next());
+            int pictures = more.Plot is not null ? 1 : Pick(count, old is null ? (r.GetValue(prompts) is null ? null : 1) : 1);
             if (pictures < 1) throw new AfaException($"--count takes 1 or more, not {pictures}.");
             if (r.GetValue(batch) < 1) throw new AfaException($"--batch-size takes 1 or more, not {r.GetValue(batch)}.");
             int wide = Pick(width, old?.Width), high = Pick(height, old?.Height);
@@ -101,14 +106,15 @@ internal static class SampleCommand
                 Strength = r.GetValue(strength),
                 TiledVae = r.GetValue(tiling) switch { "on" => true, "off" => false, _ => null },
                 Mask = r.GetValue(mask) is { } painted ? [.. PictureFile.Read(painted, wide, high).Chunk(3).Select(p => p.Average())] : null,
-                HighResolution = extras.HighResolution(r, old, r.GetValue(init) is not null || r.GetValue(maps) is not null),
+                HighResolution = prompting.HighResolution(r, old, r.GetValue(init) is not null || r.GetValue(maps) is not null),
                 ClipSkip = Pick(clipSkip, old?.ClipSkip),
-                Fusion = r.GetValue(fusion) switch { "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => FusionMode.Afa },
+                Fusion = SampleExtras.ParseFusion(r.GetValue(fusion)!)!.Value,
+                Experts = more.Experts,
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
             IReadOnlyList<PromptJob>? jobs = Jobs();
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), extras.Loras(r, r.GetValue(loras), options, jobs), jobs, extras.Embeddings(r));
+            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), prompting.Loras(r, r.GetValue(loras), options, jobs), jobs, prompting.Embeddings(r), more);
             return Task.Run(() => Run(settings, cancellation), cancellation);
 
             T Pick<T>(Option<T> option, T? otherwise) where T : struct => r.GetResult(option) is { Implicit: false } || otherwise is null ? r.GetValue(option) : otherwise.Value;
@@ -142,11 +148,13 @@ internal static class SampleCommand
         if (settings.Maps is not null) Directory.CreateDirectory(settings.Maps);
         using var hashing = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Task<(string[] Models, string? Aggregators)> hashes = Task.Run(() => Hashes(model.Folder, hashing.Token), hashing.Token);
-        if (settings.Jobs is not null)
+        if (settings.Jobs is not null || settings.Extras.Plot is not null)
         {
             try
             {
-                return RunJobs(settings, model, hashes, cancellation);
+                if (settings.Jobs is not null) return RunJobs(settings, model, hashes, cancellation);
+                settings.Extras.Plot!.Draw(model, all, Identity(settings), settings.Output, settings.BatchSize, settings.Extras, o => Describe(o, o.Seeds[0], model, hashes.GetAwaiter().GetResult()), cancellation);
+                return 0;
             }
             finally
             {
@@ -155,10 +163,12 @@ internal static class SampleCommand
         }
 
         int index = NextIndex(settings.Output);
+        var results = settings.Extras.Results;
         var pictures = new List<RgbImage>();
         try
         {
             var pipeline = new TextToImagePipeline(model);
+            using PreviewFile? preview = PreviewFile.Start(model, settings.Output, settings.Extras.Preview, cancellation);
             for (int done = 0; done < settings.Count; done += settings.BatchSize)
             {
                 int batch = Math.Min(settings.BatchSize, settings.Count - done);
@@ -167,7 +177,8 @@ internal static class SampleCommand
                 AttentionRecorder? recorder = settings.Maps is null ? null : new AttentionRecorder(model, evaluations, batch);
                 string which = batch == 1 ? $"{done + 1}" : $"{done + 1}-{done + batch}";
                 var progress = new ProgressLine($"picture {which} of {settings.Count}, step", evaluations);
-                var observer = new GenerationObserver { Step = (step, _) => progress.Report(step), Aggregation = recorder is null ? null : recorder.Record };
+                var observer = new GenerationObserver { Step = (step, _) => progress.Report(step), Aggregation = recorder is null ? null : recorder.Record, Denoised = preview?.For(evaluations) };
+                var watch = Stopwatch.StartNew();
                 IReadOnlyList<float[]> images = pipeline.Generate(options, observer, cancellation);
                 for (int i = 0; i < batch; i++)
                 {
@@ -175,9 +186,9 @@ internal static class SampleCommand
                     string name = string.Create(CultureInfo.InvariantCulture, $"{index++:D5}-{options.Seeds[i]}");
                     string path = Path.Combine(settings.Output, name + ".png");
                     PngFile.Write(path, picture, Metadata(options, options.Seeds[i], model, hashes.GetAwaiter().GetResult()));
-                    Console.WriteLine(path);
+                    results.Write(path, () => SampleExtras.Describe(path, options with { Seeds = [options.Seeds[i]] }, watch.Elapsed / batch));
                     pictures.Add(picture);
-                    if (recorder is not null) AttentionSheets.Write(settings.Maps!, name, model, options, picture, recorder.For(i));
+                    if (recorder is not null) results.WriteBeside(AttentionSheets.Write(settings.Maps!, name, model, options, picture, recorder.For(i)));
                 }
             }
 
@@ -185,7 +196,7 @@ internal static class SampleCommand
             {
                 string path = Path.Combine(settings.Output, string.Create(CultureInfo.InvariantCulture, $"grid-{index - pictures.Count:D5}-{all.Seeds[0]}.png"));
                 PngFile.Write(path, ImageGrid.Compose(pictures), Metadata(all, all.Seeds[0], model, hashes.GetAwaiter().GetResult()));
-                Console.WriteLine(path);
+                results.WriteBeside(path);
             }
 
             return 0;
@@ -202,17 +213,19 @@ internal static class SampleCommand
         PromptJob[] open = [.. settings.Jobs!.Where(j => !File.Exists(Path.Combine(settings.Output, j.Name + ".png")))];
         if (open.Length < settings.Jobs!.Count) Console.Error.WriteLine($"{settings.Jobs.Count - open.Length} of {settings.Jobs.Count} pictures are there already");
         var pipeline = new TextToImagePipeline(model);
+        using PreviewFile? preview = open.Length == 0 ? null : PreviewFile.Start(model, settings.Output, settings.Extras.Preview, cancellation);
         var progress = new ProgressLine("picture", open.Length);
         int done = 0;
         foreach (IReadOnlyList<PromptJob> batch in PromptBatch.Batches(open, settings.BatchSize))
         {
             GenerationOptions options = batch[0].Options with { Prompts = [.. batch.Select(j => j.Options.Prompt)], Seeds = [.. batch.Select(j => j.Options.Seeds[0])] };
-            IReadOnlyList<float[]> images = pipeline.Generate(options, null, cancellation);
+            var watch = Stopwatch.StartNew();
+            IReadOnlyList<float[]> images = pipeline.Generate(options, preview is null ? null : new GenerationObserver { Denoised = preview.For(pipeline.Evaluations(options)) }, cancellation);
             for (int i = 0; i < batch.Count; i++)
             {
                 string path = Path.Combine(settings.Output, batch[i].Name + ".png");
                 PngFile.Write(path, RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight), Metadata(batch[i].Options, batch[i].Options.Seeds[0], model, hashes.GetAwaiter().GetResult()));
-                Console.WriteLine(path);
+                settings.Extras.Results.Write(path, () => SampleExtras.Describe(path, batch[i].Options, watch.Elapsed / batch.Count));
             }
 
             progress.Report(done += batch.Count);
@@ -242,11 +255,13 @@ internal static class SampleCommand
         SingleFileContents? contents = null;
         EnsembleFolder folder = file ? EnsembleFolder.OpenSingleFile(settings.Model, settings.Base, out contents) : EnsembleFolder.Open(settings.Model);
         if (contents is not null) Console.Error.WriteLine($"{settings.Model}: {contents}");
-        if (settings.Options.Fusion != FusionMode.Afa)
+        settings.Extras.Plot?.Check(settings.Options, settings.Expert is null ? folder.UNets.Count : 1);
+        if ((settings.Options.Fusion != FusionMode.Afa || settings.Options.Experts is not null) && (folder.UNets.Count < 2 || settings.Expert is not null)) throw new AfaException("--fusion average, mean and magic and --experts join several experts; this run has one.");
+        if (settings.Options.Fusion is FusionMode.Mean or FusionMode.Magic)
         {
-            if (folder.UNets.Count < 2 || settings.Expert is not null) throw new AfaException("--fusion mean and magic join several experts; this run has one.");
             if (settings.Maps is not null) throw new AfaException("--attention-maps shows the aggregators' weights; --fusion mean and magic have none.");
-            folder = folder.WithoutAggregators();
+            // An axis may ask for them.
+            if (settings.Extras.Plot is null) folder = folder.WithoutAggregators();
         }
 
         return settings.Vae is null ? folder : folder.WithVae(settings.Vae);
@@ -277,7 +292,12 @@ internal static class SampleCommand
         [.. folder.UNets.Select(u => FileHash.Short(FileHash.WeightFiles(u), cancellation))],
         folder.Aggregators.Count == 0 ? null : FileHash.Short(folder.Aggregators.SelectMany(FileHash.WeightFiles), cancellation));
 
-    private static string Metadata(GenerationOptions options, ulong seed, DiffusionModel model, (string[] Models, string? Aggregators) hashes) => new GenerationMetadata
+    // What decides how a picture looks and its settings do not say: where weights come from, and how they are computed with.
+    private static string Identity(Settings s) => string.Join('\n', (string?[])[Path.GetFullPath(s.Model), s.Base, s.Vae, s.Expert?.ToString(CultureInfo.InvariantCulture), s.Precision, .. s.Loras.Select(l => l.ToString()), .. s.Embeddings.Where(e => !e.Listed).Select(e => e.ToString())]);
+
+    internal static string Metadata(GenerationOptions options, ulong seed, DiffusionModel? model, (string[] Models, string? Aggregators) hashes) => Describe(options, seed, model, hashes).ToParameters();
+
+    private static GenerationMetadata Describe(GenerationOptions options, ulong seed, DiffusionModel? model, (string[] Models, string? Aggregators) hashes) => new()
     {
         Prompt = options.Prompt,
         NegativePrompt = options.NegativePrompt,
@@ -287,17 +307,18 @@ internal static class SampleCommand
         Seed = seed,
         Width = options.Width,
         Height = options.Height,
-        Models = [File.Exists(model.Folder.UNets[0]) ? Path.GetFileNameWithoutExtension(model.Folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(model.Folder.Path)))],
+        Models = model is null ? [] : [File.Exists(model.Folder.UNets[0]) ? Path.GetFileNameWithoutExtension(model.Folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(model.Folder.Path)))],
         ModelHashes = hashes.Models,
         AggregatorHash = hashes.Aggregators,
         ClipSkip = options.ClipSkip,
         Eta = Math.Round(options.Eta, 6),
         Strength = options.InitImage is null ? options.HighResolution?.Strength : options.Strength,
-        Hires = SampleExtras.Recorded(options.HighResolution),
+        Hires = PromptOptions.Recorded(options.HighResolution),
         Noise = options.Noise switch { NoiseSource.TorchCpu => "CPU", NoiseSource.TorchCuda => "GPU", _ => null },
         PlainPrompt = options.Syntax == PromptSyntax.Plain,
-        Fusion = options.Fusion switch { FusionMode.Mean => "noise mean", FusionMode.Magic => "MagicFusion", _ => null },
-        TextInversions = [.. model.Embeddings.UsedBy(options.Syntax, options.Prompt, options.NegativePrompt).Select(e => (e.Name, e.Hash()))],
+        Fusion = options.Fusion switch { FusionMode.Average => "feature mean", FusionMode.Mean => "noise mean", FusionMode.Magic => "MagicFusion", _ => null },
+        Experts = options.Experts is null ? null : string.Join('+', options.Experts),
+        TextInversions = model is null ? [] : [.. model.Embeddings.UsedBy(options.Syntax, options.Prompt, options.NegativePrompt).Select(e => (e.Name, e.Hash()))],
         Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
-    }.ToParameters();
+    };
 }

@@ -1,80 +1,63 @@
 using System.CommandLine;
+using System.Globalization;
+using System.Text.Json.Nodes;
 using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Imaging;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Diffusion.Samplers;
 
 namespace AfaNative.Tool.Commands;
 
-/// <summary>Options of <c>afa-native sample</c> for what goes beyond one prompt and one pass: embeddings, LoRAs that prompts ask for, and a second pass at a larger size.</summary>
-internal sealed class SampleExtras
+/// <summary>What a run of <c>sample</c> does besides drawing.</summary>
+/// <param name="Preview">A quick picture every so many steps; null: none.</param>
+/// <param name="Plot">A plot instead of single pictures; null: none.</param>
+/// <param name="Experts">The experts that take part; null: all.</param>
+/// <param name="Results">Where finished pictures are told of.</param>
+internal sealed record SampleExtras(int? Preview, Plot? Plot, IReadOnlyList<int>? Experts, ResultLines Results)
 {
-    private readonly Option<string[]> _embeddings = new("--embedding") { Description = "A textual inversion (safetensors) as FILE or NAME=FILE; a prompt uses it by its name, the file's where none is given. May be given several times.", AllowMultipleArgumentsPerToken = true };
-    private readonly Option<string?> _embeddingFolder = new("--embedding-dir") { Description = "A folder of textual inversions, as A1111's embeddings: prompts use them by their files' names." };
-    private readonly Option<string?> _loraFolder = new("--lora-dir") { Description = "A folder of LoRAs that prompts ask for by their files' names, as A1111 does: <lora:name:weight>, and <lora:name:weight@1> for expert 1 alone." };
-    private readonly Option<double> _scale = new("--hires-scale") { Description = "Draws a second pass that many times as large (A1111's Hires. fix); 0 leaves out that of --from." };
-    private readonly Option<int> _width = new("--hires-width") { Description = "Second pass: final width in pixels instead of a scale; the height follows where not given." };
-    private readonly Option<int> _height = new("--hires-height") { Description = "Second pass: final height in pixels instead of a scale; the width follows where not given." };
-    private readonly Option<int> _steps = new("--hires-steps") { Description = "Second pass: steps that are run, whatever its strength, as A1111 counts; 0 is as many as --steps." };
-    private readonly Option<double> _strength = new("--hires-strength") { Description = "Second pass: how much is changed, 0 to 1 (A1111's denoising strength).", DefaultValueFactory = _ => new HighResolutionPass().Strength };
-    private readonly Option<string> _upscaler = new("--hires-upscaler") { Description = "Second pass: what is enlarged, latent (the latents, bilinearly; A1111's default, for strengths of 0.5 and more) or lanczos (the decoded picture).", DefaultValueFactory = _ => "latent" };
-
-    public SampleExtras() => _upscaler.AcceptOnlyFromAmong("latent", "lanczos");
-
-    /// <summary>Adds the options to the command.</summary>
-    public void AddTo(Command command)
+    /// <summary>A finished picture, as --json tells of it; <paramref name="time"/> is its share of its batch's.</summary>
+    public static JsonObject Describe(string path, GenerationOptions options, TimeSpan time) => new()
     {
-        foreach (Option option in (Option[])[_embeddings, _embeddingFolder, _loraFolder, _scale, _width, _height, _steps, _strength, _upscaler]) command.Options.Add(option);
-    }
-
-    /// <summary>The embeddings to load.</summary>
-    public IReadOnlyList<EmbeddingRequest> Embeddings(ParseResult r) =>
-        [.. (r.GetValue(_embeddings) ?? []).Select(EmbeddingRequest.Parse), .. r.GetValue(_embeddingFolder) is { } folder ? EmbeddingRequest.InFolder(folder) : []];
-
-    /// <summary>The LoRAs to load: those of --lora and those the run's prompts ask for.</summary>
-    /// <exception cref="AfaException">One is not to be found, or prompts differ.</exception>
-    public IReadOnlyList<LoraRequest> Loras(ParseResult r, IReadOnlyList<string>? given, GenerationOptions options, IReadOnlyList<PromptJob>? jobs)
-    {
-        bool weighted = options.Syntax == PromptSyntax.Weighted;
-        if (weighted && (jobs?.Select(j => j.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)) Console.Error.WriteLine("warning: <lora:...> does nothing in a negative prompt, and was left out");
-        return LoraFolder.Collect([.. (given ?? []).Select(LoraRequest.Parse)], weighted ? [.. (jobs?.Select(j => j.Options.Prompt) ?? [options.Prompt]).Distinct()] : [], r.GetValue(_loraFolder));
-    }
-
-    /// <summary>The second pass: what the options say, and what an old picture says where they say nothing.</summary>
-    /// <exception cref="AfaException">They do not go together.</exception>
-    public HighResolutionPass? HighResolution(ParseResult r, GenerationMetadata? old, bool single)
-    {
-        bool scaled = Given(_scale), sized = Given(_width) || Given(_height);
-        if (scaled && sized) throw new AfaException("--hires-scale and --hires-width or --hires-height say the same thing twice.");
-        HiresSettings? before = single ? null : old?.Hires;
-        if ((scaled && r.GetValue(_scale) == 0) || (!scaled && !sized && before is null))
-        {
-            if (((Option[])[_steps, _strength, _upscaler]).FirstOrDefault(Given) is { } lone) throw new AfaException($"{lone.Name} is for a second pass: --hires-scale, --hires-width or --hires-height asks for one.");
-            return null;
-        }
-
-        if (single) throw new AfaException("A second pass (--hires-scale, --hires-width, --hires-height) does not go with --init-image or --attention-maps yet.");
-        return new HighResolutionPass
-        {
-            Scale = scaled ? r.GetValue(_scale) : before?.Scale ?? 2,
-            Width = scaled ? 0 : sized ? r.GetValue(_width) : before!.Width,
-            Height = scaled ? 0 : sized ? r.GetValue(_height) : before!.Height,
-            Steps = Given(_steps) ? r.GetValue(_steps) : before?.Steps ?? 0,
-            Strength = Given(_strength) || before is null ? r.GetValue(_strength) : old!.Strength ?? r.GetValue(_strength),
-            Upscaler = Upscaler(Given(_upscaler) || before is null ? r.GetValue(_upscaler)! : before.Upscaler),
-        };
-
-        bool Given(Option option) => r.GetResult(option) is { Implicit: false };
-    }
-
-    /// <summary>A second pass as pictures record it.</summary>
-    public static HiresSettings? Recorded(HighResolutionPass? pass) => pass is null ? null : new HiresSettings(pass.Scale, pass.Width, pass.Height, pass.Steps, pass.Upscaler.ToString());
-
-    private static HighResolutionUpscaler Upscaler(string name) => name.ToLowerInvariant() switch
-    {
-        "latent" => HighResolutionUpscaler.Latent,
-        "lanczos" => HighResolutionUpscaler.Lanczos,
-        _ => throw new AfaException($"The picture was enlarged by '{name}', which this program does not have: --hires-upscaler latent or lanczos chooses another."),
+        ["file"] = path,
+        ["seed"] = options.Seeds[0],
+        ["prompt"] = options.Prompt,
+        ["width"] = options.OutputWidth,
+        ["height"] = options.OutputHeight,
+        ["seconds"] = Math.Round(time.TotalSeconds, 3),
     };
+
+    /// <summary>Experts joined by plus signs (<c>0+2</c>), or <c>all</c>: null.</summary>
+    /// <exception cref="AfaException">It is written otherwise.</exception>
+    public static IReadOnlyList<int>? ParseExperts(string option, string text) => text.Trim().Equals("all", StringComparison.OrdinalIgnoreCase) ? null
+        : [.. text.Split('+').Select(p => int.TryParse(p, NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out int e) ? e : throw new AfaException($"{option}: experts are written 0+2 or all, not '{text}'."))];
+
+    /// <summary>A fusion by its name, or null.</summary>
+    public static FusionMode? ParseFusion(string text) => text.Trim().ToLowerInvariant() switch { "afa" => FusionMode.Afa, "average" => FusionMode.Average, "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => null };
+}
+
+/// <summary>The options behind <see cref="SampleExtras"/>.</summary>
+internal sealed class SampleExtraOptions
+{
+    public Option<int?> Preview { get; } = new("--preview") { Description = "Every so many steps, write OUT/preview.png: a quick picture of what the model expects to come out. It goes when the run ends." };
+
+    public Option<string?> X { get; } = new("--x") { Description = $"Draws a plot instead: a column for every value, as NAME=v1,v2,... with NAME {string.Join(", ", PlotAxis.Names)}. Values may be ranges (1-5, 1-9(+2), 1-9[3]) or \"quoted\"; prompt-sr=cat,dog replaces the first in both prompts; experts=0,0+1,all." };
+
+    public Option<string?> Y { get; } = new("--y") { Description = "The same, a row for every value. Every cell is a PNG of its own; those that are there already are not drawn again." };
+
+    public Option<string?> Experts { get; } = new("--experts") { Description = "The experts of an ensemble that take part, as 0+2: the others' weights are 0 everywhere, and the rest is shared out in proportion. Left out: all." };
+
+    /// <summary>Lets shells complete values that are not a fixed set, <paramref name="sampler"/>'s as well.</summary>
+    public SampleExtraOptions(Option<string> sampler)
+    {
+        sampler.CompletionSources.Add([.. SamplerChoice.All.Select(s => s.Id)]);
+        foreach (Option<string?> axis in new[] { X, Y }) axis.CompletionSources.Add([.. PlotAxis.Names.Select(n => n + "=")]);
+    }
+
+    /// <summary>Their values.</summary>
+    /// <exception cref="AfaException">They make no sense.</exception>
+    public SampleExtras Read(ParseResult result)
+    {
+        int? preview = result.GetValue(Preview);
+        if (preview < 1) throw new AfaException($"--preview takes a number of steps from 1 on, not {preview}.");
+        return new SampleExtras(preview, Plot.Of(result.GetValue(X), result.GetValue(Y)), result.GetValue(Experts) is { } experts ? SampleExtras.ParseExperts("--experts", experts) : null, ResultLines.Of(result));
+    }
 }
