@@ -36,7 +36,7 @@ public static class AttentionContactSheet
         RgbImage image = RgbImage.Filled(width, height, s_paper);
         BitmapFont.Draw(image, Margin, Margin, BitmapFont.Fit(sheet.Title, width - 2 * Margin, 2), s_ink, 2);
         BitmapFont.Draw(image, pictureLeft, gridTop - Line, "the picture", s_ink);
-        RgbImage thumbnail = Shrink(sheet.Picture, Cell, cellHeight);
+        RgbImage thumbnail = Resize(sheet.Picture, Cell, cellHeight);
         for (int row = 0; row < experts; row++)
         {
             int top = gridTop + row * rowHeight;
@@ -69,11 +69,7 @@ public static class AttentionContactSheet
             {
                 float value = Sample(map, mapHeight, mapWidth, (y + 0.5f) * mapHeight / cellHeight - 0.5f, (x + 0.5f) * mapWidth / Cell - 0.5f);
                 (byte r, byte g, byte b) = thumbnail.Get(x, y);
-                float grey = (0.299f * r + 0.587f * g + 0.114f * b) / 255;
-                // The picture shows through as shade: dark parts dim the colour by at most a third.
-                float shade = 0.68f + 0.32f * grey;
-                (byte cr, byte cg, byte cb) = ColorMap.At(value);
-                image.Set(left + x, top + y, ((byte)(cr * shade), (byte)(cg * shade), (byte)(cb * shade)));
+                image.Set(left + x, top + y, Shade(ColorMap.At(value), r, g, b));
             }
         }
     }
@@ -91,7 +87,14 @@ public static class AttentionContactSheet
         BitmapFont.Draw(image, left + Bar + 4, equal + 7, "equal", s_faint);
     }
 
-    private static float Sample(ReadOnlySpan<float> map, int height, int width, float y, float x)
+    // The picture shows through as shade: dark parts dim the colour by at most a third.
+    internal static (byte R, byte G, byte B) Shade((byte R, byte G, byte B) color, byte r, byte g, byte b)
+    {
+        float shade = 0.68f + 0.32f * ((0.299f * r + 0.587f * g + 0.114f * b) / 255);
+        return ((byte)(color.R * shade), (byte)(color.G * shade), (byte)(color.B * shade));
+    }
+
+    internal static float Sample(ReadOnlySpan<float> map, int height, int width, float y, float x)
     {
         y = Math.Clamp(y, 0, height - 1);
         x = Math.Clamp(x, 0, width - 1);
@@ -102,7 +105,7 @@ public static class AttentionContactSheet
     }
 
     // Box average down, nearest up: a thumbnail needs no more.
-    private static RgbImage Shrink(RgbImage picture, int width, int height)
+    internal static RgbImage Resize(RgbImage picture, int width, int height)
     {
         RgbImage result = RgbImage.Filled(width, height, (0, 0, 0));
         for (int y = 0; y < height; y++)
@@ -129,7 +132,7 @@ public static class AttentionContactSheet
         return result;
     }
 
-    private static void Paste(RgbImage to, RgbImage from, int left, int top)
+    internal static void Paste(RgbImage to, RgbImage from, int left, int top)
     {
         for (int y = 0; y < from.Height; y++)
         {

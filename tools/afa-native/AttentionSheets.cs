@@ -5,10 +5,10 @@ using AfaNative.Engine.Imaging;
 
 namespace AfaNative.Tool;
 
-/// <summary>Writes one contact sheet per aggregation point.</summary>
+/// <summary>Writes one contact sheet per aggregation point, and an overview of all.</summary>
 internal static class AttentionSheets
 {
-    /// <summary>Writes the sheets of one picture; returns their names, with an asterisk for the point.</summary>
+    /// <summary>Writes the sheets of one picture; returns their names, with an asterisk for what differs.</summary>
     public static string Write(string folder, string name, DiffusionModel model, GenerationOptions options, RgbImage picture, IReadOnlyList<AttentionRecord> records)
     {
         IReadOnlyList<string> points = AttentionRecorder.PointNames(model.Ensemble.Config);
@@ -23,6 +23,7 @@ internal static class AttentionSheets
             PngFile.Write(path, AttentionContactSheet.Draw(new AttentionSheet(title, picture, experts, steps)), null);
         }
 
-        return Path.Combine(folder, $"{name}-point-*.png");
+        PngFile.Write(Path.Combine(folder, $"{name}-overview.png"), AttentionOverview.Draw(options.Prompt, picture, experts, records.Select(r => (r.Height, r.Width, r.Maps))), null);
+        return Path.Combine(folder, $"{name}-*.png");
     }
 }

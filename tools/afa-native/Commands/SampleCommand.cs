@@ -20,7 +20,7 @@ internal static class SampleCommand
 
     public static Command Create()
     {
-        var model = new Argument<string>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base." };
+        var model = new Argument<string?>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base. Left out: the demo ensemble that comes with the program.", Arity = ArgumentArity.ZeroOrOne };
         var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show." };
         var prompts = new Option<string?>("--prompts") { Description = "A file of prompts instead: one a line, or a JSON object a line with settings of its own (prompt, negative, seed, steps, guidance, sampler, width, height, clip_skip). Pictures that are there already are skipped; --count is per prompt." };
         var shard = new Option<string?>("--shard") { Description = "--prompts: only every n-th picture from the i-th on, as i/n; all shards together give the same files as one run." };
@@ -28,8 +28,8 @@ internal static class SampleCommand
         var negative = new Option<string>("--negative", "-n") { Description = "What they should not show.", DefaultValueFactory = _ => "" };
         var syntax = new Option<string>("--prompt-syntax") { Description = "a1111: (words:1.2), [words], BREAK, any length; plain: the text as it stands, cut after 75 tokens.", DefaultValueFactory = _ => "a1111" };
         syntax.AcceptOnlyFromAmong("a1111", "plain");
-        var steps = new Option<int>("--steps") { Description = "Denoising steps.", DefaultValueFactory = _ => 50 };
-        var guidance = new Option<float>("--guidance") { Description = "Classifier-free guidance; 1 turns it off.", DefaultValueFactory = _ => 7.5f };
+        var steps = new Option<int?>("--steps") { Description = "Denoising steps; 50 when left out (20 for the demo ensemble)." };
+        var guidance = new Option<float?>("--guidance") { Description = "Classifier-free guidance; 1 turns it off; 7.5 when left out (4 for the demo ensemble)." };
         var sampler = new Option<string>("--sampler") { Description = "How noise becomes a picture: ddim, euler, dpmpp_2m_karras ... or \"DPM++ 2M Karras\" (afa-native samplers lists them).", DefaultValueFactory = _ => SamplerChoice.Default.Id };
         var noise = new Option<string>("--noise") { Description = "Whose random numbers seeds stand for: own (the same on every device), cpu (torch on the CPU) or cuda-philox (torch on CUDA).", DefaultValueFactory = _ => "own" };
         noise.AcceptOnlyFromAmong("own", "cpu", "cuda-philox");
@@ -37,8 +37,8 @@ internal static class SampleCommand
         var seed = new Option<ulong?>("--seed", "-s") { Description = "Seed of the first picture; picture i has seed + i. Random when left out." };
         var count = new Option<int>("--count", "-c") { Description = "Pictures to draw.", DefaultValueFactory = _ => 4 };
         var batch = new Option<int>("--batch-size") { Description = "Pictures drawn at once; changes memory and speed, not the pictures.", DefaultValueFactory = _ => 1 };
-        var width = new Option<int>("--width", "-W") { Description = "Width in pixels.", DefaultValueFactory = _ => 512 };
-        var height = new Option<int>("--height", "-H") { Description = "Height in pixels.", DefaultValueFactory = _ => 512 };
+        var width = new Option<int?>("--width", "-W") { Description = "Width in pixels; what the model was trained at when left out." };
+        var height = new Option<int?>("--height", "-H") { Description = "Height in pixels; what the model was trained at when left out." };
         var clipSkip = new Option<int>("--clip-skip") { Description = "Text encoder layers to leave out (diffusers' counting: 1 is A1111's 2)." };
         var init = new Option<string?>("--init-image") { Description = "A picture to start from; its size counts where --width and --height are left out." };
         var strength = new Option<double>("--strength") { Description = "--init-image: how much it is changed, 0 to 1.", DefaultValueFactory = _ => 0.75 };
@@ -81,7 +81,8 @@ internal static class SampleCommand
             int pictures = more.Plot is not null ? 1 : Pick(count, old is null ? (r.GetValue(prompts) is null ? null : 1) : 1);
             if (pictures < 1) throw new AfaException($"--count takes 1 or more, not {pictures}.");
             if (r.GetValue(batch) < 1) throw new AfaException($"--batch-size takes 1 or more, not {r.GetValue(batch)}.");
-            int wide = Pick(width, old?.Width), high = Pick(height, old?.Height);
+            ModelDefaults defaults = ModelDefaults.Of(r.GetValue(model), r.GetValue(basis));
+            int wide = r.GetValue(width) ?? old?.Width ?? defaults.Size, high = r.GetValue(height) ?? old?.Height ?? defaults.Size;
             if (r.GetValue(mask) is not null && r.GetValue(init) is null) throw new AfaException("--mask says where --init-image is repainted; there is none.");
             if (r.GetValue(init) is { } start && r.GetResult(width) is not { Implicit: false } && r.GetResult(height) is not { Implicit: false })
             {
@@ -94,8 +95,8 @@ internal static class SampleCommand
             {
                 Prompt = r.GetValue(prompt) ?? old?.Prompt ?? "",
                 NegativePrompt = r.GetResult(negative) is { Implicit: false } || old is null ? r.GetValue(negative)! : old.NegativePrompt,
-                Steps = Pick(steps, old?.Steps),
-                GuidanceScale = Pick(guidance, (float?)old?.CfgScale),
+                Steps = r.GetValue(steps) ?? old?.Steps ?? defaults.Steps,
+                GuidanceScale = r.GetValue(guidance) ?? (float?)old?.CfgScale ?? defaults.Guidance,
                 Syntax = (r.GetResult(syntax) is { Implicit: false } || old is null ? r.GetValue(syntax) == "plain" : old.PlainPrompt) ? PromptSyntax.Plain : PromptSyntax.Weighted,
                 Sampler = SamplerChoice.Find(r.GetResult(sampler) is { Implicit: false } || old is null ? r.GetValue(sampler)! : old.Sampler),
                 Noise = (r.GetResult(noise) is { Implicit: false } || old is null ? r.GetValue(noise) : old.Noise switch { "CPU" => "cpu", "GPU" => "cuda-philox", _ => "own" }) switch { "cpu" => NoiseSource.TorchCpu, "cuda-philox" => NoiseSource.TorchCuda, _ => NoiseSource.Own },
@@ -114,7 +115,7 @@ internal static class SampleCommand
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
             };
             IReadOnlyList<PromptJob>? jobs = Jobs();
-            var settings = new Settings(r.GetValue(model)!, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), prompting.Loras(r, r.GetValue(loras), options, jobs), jobs, prompting.Embeddings(r), more);
+            var settings = new Settings(defaults.Model, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), prompting.Loras(r, r.GetValue(loras), options, jobs), jobs, prompting.Embeddings(r), more);
             return Task.Run(() => Run(settings, cancellation), cancellation);
 
             T Pick<T>(Option<T> option, T? otherwise) where T : struct => r.GetResult(option) is { Implicit: false } || otherwise is null ? r.GetValue(option) : otherwise.Value;
