@@ -5,6 +5,7 @@ using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.Ensemble;
+using AfaNative.Tests.StandIn;
 using Xunit;
 
 namespace AfaNative.Tests.Devices;
@@ -16,6 +17,8 @@ public sealed class OpenClDevice : IDisposable
 
     public OpenClDevice()
     {
+        // ILGPU looks for CUDA's driver once in a process: the stand-in must be there before anything lists or opens a device.
+        _ = StandInCuda.TryLoad(out _);
         if (!IlgpuDevice.List().Any(d => d.Name == "opencl:0" && d.Unusable is null)) return;
         _device = IlgpuDevice.Open("opencl:0");
         _half = IlgpuDevice.Open("opencl:0", ElementType.Float16);

@@ -10,6 +10,7 @@ using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.Ensemble;
+using AfaNative.Tests.StandIn;
 using AfaNative.Tests.Tool;
 using Xunit;
 
@@ -64,6 +65,8 @@ public sealed class EmbeddingTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     [InlineData("ilgpu-cpu", ElementType.Float16)]
     public void Every_device_adds_positions_to_vectors_as_to_words(string name, ElementType activations)
     {
+        // ILGPU looks for CUDA's driver once in a process: the stand-in must be there before anything opens a device.
+        _ = StandInCuda.TryLoad(out _);
         using IDevice device = name == "ilgpu-cpu" ? IlgpuDevice.Open(name, activations) : new CpuDevice(1, reference: true);
         string folder = Path.Combine(tiny.Path, "text_encoder");
         ClipTextConfig config = ClipTextConfig.Load(folder);
