@@ -31,7 +31,7 @@ public sealed record DemoOptions
     public float Divergence { get; init; } = 1e-5f;
 
     /// <summary>The U-Net's levels.</summary>
-    public IReadOnlyList<int> UNetChannels { get; init; } = [96, 128];
+    public IReadOnlyList<int> UNetChannels { get; init; } = [120, 64];
 
     /// <summary>Width of the text encoder.</summary>
     public int TextWidth { get; init; } = 64;
@@ -43,19 +43,19 @@ public sealed record DemoOptions
     public int VaeSteps { get; init; } = 2600;
 
     /// <summary>Updates of the base.</summary>
-    public int BaseSteps { get; init; } = 2600;
+    public int BaseSteps { get; init; } = 3200;
 
     /// <summary>Updates of each expert.</summary>
-    public int ExpertSteps { get; init; } = 1400;
+    public int ExpertSteps { get; init; } = 1000;
 
     /// <summary>Updates of the aggregators.</summary>
-    public int AggregatorSteps { get; init; } = 1200;
+    public int AggregatorSteps { get; init; } = 1000;
 
     /// <summary>Pictures in an update of the VAE.</summary>
     public int VaeBatch { get; init; } = 8;
 
     /// <summary>Pictures in an update of a U-Net.</summary>
-    public int Batch { get; init; } = 48;
+    public int Batch { get; init; } = 32;
 
     /// <summary>Pictures in an update of the aggregators.</summary>
     public int AggregatorBatch { get; init; } = 24;
@@ -151,7 +151,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         DownAttention = [.. options.UNetChannels.Select((_, i) => i < options.UNetChannels.Count - 1)],
         UpAttention = [.. options.UNetChannels.Select((_, i) => i > 0)],
         CrossAttentionDim = options.TextWidth,
-        NormGroups = 16,
+        NormGroups = 8,
         SampleSize = options.Size / 8,
     };
 

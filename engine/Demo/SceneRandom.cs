@@ -17,9 +17,6 @@ internal sealed class SceneRandom(ulong seed, ulong index)
     /// <summary>In [0, count).</summary>
     public int Next(int count) => (int)(Next() * count);
 
-    /// <summary>In [low, high).</summary>
-    public double Between(double low, double high) => low + (high - low) * Next();
-
     /// <summary>One of some things.</summary>
     public T Of<T>(IReadOnlyList<T> things) => things[Next(things.Count)];
 }
