@@ -81,6 +81,8 @@ public sealed class ImagingTests : IDisposable
             "a cat\nNegative prompt: blur\nSteps: 50, Sampler: DDIM, CFG scale: 7.5, Seed: 1, Size: 512x768, "
             + "Model hash: aa + bb, Model: \"one + two, x\", Aggregator hash: cc, Version: AfaNative 0.1.0",
             metadata.ToParameters());
+        GenerationMetadata some = GenerationMetadata.Parse((metadata with { Fusion = "feature mean", Experts = "0+2", Plot = "x steps 1 | steps 2; y cat, \"dog\"" }).ToParameters());
+        Assert.Equal(("feature mean", "0+2", "x steps 1 | steps 2; y cat, \"dog\""), (some.Fusion, some.Experts, some.Plot));
     }
 
     [Theory]

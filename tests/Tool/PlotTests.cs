@@ -60,6 +60,7 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.Contains("there is none", Assert.Throws<AfaException>(() => Plot.Of("strength=0.1,0.2", null)!.Check(s_options, 1)).Message);
         Assert.Contains("this run has one", Assert.Throws<AfaException>(() => Plot.Of("experts=0", null)!.Check(s_options, 1)).Message);
         Assert.Contains("Expert 2", Assert.Throws<AfaException>(() => Plot.Of("experts=0,2", null)!.Check(s_options, 2)).Message);
+        Assert.Contains("2 experts, but 3 came", Assert.Throws<AfaException>(() => Plot.Of("fusion=afa,magic", null)!.Check(s_options with { Magic = new MagicFusionOptions { Weights = [1, 1, 1] } }, 2)).Message);
         Assert.Contains("guidance above 1, not 0.5", Assert.Throws<AfaException>(() => Plot.Of("fusion=afa,magic", "guidance=0.5,2")!.Check(s_options, 2)).Message);
     }
 

@@ -45,6 +45,7 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
         {
             if (experts < 2 && (cell.Options.Fusion != FusionMode.Afa || cell.Options.Experts is not null)) throw new AfaException("The axes experts and fusion join several experts; this run has one.");
             if (cell.Options.Experts is { } members) ExpertSubset.Check(experts, members);
+            if (cell.Options is { Fusion: FusionMode.Magic, Magic.Weights: { } weights } && weights.Count != experts) throw new AfaException($"fusion=magic takes one of --magic-weights for each of {experts} experts, but {weights.Count} came.");
             if (cell.Options is { Fusion: FusionMode.Magic, GuidanceScale: <= 1 }) throw new AfaException($"fusion=magic needs a guidance above 1, not {cell.Options.GuidanceScale.ToString(CultureInfo.InvariantCulture)}.");
         }
     }
