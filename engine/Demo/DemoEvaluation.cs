@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.UNet;
 using AfaNative.Kernels.Devices;
@@ -25,6 +26,9 @@ public sealed record DemoEvaluationOptions
 
     /// <summary>Sampling steps.</summary>
     public int Steps { get; init; } = 20;
+
+    /// <summary>How noise becomes a picture, for every method.</summary>
+    public SamplerChoice Sampler { get; init; } = SamplerChoice.Default;
 
     /// <summary>Classifier-free guidance.</summary>
     public float Guidance { get; init; } = 4;
@@ -150,6 +154,7 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
             Width = options.Size,
             Height = options.Size,
             Steps = drawer.Steps,
+            Sampler = options.Sampler,
             GuidanceScale = options.Guidance,
             Fusion = drawer.Fusion,
         };

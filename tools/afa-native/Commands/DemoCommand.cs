@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using AfaNative.Engine;
 using AfaNative.Engine.Demo;
+using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices;
@@ -61,11 +62,12 @@ internal static class DemoCommand
         var family = new Option<int>("--family-prompts") { Description = "Prompts of each family alone.", DefaultValueFactory = _ => defaults.FamilyPrompts };
         var seeds = new Option<int>("--seeds") { Description = "Pictures of every prompt.", DefaultValueFactory = _ => defaults.Seeds };
         var steps = new Option<int>("--steps") { Description = "Sampling steps.", DefaultValueFactory = _ => defaults.Steps };
-        var guidance = new Option<float>("--cfg-scale") { Description = "Classifier-free guidance.", DefaultValueFactory = _ => defaults.Guidance };
+        var sampler = new Option<string>("--sampler") { Description = "How noise becomes a picture, for every method (afa-native samplers lists them).", DefaultValueFactory = _ => defaults.Sampler.Id };
+        var guidance = new Option<float>("--guidance", "--cfg-scale") { Description = "Classifier-free guidance.", DefaultValueFactory = _ => defaults.Guidance };
         var trials = new Option<int>("--trials") { Description = "Merged models that autoMBW scores.", DefaultValueFactory = _ => defaults.Trials };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
-        var command = new Command("evaluate", "Compares experts, merges, fused noise and AFA on held-out prompts, judged exactly.") { training, output, mixed, family, seeds, steps, guidance, trials, device, threads };
+        var command = new Command("evaluate", "Compares experts, merges, fused noise and AFA on held-out prompts, judged exactly.") { training, output, mixed, family, seeds, steps, sampler, guidance, trials, device, threads };
         command.SetAction((r, cancellation) => Task.Run(() =>
         {
             using IDevice on = Devices.Open(r.GetValue(device)!, r.GetValue(threads), "f32");
@@ -76,6 +78,7 @@ internal static class DemoCommand
                 FamilyPrompts = r.GetValue(family),
                 Seeds = r.GetValue(seeds),
                 Steps = r.GetValue(steps),
+                Sampler = SamplerChoice.Find(r.GetValue(sampler)!),
                 Guidance = r.GetValue(guidance),
                 Trials = r.GetValue(trials),
             };
