@@ -28,7 +28,7 @@ internal static class DemoCard
         | each expert's U-Net, from the base | the same | {o.ExpertSteps} | {o.Batch} |
         | aggregators | width {o.AggregatorWidth}, one transformer layer | {o.AggregatorSteps} | {o.AggregatorBatch} |
 
-        Data: {o.Pool} encoded scenes of all shapes for the base, {o.Pool / 2} of one family for each expert, {o.AggregatorPool} for the aggregators (three quarters of them with two objects). AdamW, cosine schedules, running means of the weights.
+        Data: {o.Pool} encoded scenes of all shapes for the base, {o.Pool / 2} of one family for each expert, {o.AggregatorPool} for the aggregators (three quarters of them with two objects). AdamW, cosine schedules, running means of the weights; the U-Nets predict v.
 
         ## Limits
         Other words than the grammar's mean nothing to it. Sizes other than {o.Size} x {o.Size} were never trained. It exists to show and test the method, on a world where every picture can be judged exactly.

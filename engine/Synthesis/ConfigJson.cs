@@ -31,7 +31,7 @@ internal static class ConfigJson
         ["vae"] = Array(new[] { "diffusers", "AutoencoderKL" }),
     };
 
-    public static JsonObject Scheduler() => new()
+    public static JsonObject Scheduler(string prediction = "epsilon") => new()
     {
         ["_class_name"] = "DDIMScheduler",
         ["beta_start"] = 0.00085,
@@ -41,7 +41,7 @@ internal static class ConfigJson
         ["clip_sample"] = false,
         ["set_alpha_to_one"] = false,
         ["steps_offset"] = 1,
-        ["prediction_type"] = "epsilon",
+        ["prediction_type"] = prediction,
         ["timestep_spacing"] = "leading",
     };
 
