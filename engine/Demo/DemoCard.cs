@@ -24,6 +24,7 @@ internal static class DemoCard
         | part | architecture | updates | pictures in one |
         |---|---|---|---|
         | VAE (8x) | channels {List(o.VaeChannels)}, {o.LatentChannels} latent channels | {o.VaeSteps} | {o.VaeBatch} |
+        | its decoder alone, with noise of {o.DecoderNoise} of the latents' deviation | the same | {o.DecoderSteps} | {o.VaeBatch} |
         | base U-Net with text encoder | channels {List(o.UNetChannels)}, text width {o.TextWidth} | {o.BaseSteps} | {o.Batch} |
         | each expert's U-Net, from the base | the same | {o.ExpertSteps} | {o.Batch} |
         | aggregators | width {o.AggregatorWidth}, one transformer layer | {o.AggregatorSteps} | {o.AggregatorBatch} |

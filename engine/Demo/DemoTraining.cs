@@ -42,6 +42,12 @@ public sealed record DemoOptions
     /// <summary>Updates of the VAE.</summary>
     public int VaeSteps { get; init; } = 2600;
 
+    /// <summary>Updates of the decoder alone that follow, with noise in its latents.</summary>
+    public int DecoderSteps { get; init; } = 1200;
+
+    /// <summary>Deviation of that noise, as a share of the latents'.</summary>
+    public double DecoderNoise { get; init; } = 0.3;
+
     /// <summary>Updates of the base.</summary>
     public int BaseSteps { get; init; } = 5500;
 
@@ -77,6 +83,7 @@ public sealed record DemoOptions
         UNetChannels = [32, 32],
         TextWidth = 32,
         VaeSteps = 12,
+        DecoderSteps = 4,
         BaseSteps = 12,
         ExpertSteps = 4,
         AggregatorSteps = 4,
@@ -162,17 +169,26 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
     {
         TrainingOptions training = Options(options.VaeSteps, options.VaeBatch, 8e-4, 100) with { WeightDecay = 0 };
         var pictures = new ScenePictures(SceneDistribution.All, options.Size, options.Seed);
-        using var trainer = new VaeTrainer(device, training, pictures, Vae, divergence: options.Divergence);
-        trainer.Run(State("vae"), step => progress?.Step?.Invoke(step, training.Steps), cancellation);
+        string first = Path.Combine(folder, "vae-first");
+        TrainingOptions second = training with { Steps = options.DecoderSteps, Ema = 0, LearningRate = training.LearningRate / 2, WarmupSteps = Math.Min(50, options.DecoderSteps / 4) };
+        int all = training.Steps + second.Steps;
+        if (!Directory.Exists(first))
+        {
+            using var trainer = new VaeTrainer(device, training, pictures, Vae, divergence: options.Divergence);
+            trainer.Run(State("vae"), step => progress?.Step?.Invoke(step, all), cancellation);
+            WholeFolder.Write(first, to => trainer.Write("vae", Path.Combine(to, "diffusion_pytorch_model.safetensors"), ElementType.Float32));
+        }
+
+        // The latents of the weights as written, brought to deviation 1, are what U-Nets see.
+        double deviation;
+        using (var written = new VaeTrainer(device, training, pictures, Vae, first)) deviation = written.LatentDeviation(Math.Min(64, options.Pool));
+        using var decoder = new VaeTrainer(device, second, pictures, Vae, first, latentNoise: (float)(options.DecoderNoise * deviation));
+        decoder.Run(State("decoder"), step => progress?.Step?.Invoke(step with { Step = training.Steps + step.Step }, all), cancellation);
         WholeFolder.Write(Result("vae"), to =>
         {
-            trainer.Write("vae", Path.Combine(to, "diffusion_pytorch_model.safetensors"), ElementType.Float32);
-            ConfigJson.Save(Path.Combine(to, "config.json"), ConfigJson.Vae(Vae));
+            decoder.Write("vae", Path.Combine(to, "diffusion_pytorch_model.safetensors"), ElementType.Float32);
+            ConfigJson.Save(Path.Combine(to, "config.json"), ConfigJson.Vae(Vae with { ScalingFactor = (float)(1 / deviation) }));
         });
-        // The latents of the weights as written, brought to deviation 1, are what U-Nets see.
-        using var written = new VaeTrainer(device, training, pictures, Vae, Result("vae"));
-        var scaled = Vae with { ScalingFactor = (float)(1 / written.LatentDeviation(Math.Min(64, options.Pool))) };
-        ConfigJson.Save(Path.Combine(Result("vae"), "config.json"), ConfigJson.Vae(scaled));
     }
 
     private void TrainUNet(string stage, DemoProgress? progress, CancellationToken cancellation)

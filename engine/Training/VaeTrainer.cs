@@ -14,7 +14,7 @@ public sealed class VaeTrainer : NetworkTrainer
 {
     private readonly IPictureSource _pictures;
     private readonly VaeModel _vae;
-    private readonly float _divergence;
+    private readonly float _divergence, _latentNoise;
 
     /// <summary>A trainer.</summary>
     /// <param name="device">Where to train.</param>
@@ -23,11 +23,13 @@ public sealed class VaeTrainer : NetworkTrainer
     /// <param name="config">The architecture.</param>
     /// <param name="from">Folder of a trained VAE to go on from, or null.</param>
     /// <param name="divergence">Weight of the divergence, both losses being means over their elements.</param>
-    public VaeTrainer(IDevice device, TrainingOptions options, IPictureSource pictures, VaeConfig config, string? from = null, float divergence = 1e-5f) : base(device, options)
+    /// <param name="latentNoise">Above 0 the decoder is trained alone, on latents with noise of this deviation instead of the encoder's own: it learns to make pictures of latents that are a little wrong, as a U-Net's are.</param>
+    public VaeTrainer(IDevice device, TrainingOptions options, IPictureSource pictures, VaeConfig config, string? from = null, float divergence = 1e-5f, float latentNoise = 0) : base(device, options)
     {
         if (pictures.Size % config.Downscale != 0) throw new AfaException($"A VAE that halves pictures {config.BlockOutChannels.Count - 1} times takes sizes divisible by {config.Downscale}, not {pictures.Size}.");
         _pictures = pictures;
         _divergence = divergence;
+        _latentNoise = latentNoise;
         _vae = Add("vae", from, p => new VaeModel(p, config));
     }
 
@@ -64,7 +66,7 @@ public sealed class VaeTrainer : NetworkTrainer
         var ops = new Ops(Device);
         using TensorScope scope = ops.Scope();
         using Tape encoding = new(Device, Trained), decoding = new(Device, Trained);
-        ops.Tape = encoding;
+        ops.Tape = _latentNoise > 0 ? null : encoding;
         Tensor moments = _vae.Encode(ops, ops.Upload(pixels, new Shape(1, batch, size, size, 3)));
         float[] m = ops.Download(moments);
         int channels = moments.Shape.Channels / 2, count = m.Length / 2;
@@ -73,7 +75,7 @@ public sealed class VaeTrainer : NetworkTrainer
         for (int i = 0; i < count; i++)
         {
             (int mean, int variance) = Place(i);
-            z[i] = m[mean] + MathF.Exp(0.5f * Math.Clamp(m[variance], -30f, 20f)) * noise[i];
+            z[i] = m[mean] + (_latentNoise > 0 ? _latentNoise : MathF.Exp(0.5f * Math.Clamp(m[variance], -30f, 20f))) * noise[i];
         }
 
         ops.Tape = decoding;
@@ -82,6 +84,8 @@ public sealed class VaeTrainer : NetworkTrainer
         float[] came = ops.Download(decoded);
         double loss = Losses.MeanSquaredError(came, pixels);
         decoding.Backward((decoded, ops.Upload(Losses.MeanSquaredErrorGradient(came, pixels), decoded.Shape)));
+        // No gradient reaches the encoder, so AdamW (without weight decay) leaves it as it is to the bit.
+        if (_latentNoise > 0) return loss;
         float[] dz = ops.Download(decoding.GradientOf(latent)!), dm = new float[m.Length];
         double divergence = 0;
         for (int i = 0; i < count; i++)
