@@ -11,14 +11,14 @@ namespace AfaNative.Tool.Commands;
 /// <param name="Guidance">Classifier-free guidance.</param>
 internal sealed record ModelDefaults(string Model, int Size, int Steps, float Guidance)
 {
-    /// <summary>The demo ensemble that comes with the program.</summary>
+    /// <summary>Where a demo ensemble (what <c>demo train</c> makes) lies beside the program.</summary>
     public static string DemoFolder => Path.Combine(AppContext.BaseDirectory, "demo");
 
     /// <summary>For a model, or, if none is named, for the demo ensemble.</summary>
     /// <exception cref="AfaException">None is named, and the demo ensemble is not there.</exception>
     public static ModelDefaults Of(string? model, string? basePath)
     {
-        if (model is null && !Directory.Exists(DemoFolder)) throw new AfaException($"MODEL is missing, and the demo ensemble that takes its place is not in {DemoFolder}.");
+        if (model is null && !Directory.Exists(DemoFolder)) throw new AfaException($"MODEL is missing: name an ensemble, a model folder or a single-file checkpoint (a demo ensemble in {DemoFolder} would take its place; afa-native synth makes a small model with random weights).");
         string at = model ?? DemoFolder;
         // A single file says nothing of its size, its base does.
         string folder = File.Exists(at) ? basePath ?? "" : at;

@@ -20,7 +20,7 @@ internal static class SampleCommand
 
     public static Command Create()
     {
-        var model = new Argument<string?>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base. Left out: the demo ensemble that comes with the program.", Arity = ArgumentArity.ZeroOrOne };
+        var model = new Argument<string?>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base. Left out: a demo ensemble in the program's folder demo.", Arity = ArgumentArity.ZeroOrOne };
         var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show." };
         var prompts = new Option<string?>("--prompts") { Description = "A file of prompts instead: one a line, or a JSON object a line with settings of its own (prompt, negative, seed, steps, guidance, sampler, width, height, clip_skip). Pictures that are there already are skipped; --count is per prompt." };
         var shard = new Option<string?>("--shard") { Description = "--prompts: only every n-th picture from the i-th on, as i/n; all shards together give the same files as one run." };
