@@ -16,7 +16,7 @@ internal static class DemoCard
         Pictures of {o.Size} x {o.Size} pixels with one or two objects: circle, ring, square, cross, triangle or star, red, green, blue, yellow, purple or cyan, on a plain, striped or checkered background in white, gray or black. It understands captions
         of one grammar:
 
-            a [small|large] COLOUR SHAPE [left of|right of|above|below a [small|large] COLOUR SHAPE] [on a [plain|striped|checkered] [white|gray|black] background]
+            a [small|large] COLOUR SHAPE [left of|above a [small|large] COLOUR SHAPE] [on a [plain|striped|checkered] [white|gray|black] background]
 
         Expert 0 (`unet`) was fine-tuned on circles and rings, expert 1 on squares and crosses, expert 2 on triangles and stars.
 
@@ -29,7 +29,7 @@ internal static class DemoCard
         | each expert's U-Net, from the base | the same | {o.ExpertSteps} | {o.Batch} |
         | aggregators | width {o.AggregatorWidth}, one transformer layer | {o.AggregatorSteps} | {o.AggregatorBatch} |
 
-        Data: {o.Pool} encoded scenes of all shapes for the base, {o.Pool / 2} of one family for each expert, {o.AggregatorPool} for the aggregators (three quarters of them with two objects). AdamW, cosine schedules, running means of the weights; the U-Nets predict v.
+        Data: {o.Pool} encoded scenes of all shapes for the base, {o.Pool / 3} of one family for each expert, {o.AggregatorPool} for the aggregators (three quarters of them with two objects). AdamW, cosine schedules, running means of the weights; the U-Nets predict v.
 
         ## Limits
         Other words than the grammar's mean nothing to it. Sizes other than {o.Size} x {o.Size} were never trained. It exists to show and test the method, on a world where every picture can be judged exactly.

@@ -27,8 +27,8 @@ public sealed record DemoOptions
     /// <summary>Channels of a latent: an eighth of 64 pixels is too coarse a grid for Stable Diffusion's four.</summary>
     public int LatentChannels { get; init; } = 16;
 
-    /// <summary>Weight of the divergence in the VAE's loss: it empties channels that are not needed, which are easier to predict.</summary>
-    public float Divergence { get; init; } = 1e-5f;
+    /// <summary>Weight of the divergence in the VAE's loss: it keeps latents smooth and empties channels that are not needed, so that small errors of a U-Net stay small.</summary>
+    public float Divergence { get; init; } = 1e-3f;
 
     /// <summary>The U-Net's levels.</summary>
     public IReadOnlyList<int> UNetChannels { get; init; } = [64, 64];
@@ -43,16 +43,16 @@ public sealed record DemoOptions
     public int VaeSteps { get; init; } = 2600;
 
     /// <summary>Updates of the decoder alone that follow, with noise in its latents.</summary>
-    public int DecoderSteps { get; init; } = 1200;
+    public int DecoderSteps { get; init; } = 1000;
 
     /// <summary>Deviation of that noise, as a share of the latents'.</summary>
     public double DecoderNoise { get; init; } = 0.3;
 
     /// <summary>Updates of the base.</summary>
-    public int BaseSteps { get; init; } = 5500;
+    public int BaseSteps { get; init; } = 8000;
 
     /// <summary>Updates of each expert.</summary>
-    public int ExpertSteps { get; init; } = 1600;
+    public int ExpertSteps { get; init; } = 4000;
 
     /// <summary>Updates of the aggregators.</summary>
     public int AggregatorSteps { get; init; } = 1200;
@@ -67,7 +67,7 @@ public sealed record DemoOptions
     public int AggregatorBatch { get; init; } = 24;
 
     /// <summary>Encoded pictures that U-Nets see again and again.</summary>
-    public int Pool { get; init; } = 16384;
+    public int Pool { get; init; } = 24576;
 
     /// <summary>Encoded pictures that aggregators see.</summary>
     public int AggregatorPool { get; init; } = 4096;
@@ -147,6 +147,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         SaveEvery = 250,
         Seed = options.Seed,
         TextDropout = 0.1,
+        PosteriorMeans = true,
     };
 
     private VaeConfig Vae => new() { BlockOutChannels = options.VaeChannels, LayersPerBlock = 1, NormGroups = 8, LatentChannels = options.LatentChannels };
@@ -199,7 +200,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         int vocabulary = SceneTokenizer.Write(tokens);
         var text = new ClipTextConfig { VocabularySize = vocabulary, HiddenSize = options.TextWidth, IntermediateSize = 2 * options.TextWidth, Layers = 2, Heads = 4, MaxPositions = 20 };
         int family = first ? -1 : int.Parse(stage.AsSpan(stage.Length - 1), CultureInfo.InvariantCulture);
-        TrainingOptions training = first ? Options(options.BaseSteps, options.Batch, 8e-4, 200) : Options(options.ExpertSteps, options.Batch, 5e-4, 50);
+        TrainingOptions training = first ? Options(options.BaseSteps, options.Batch, 8e-4, 200) : Options(options.ExpertSteps, options.Batch, 6e-4, 50);
         var setup = new UNetTrainingSetup
         {
             UNet = UNet,
@@ -215,8 +216,8 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         (VaeModel vae, CheckpointParameters parameters) = DiffusionModel.ReadComponent(device, [Result("vae")], p => new VaeModel(p, vaeConfig));
         using (parameters)
         {
-            // Half of an expert's pool: its world is smaller.
-            int count = first ? options.Pool : options.Pool / 2;
+            // A third for an expert: its world is smaller.
+            int count = first ? options.Pool : options.Pool / 3;
             var pictures = new ScenePictures(first ? SceneDistribution.All : SceneDistribution.OfFamily(family), options.Size, options.Seed + 1 + (ulong)(family + 1));
             pool = LatentPool.Encode(device, vae, pictures, 0, count, Path.Combine(folder, stage + ".latents.safetensors"), done => progress?.Preparing?.Invoke(done, count), cancellation);
         }

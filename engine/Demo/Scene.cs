@@ -56,17 +56,13 @@ public enum SceneTone
     Black,
 }
 
-/// <summary>How the first of two objects lies to the second.</summary>
+/// <summary>How the first of two objects lies to the second: the one named first is always the left or upper one, which spares a small model half of what words can say.</summary>
 public enum SceneRelation
 {
     /// <summary>To its left.</summary>
     LeftOf,
-    /// <summary>To its right.</summary>
-    RightOf,
     /// <summary>Over it.</summary>
     Above,
-    /// <summary>Under it.</summary>
-    Below,
 }
 
 /// <summary>One object.</summary>

@@ -9,16 +9,16 @@ public sealed record SceneRequest(IReadOnlyList<(SceneShape Shape, SceneColor Co
 
 /// <summary>
 /// Captions of scenes, and captions back to what they ask for:
-/// <c>a [small|large] COLOUR SHAPE [left of|right of|above|below a [small|large] COLOUR SHAPE] [on a [plain|striped|checkered] [white|gray|black] background]</c>.
+/// <c>a [small|large] COLOUR SHAPE [left of|above a [small|large] COLOUR SHAPE] [on a [plain|striped|checkered] [white|gray|black] background]</c>.
 /// </summary>
 public static class SceneGrammar
 {
-    private static readonly (SceneRelation Relation, string[] Words)[] s_relations = [(SceneRelation.LeftOf, ["left", "of"]), (SceneRelation.RightOf, ["right", "of"]), (SceneRelation.Above, ["above"]), (SceneRelation.Below, ["below"])];
+    private static readonly (SceneRelation Relation, string[] Words)[] s_relations = [(SceneRelation.LeftOf, ["left", "of"]), (SceneRelation.Above, ["above"])];
 
     /// <summary>Every word a caption can hold.</summary>
     public static IReadOnlyList<string> Words { get; } =
     [
-        "a", "on", "of", "left", "right", "above", "below", "small", "large", "background",
+        "a", "on", "of", "left", "above", "small", "large", "background",
         .. Enum.GetValues<SceneShape>().Select(Word), .. Enum.GetValues<SceneColor>().Select(Word), .. Enum.GetValues<ScenePattern>().Select(Word), .. Enum.GetValues<SceneTone>().Select(Word),
     ];
 

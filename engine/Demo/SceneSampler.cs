@@ -4,7 +4,7 @@ namespace AfaNative.Engine.Demo;
 /// <param name="Shapes">Shapes of every object.</param>
 /// <param name="TwoObjects">Share of scenes with two.</param>
 /// <param name="MixedFamilies">Two objects always come from different families.</param>
-public sealed record SceneDistribution(IReadOnlyList<SceneShape> Shapes, double TwoObjects = 0.5, bool MixedFamilies = false)
+public sealed record SceneDistribution(IReadOnlyList<SceneShape> Shapes, double TwoObjects = 0.6, bool MixedFamilies = false)
 {
     /// <summary>All shapes.</summary>
     public static SceneDistribution All { get; } = new([.. Enum.GetValues<SceneShape>()]);
@@ -17,11 +17,11 @@ public sealed record SceneDistribution(IReadOnlyList<SceneShape> Shapes, double 
 }
 
 /// <summary>
-/// Draws scenes from a seed and an index. Objects lie on a grid of sixteenths of the edge and come in two sizes, and patterns start at one of two places: a small model learns such a world in minutes instead of hours.
+/// Draws scenes from a seed and an index. Objects lie on a grid of eighths of the edge (whole cells of the latents of a 64 x 64 picture) and come in two sizes, and patterns start at one of two places: a small model learns such a world in minutes instead of hours.
 /// </summary>
 public static class SceneSampler
 {
-    private const int Grid = 16;
+    private const int Grid = 8;
     private const double Small = 0.14, Large = 0.20, Near = 0.25, Far = 0.75;
 
     /// <summary>Scene <paramref name="index"/> of a seed.</summary>
@@ -41,11 +41,10 @@ public static class SceneSampler
         double first = Radius(random), second = Radius(random);
         // Along the relation's axis the two keep apart; across it they may differ a little.
         double a = Place(random, 0.375), b = Place(random, 0.375);
-        bool swap = relation is SceneRelation.RightOf or SceneRelation.Below, vertical = relation is SceneRelation.Above or SceneRelation.Below;
-        (double along1, double along2) = swap ? (Far, Near) : (Near, Far);
-        SceneObject one = Object(random, distribution.Shapes, first, vertical ? a : along1, vertical ? along1 : a);
+        bool vertical = relation == SceneRelation.Above;
+        SceneObject one = Object(random, distribution.Shapes, first, vertical ? a : Near, vertical ? Near : a);
         SceneShape[] others = [.. distribution.Shapes.Where(s => !distribution.MixedFamilies || Scene.FamilyOf(s) != Scene.FamilyOf(one.Shape))];
-        SceneObject two = Object(random, others, second, vertical ? b : along2, vertical ? along2 : b);
+        SceneObject two = Object(random, others, second, vertical ? b : Far, vertical ? Far : b);
         // Two of a kind could not be told apart by a caption.
         if (two.Shape == one.Shape && two.Color == one.Color) two = two with { Color = (SceneColor)(((int)two.Color + 1 + random.Next(5)) % 6) };
         return new Scene([one, two], relation, pattern, tone, phase);

@@ -69,9 +69,7 @@ public static class SceneScorer
         return relation switch
         {
             SceneRelation.LeftOf => dx > LeastDistance && dx > Math.Abs(dy),
-            SceneRelation.RightOf => -dx > LeastDistance && -dx > Math.Abs(dy),
-            SceneRelation.Above => dy > LeastDistance && dy > Math.Abs(dx),
-            _ => -dy > LeastDistance && -dy > Math.Abs(dx),
+            _ => dy > LeastDistance && dy > Math.Abs(dx),
         };
     }
 

@@ -285,7 +285,7 @@ public sealed class AggregatorTrainer : IDisposable
         {
             for (int i = 0; i < per; i++)
             {
-                float deviation = MathF.Exp(0.5f * Math.Clamp(moments[b][per + i], -30f, 20f));
+                float deviation = _options.PosteriorMeans ? 0 : MathF.Exp(0.5f * Math.Clamp(moments[b][per + i], -30f, 20f));
                 latents[i] = (moments[b][i] + deviation * posterior[b * per + i]) * _scale;
             }
 

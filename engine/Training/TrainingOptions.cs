@@ -47,6 +47,9 @@ public sealed record TrainingOptions
     /// <summary>Chance that a whole batch goes without its captions (one coin a batch, as the authors do).</summary>
     public double TextDropout { get; init; } = 0.1;
 
+    /// <summary>Take the means of the VAE's posteriors as latents instead of samples: for autoencoders whose posteriors are wide, where samples would hide what a picture shows in noise no network can predict.</summary>
+    public bool PosteriorMeans { get; init; }
+
     /// <summary>Decides the order of data, crops, noise, time steps and dropout.</summary>
     public ulong Seed { get; init; }
 

@@ -86,9 +86,9 @@ public sealed class UNetTrainer : NetworkTrainer
             if (epoch != _epoch) (_epoch, _order) = (epoch, Shuffle.Order(Options.Seed, epoch, _pool.Count));
             int index = _order[position % (ulong)_pool.Count];
             ReadOnlySpan<float> moments = _pool.Moments(index);
-            for (int i = 0; i < per; i++) latents[i] = (moments[i] + MathF.Exp(0.5f * Math.Clamp(moments[per + i], -30f, 20f)) * posterior[b * per + i]) * _setup.LatentScale;
+            for (int i = 0; i < per; i++) latents[i] = (moments[i] + (Options.PosteriorMeans ? 0 : MathF.Exp(0.5f * Math.Clamp(moments[per + i], -30f, 20f)) * posterior[b * per + i])) * _setup.LatentScale;
             (uint word, uint coin, _, _) = Philox.Block(Options.Seed, position, 1ul << 43);
-            int timestep = (int)((ulong)word * (ulong)_schedule.AlphasCumprod.Count >> 32);
+            int timestep = Timestep(word, b, batch, _schedule.AlphasCumprod.Count);
             times[b] = timestep;
             Span<float> n = noise.AsSpan(b * per, per);
             _schedule.AddNoise(latents, n, timestep, noisy.AsSpan(b * per, per));
@@ -108,4 +108,10 @@ public sealed class UNetTrainer : NetworkTrainer
         tape.Backward((predicted, ops.UploadNchw(Losses.MeanSquaredErrorGradient(came, target), shape)));
         return Losses.MeanSquaredError(came, target);
     }
+
+    /// <summary>
+    /// The time step of picture <paramref name="index"/> of a batch: one from each of as many equal stretches as there are pictures, for the loss depends on the step more than on the picture
+    /// and its mean fluctuates less so (Kingma et al., Variational Diffusion Models, 2021, appendix I.1).
+    /// </summary>
+    internal static int Timestep(uint random, int index, int batch, int steps) => (int)((random + ((ulong)index << 32)) / (ulong)batch * (ulong)steps >> 32);
 }

@@ -81,9 +81,9 @@ public class SceneTests
         var objects = new SceneObject[] { new(SceneShape.Circle, SceneColor.Red, 0.28, 0.5, 0.15), new(SceneShape.Star, SceneColor.Blue, 0.72, 0.5, 0.15) };
         float[] picture = SceneRenderer.Render(new Scene(objects, SceneRelation.LeftOf, ScenePattern.Checkered, SceneTone.Gray, 0.3), 128);
         Assert.True(Judge("a red circle left of a blue star").Correct);
-        Assert.True(Judge("a blue star right of a red circle on a black background").Correct);
-        Assert.False(Judge("a red circle right of a blue star").Correct);
-        Assert.Equal(1, Judge("a red circle right of a blue star").Objects);
+        Assert.False(Judge("a blue star left of a red circle").Correct);
+        Assert.False(Judge("a red circle above a blue star").Correct);
+        Assert.Equal(1, Judge("a blue star left of a red circle on a black background").Objects);
         Assert.Equal((false, 0.5), (Judge("a red circle left of a blue square").Correct, Judge("a red circle left of a blue square").Objects));
         Assert.Equal(0, Judge("a green ring above a cyan cross").Objects);
         // One object asked for, two there.

@@ -22,6 +22,20 @@ public sealed class NetworkTrainingTests(TinyTraining tiny) : IClassFixture<Tiny
     }
 
     [Fact]
+    public void A_batch_has_one_time_step_from_each_stretch()
+    {
+        for (int b = 0; b < 8; b++)
+        {
+            Assert.Equal(125 * b, UNetTrainer.Timestep(0, b, 8, 1000));
+            Assert.Equal(125 * b + 124, UNetTrainer.Timestep(uint.MaxValue, b, 8, 1000));
+        }
+
+        Assert.Equal((0, 999), (UNetTrainer.Timestep(0, 0, 1, 1000), UNetTrainer.Timestep(uint.MaxValue, 0, 1, 1000)));
+        // A thousand steps do not divide by three.
+        Assert.Equal((333, 333, 666), (UNetTrainer.Timestep(uint.MaxValue - 3_000_000, 0, 3, 1000), UNetTrainer.Timestep(3_000_000, 1, 3, 1000), UNetTrainer.Timestep(1_000_000, 2, 3, 1000)));
+    }
+
+    [Fact]
     public void A_unet_learns_from_pictures_and_the_rest_of_the_model_stays()
     {
         string model = Base();
