@@ -59,6 +59,28 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.Contains("Steps: 2, Sampler: DPM++ 2M SDE Karras, CFG scale: 3.5, Seed: 123456789012", text);
     }
 
+    [Fact]
+    public void Fusion_and_experts_of_a_picture_come_back_and_give_way()
+    {
+        using var folder = new TemporaryFolder();
+        Sample("sample", tiny.Path, "--prompt", "a red circle", "--steps", "2", "--seed", "3", "--count", "1", "--width", "32", "--height", "32", "--experts", "0+1", "--fusion", "average", "--out", folder.File("a"));
+        string first = Directory.GetFiles(folder.File("a")).Single();
+        Assert.Contains("Fusion: feature mean", Again("b"));
+        Assert.Equal(File.ReadAllBytes(first), File.ReadAllBytes(Directory.GetFiles(folder.File("b")).Single()));
+        Assert.DoesNotContain("Fusion", Again("c", "--fusion", "afa"));
+        Assert.DoesNotContain("Experts", Again("d", "--experts", "all"));
+        string alone = Again("e", "--expert", "1");
+        Assert.DoesNotContain("Fusion", alone);
+        Assert.DoesNotContain("Experts", alone);
+
+        string Again(string name, params string[] more)
+        {
+            Sample(["sample", tiny.Path, "--from", first, "--out", folder.File(name), .. more]);
+            _ = PngFile.Read(Directory.GetFiles(folder.File(name)).Single(), out string? text);
+            return text!;
+        }
+    }
+
     [Theory]
     [InlineData("{\"prompt\": \"a\", \"colour\": 1}", "line 1: 'colour' is no setting")]
     [InlineData("{\"steps\": 2}", "line 1: it has no 'prompt'")]

@@ -73,7 +73,9 @@ internal static class SampleCommand
             if (r.GetValue(prompts) is not null && (r.GetValue(prompt) is not null || old is not null)) throw new AfaException("--prompts brings the prompts: it does not go with --prompt or --from.");
             if (r.GetValue(shard) is not null && r.GetValue(prompts) is null) throw new AfaException("--shard divides the pictures of --prompts; there are none.");
             if (r.GetValue(prompts) is not null && (r.GetValue(maps) is not null || r.GetValue(init) is not null)) throw new AfaException("--prompts does not go with --attention-maps or --init-image yet.");
-            SampleExtras more = extras.Read(r);
+            // One expert alone has nothing to be joined with.
+            bool joined = old is not null && r.GetValue(expert) is null;
+            SampleExtras more = extras.Read(r, joined ? old!.Experts : null);
             if (more.Plot is not null && (r.GetValue(prompts) is not null || r.GetValue(maps) is not null)) throw new AfaException("--x and --y do not go with --prompts or --attention-maps.");
             if (more.Plot is not null && r.GetResult(count) is { Implicit: false }) throw new AfaException("--x and --y draw one picture a cell, not --count of them; an axis can vary the seed.");
             // A file of prompts or a plot can be gone on with only if seeds stay what they are.
@@ -109,7 +111,7 @@ internal static class SampleCommand
                 Mask = r.GetValue(mask) is { } painted ? [.. PictureFile.Read(painted, wide, high).Chunk(3).Select(p => p.Average())] : null,
                 HighResolution = prompting.HighResolution(r, old, r.GetValue(init) is not null || r.GetValue(maps) is not null),
                 ClipSkip = Pick(clipSkip, old?.ClipSkip),
-                Fusion = SampleExtras.ParseFusion(r.GetValue(fusion)!)!.Value,
+                Fusion = joined && r.GetResult(fusion) is not { Implicit: false } ? SampleExtras.FusionOf(old) : SampleExtras.ParseFusion(r.GetValue(fusion)!)!.Value,
                 Experts = more.Experts,
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
                 Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
@@ -317,7 +319,7 @@ internal static class SampleCommand
         Hires = PromptOptions.Recorded(options.HighResolution),
         Noise = options.Noise switch { NoiseSource.TorchCpu => "CPU", NoiseSource.TorchCuda => "GPU", _ => null },
         PlainPrompt = options.Syntax == PromptSyntax.Plain,
-        Fusion = options.Fusion switch { FusionMode.Average => "feature mean", FusionMode.Mean => "noise mean", FusionMode.Magic => "MagicFusion", _ => null },
+        Fusion = SampleExtras.RecordedFusion(options.Fusion),
         Experts = options.Experts is null ? null : string.Join('+', options.Experts),
         TextInversions = model is null ? [] : [.. model.Embeddings.UsedBy(options.Syntax, options.Prompt, options.NegativePrompt).Select(e => (e.Name, e.Hash()))],
         Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using AfaNative.Engine;
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Engine.Imaging;
 
 namespace AfaNative.Tool.Commands;
 
@@ -32,6 +33,14 @@ internal sealed record SampleExtras(int? Preview, Plot? Plot, IReadOnlyList<int>
 
     /// <summary>A fusion by its name, or null.</summary>
     public static FusionMode? ParseFusion(string text) => text.Trim().ToLowerInvariant() switch { "afa" => FusionMode.Afa, "average" => FusionMode.Average, "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => null };
+
+    private static readonly (FusionMode Mode, string Name)[] s_recorded = [(FusionMode.Average, "feature mean"), (FusionMode.Mean, "noise mean"), (FusionMode.Magic, "MagicFusion")];
+
+    /// <summary>What a picture's text says of its fusion; null for the aggregators'.</summary>
+    public static string? RecordedFusion(FusionMode mode) => s_recorded.FirstOrDefault(r => r.Mode == mode).Name;
+
+    /// <summary>The fusion that a picture's text records.</summary>
+    public static FusionMode FusionOf(GenerationMetadata? picture) => s_recorded.FirstOrDefault(r => r.Name == picture?.Fusion, (Mode: FusionMode.Afa, Name: "")).Mode;
 }
 
 /// <summary>The options behind <see cref="SampleExtras"/>.</summary>
@@ -52,12 +61,12 @@ internal sealed class SampleExtraOptions
         foreach (Option<string?> axis in new[] { X, Y }) axis.CompletionSources.Add([.. PlotAxis.Names.Select(n => n + "=")]);
     }
 
-    /// <summary>Their values.</summary>
+    /// <summary>Their values; <paramref name="recordedExperts"/> is what a picture that is drawn again says of its experts.</summary>
     /// <exception cref="AfaException">They make no sense.</exception>
-    public SampleExtras Read(ParseResult result)
+    public SampleExtras Read(ParseResult result, string? recordedExperts)
     {
         int? preview = result.GetValue(Preview);
         if (preview < 1) throw new AfaException($"--preview takes a number of steps from 1 on, not {preview}.");
-        return new SampleExtras(preview, Plot.Of(result.GetValue(X), result.GetValue(Y)), result.GetValue(Experts) is { } experts ? SampleExtras.ParseExperts("--experts", experts) : null, ResultLines.Of(result));
+        return new SampleExtras(preview, Plot.Of(result.GetValue(X), result.GetValue(Y)), (result.GetValue(Experts) ?? recordedExperts) is { } experts ? SampleExtras.ParseExperts("--experts", experts) : null, ResultLines.Of(result));
     }
 }
