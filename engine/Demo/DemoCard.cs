@@ -29,7 +29,10 @@ internal static class DemoCard
         | each expert's U-Net, from the base | the same | {o.ExpertSteps} | {o.Batch} |
         | aggregators | width {o.AggregatorWidth}, one transformer layer | {o.AggregatorSteps} | {o.AggregatorBatch} |
 
-        Data: {o.Pool} encoded scenes of all shapes for the base, {o.Pool / 3} of one family for each expert, {o.AggregatorPool} for the aggregators (three quarters of them with two objects). AdamW, cosine schedules, running means of the weights; the U-Nets predict v.
+        Data: {o.Pool} encoded scenes of all shapes for the base, {o.Pool / 3} of one family for each expert, {o.AggregatorPool} for the aggregators (three quarters of them with two objects). AdamW, cosine schedules, running means of the weights; the U-Nets predict v, of the means of the autoencoder's posteriors.
+
+        ## How good it is
+        `afa-native demo evaluate` judges it, its experts, merges of them and other ways to join them on held-out captions; `docs/results` in the repository has what came out.
 
         ## Limits
         Other words than the grammar's mean nothing to it. Sizes other than {o.Size} x {o.Size} were never trained. It exists to show and test the method, on a world where every picture can be judged exactly.

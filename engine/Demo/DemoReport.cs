@@ -34,7 +34,28 @@ public static class DemoReport
         return Estimate.Of([.. a.Where(p => b.ContainsKey(p.Key)).Select(p => p.Value - b[p.Key])]);
     }
 
-    /// <summary>All of it in Markdown.</summary>
+    /// <summary>How a comparison was made, its charts, and all of <see cref="Markdown"/>: a page that stands alone.</summary>
+    public static string Page(DemoEvaluationOptions options, IReadOnlyList<DemoVerdict> verdicts, IReadOnlyList<DemoError>? errors = null)
+    {
+        (string File, string Shows, bool There)[] charts =
+        [
+            ("correct-mixed.png", "correct pictures on mixed prompts", verdicts.Any(v => v.Class == "mixed")),
+            ("correct-family.png", "correct pictures on prompts of one family", verdicts.Any(v => v.Class != "mixed")),
+            ("difference.png", "how far AFA is ahead", verdicts.Any(v => v.Method == "AFA")),
+        ];
+        return string.Create(CultureInfo.InvariantCulture, $"""
+            # The demo ensemble and its rivals
+
+            Written by `afa-native demo evaluate --sampler {options.Sampler.Id} --steps {options.Steps} --guidance {options.Guidance} --prompts {options.MixedPrompts} --family-prompts {options.FamilyPrompts} --seeds {options.Seeds} --trials {options.Trials}`.
+            All methods draw the same held-out prompts from the same noise; `mixed` prompts name two objects of different families, `family-N` prompts only shapes of expert N. Means are followed by standard errors, prompts being the independent units.
+            Expert 0 knows circles and rings, 1 squares and crosses, 2 triangles and stars; the base is the model they were fine-tuned from. MBW is the best of six ways to give three presets of block weights to three experts, autoMBW the best of
+            {options.Trials} trials of a search, both chosen on {options.ValidationPrompts} other mixed prompts. "AFA untrained" averages features. "AFA, half the steps" takes {Math.Max(1, options.Steps / 2)} steps where the others take {options.Steps}.
+
+
+            """).ReplaceLineEndings("\n") + string.Concat(charts.Where(c => c.There).Select(c => $"![{c.Shows}]({c.File})\n\n")) + Markdown(verdicts, errors);
+    }
+
+    /// <summary>The tables in Markdown.</summary>
     public static string Markdown(IReadOnlyList<DemoVerdict> verdicts, IReadOnlyList<DemoError>? errors = null)
     {
         string[] methods = [.. DemoEvaluation.Methods.Where(m => verdicts.Any(v => v.Method == m))], classes = [.. DemoEvaluation.Classes.Where(c => verdicts.Any(v => v.Class == c))];

@@ -55,7 +55,7 @@ public sealed record DemoOptions
     public int ExpertSteps { get; init; } = 4000;
 
     /// <summary>Updates of the aggregators.</summary>
-    public int AggregatorSteps { get; init; } = 1200;
+    public int AggregatorSteps { get; init; } = 2400;
 
     /// <summary>Pictures in an update of the VAE.</summary>
     public int VaeBatch { get; init; } = 8;

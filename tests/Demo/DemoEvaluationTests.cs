@@ -33,7 +33,13 @@ public class DemoEvaluationTests
         Assert.All(errors, e => Assert.InRange(e.Error, 0.1, 10));
         Assert.Contains("| AFA | ", DemoReport.Markdown(verdicts, errors));
         DemoCharts.Write(verdicts, folder.Path);
-        foreach (string chart in (string[])["correct-mixed.png", "correct-family.png", "difference.png"]) Assert.True(PngFile.Read(folder.File(chart), out _).Width > 400);
+        string page = DemoReport.Page(options, verdicts, errors);
+        Assert.Contains("--steps 2 --guidance 4 --prompts 3", page);
+        foreach (string chart in (string[])["correct-mixed.png", "correct-family.png", "difference.png"])
+        {
+            Assert.True(PngFile.Read(folder.File(chart), out _).Width > 400);
+            Assert.Contains($"]({chart})", page);
+        }
     }
 
     [Fact]

@@ -92,7 +92,7 @@ internal static class DemoCommand
                 if (what != last) (last, line) = (what, new ProgressLine(what, of));
                 line!.Report(done);
             }, cancellation);
-            string report = DemoReport.Markdown(verdicts, evaluation.Errors);
+            string report = DemoReport.Page(options, verdicts, evaluation.Errors);
             DemoCharts.Write(verdicts, results);
             File.WriteAllText(Path.Combine(results, "report.md"), report);
             Console.WriteLine(report);
