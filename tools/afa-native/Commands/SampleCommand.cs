@@ -20,7 +20,7 @@ internal static class SampleCommand
 
     public static Command Create()
     {
-        var model = new Argument<string?>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base. Left out: a demo ensemble in the program's folder demo.", Arity = ArgumentArity.ZeroOrOne };
+        var model = new Argument<string?>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base. Left out: the demo ensemble that comes with the program.", Arity = ArgumentArity.ZeroOrOne };
         var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show." };
         var prompts = new Option<string?>("--prompts") { Description = "A file of prompts instead: one a line, or a JSON object a line with settings of its own (prompt, negative, seed, steps, guidance, sampler, width, height, clip_skip). Pictures that are there already are skipped; --count is per prompt." };
         var shard = new Option<string?>("--shard") { Description = "--prompts: only every n-th picture from the i-th on, as i/n; all shards together give the same files as one run." };
@@ -259,7 +259,7 @@ internal static class SampleCommand
         EnsembleFolder folder = file ? EnsembleFolder.OpenSingleFile(settings.Model, settings.Base, out contents) : EnsembleFolder.Open(settings.Model);
         if (contents is not null) Console.Error.WriteLine($"{settings.Model}: {contents}");
         settings.Extras.Plot?.Check(settings.Options, settings.Expert is null ? folder.UNets.Count : 1);
-        if ((settings.Options.Fusion != FusionMode.Afa || settings.Options.Experts is not null) && (folder.UNets.Count < 2 || settings.Expert is not null)) throw new AfaException("--fusion average, mean and magic and --experts join several experts; this run has one.");
+        if ((settings.Options.Fusion != FusionMode.Afa || settings.Options.Experts is not null) && (folder.UNets.Count < 2 || settings.Expert is not null)) throw new AfaException("--fusion average, mean and magic and --experts join several experts; this run has one (a picture given with --from brings its own: --fusion afa --experts all leaves them out).");
         if (settings.Options.Fusion is FusionMode.Mean or FusionMode.Magic)
         {
             if (settings.Maps is not null) throw new AfaException("--attention-maps shows the aggregators' weights; --fusion mean and magic have none.");
