@@ -16,7 +16,7 @@ internal static class BenchmarkProgram
 {
     private const string Usage = """
         usage: benchmarks MODEL [--what unet,afa,vae,train|peak] [--device cpu] [--precision f32|f16|bf16] [--latent 64] [--batch 1] [--repeats 5] [--threads N]
-                          [--json FILE] [--peak-tflops X] [--peak-gbs Y]
+                          [--json FILE] [--peak-tflops X] [--peak-gbs Y] [--by-shape]
                benchmarks table FILE.json...      joins reports, ours and torch_afa_bench.py's, into Markdown
         MODEL is a folder made by: afa-native synth OUT --preset sd15 --experts 3 --dtype f16
         Times are medians by the device's own clock. The roofline comes from the options, from a short list of known GPUs, or (CPU) is measured.
@@ -53,7 +53,7 @@ internal static class BenchmarkProgram
         Roofline roofline = Peak(raw, hardware, storage);
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name} ({hardware}), {precision}; peak {roofline.Tflops:F3} TFLOP/s, {roofline.Gbs:F0} GB/s ({roofline.Source})"));
         if (what.Contains("peak")) return 0;
-        using var device = new TimingDevice(raw, raw is CpuDevice ? 1 : 5);
+        using var device = new TimingDevice(raw, raw is CpuDevice ? 1 : 5) { ByShape = args.Contains("--by-shape") };
         EnsembleFolder folder = EnsembleFolder.Open(args[0]);
         var ops = new Ops(device);
         var report = new Report(name, hardware, precision, DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), roofline, []);
@@ -128,15 +128,12 @@ internal static class BenchmarkProgram
                 }
             }
 
-            device.Timing = true;
-            run();
-            device.Timing = false;
-            IReadOnlyList<OpTiming> timings = device.Collect(1);
-            Console.WriteLine($"{"op",-28}{"calls",6}{"ms",10}{"share",8}{"TFLOP/s",10}{"GB/s",8}{"of roofline",13}");
+            IReadOnlyList<OpTiming> timings = Profile(run);
+            Console.WriteLine($"{"op",-40}{"calls",6}{"ms",10}{"share",8}{"TFLOP/s",10}{"GB/s",8}{"of roofline",13}");
             double total = timings.Sum(t => t.Seconds);
             foreach (OpTiming t in timings)
             {
-                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{t.Name,-28}{t.Calls,6}{t.Seconds * 1e3,10:F2}{t.Seconds / total,8:P1}{(t.Flops > 0 ? t.Tflops : 0),10:F3}{t.Gbs,8:F0}{t.OfRoofline(roofline),13:P0}"));
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{t.Name,-40}{t.Calls,6}{t.Seconds * 1e3,10:F2}{t.Seconds / total,8:P1}{(t.Flops > 0 ? t.Tflops : 0),10:F3}{t.Gbs,8:F0}{t.OfRoofline(roofline),13:P0}"));
             }
 
             OpRow[] rows = [.. timings.Select(t => new OpRow(t.Name, t.Calls, t.Seconds * 1e3, t.Tflops, t.Gbs, t.OfRoofline(roofline)))];
@@ -149,6 +146,21 @@ internal static class BenchmarkProgram
                 report.Cases.Add(new NetworkResult(title, experts, batch, latent, mode, ms[ms.Length / 2], ms[0], ms[^1], gib, ops));
                 Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{title}, {experts} expert(s), {latent}x{latent} latents, batch {batch}, {mode}: median {ms[ms.Length / 2]:F2} ms, {ms[0]:F2} to {ms[^1]:F2} of {repeats}"));
             }
+        }
+
+        // Every op class at the median of its own times: one disturbed run spoils nothing.
+        IReadOnlyList<OpTiming> Profile(Action run)
+        {
+            var seen = new List<OpTiming>();
+            device.Timing = true;
+            for (int i = 0; i < repeats; i++)
+            {
+                run();
+                seen.AddRange(device.Collect());
+            }
+
+            device.Timing = false;
+            return [.. seen.GroupBy(t => t.Name).Select(g => g.OrderBy(t => t.Seconds).ElementAt(g.Count() / 2)).OrderByDescending(t => t.Seconds)];
         }
 
         double[] Measure(Action run)

@@ -45,6 +45,9 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
     /// <summary>Times ops while set.</summary>
     public bool Timing { get; set; }
 
+    /// <summary>Keeps linear layers and convolutions of different sizes apart.</summary>
+    public bool ByShape { get; init; }
+
     private int ElementBytes => inner.Storage.Size();
 
     public IRecordedWork? Record(Action work) => inner.Record(work);
@@ -67,8 +70,8 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
     {
     }
 
-    /// <summary>Sums by op class, longest first, per one of <paramref name="runs"/>; forgets the marks.</summary>
-    public IReadOnlyList<OpTiming> Collect(int runs)
+    /// <summary>Sums by op class since the last call.</summary>
+    public IReadOnlyList<OpTiming> Collect()
     {
         var sums = new Dictionary<string, OpTiming>();
         foreach ((string name, double flops, double bytes, IDeviceMarker start, IDeviceMarker end) in _marks)
@@ -81,20 +84,22 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
         }
 
         _marks.Clear();
-        return [.. sums.Values.Select(s => s with { Calls = s.Calls / runs, Seconds = s.Seconds / runs, Flops = s.Flops / runs, Bytes = s.Bytes / runs }).OrderByDescending(s => s.Seconds)];
+        return [.. sums.Values];
     }
 
     public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {
         (LinearShape s, Epilogue e) = (shape, epilogue);
         string name = weights.Shape.Geglu ? "linear + GEGLU" : shape.Rows * shape.Experts <= 256 ? "linear, few rows" : "linear";
+        if (ByShape) name = $"{name} {weights.Shape.K}-{weights.Shape.Out} x{shape.Rows} E{shape.Experts}";
         Time(name, 2.0 * shape.Experts * shape.Rows * weights.Shape.K * weights.Shape.Out, Elements(x, y, epilogue.Residual) + weights.ByteLength, k => k.Linear(s, x, weights, e, y));
     }
 
     public void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {
         (ConvolutionShape s, Epilogue e) = (shape, epilogue);
-        Time($"conv {shape.KernelHeight}x{shape.KernelWidth} @{shape.OutHeight}", 2.0 * shape.Experts * shape.Batch * shape.OutHeight * shape.OutWidth * weights.Shape.K * weights.Shape.Out,
+        string size = ByShape ? $" {weights.Shape.In}-{weights.Shape.Out} E{shape.Experts}" : "";
+        Time($"conv {shape.KernelHeight}x{shape.KernelWidth} @{shape.OutHeight}{size}", 2.0 * shape.Experts * shape.Batch * shape.OutHeight * shape.OutWidth * weights.Shape.K * weights.Shape.Out,
             Elements(x, y, epilogue.Residual) + weights.ByteLength, k => k.Convolution(s, x, weights, e, y));
     }
 
