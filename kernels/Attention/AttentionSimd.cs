@@ -38,11 +38,13 @@ internal static unsafe class AttentionSimd
         int d = s.HeadWidth, channels = s.Channels, blocks = (s.Keys + KeyBlock - 1) / KeyBlock;
         int kStride = product.Packed(d) + (product.Packed(d) % 16 == 0 ? 4 : 0), vStride = product.Packed(KeyBlock) + 4;
         // Keys [keys][d]; values transposed [key block][d][128], so that both are rows of the product.
-        float* packedK = scratch.Floats((long)s.Keys * kStride + (long)blocks * d * vStride + (2L * d + KeyBlock + 4) * Lanes + (long)d * (KeyBlock + 4) + 64);
+        float* packedK = scratch.Floats((long)s.Keys * kStride + (long)blocks * d * vStride + (2L * d + KeyBlock + 4 + ExponentialTile512.Rows) * Lanes + (long)d * (KeyBlock + 4) + 64);
         float* packedV = packedK + (long)s.Keys * kStride;
         float* work = packedV + (long)blocks * d * vStride;
         work = (float*)(((nint)work + 63) & ~63);
-        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, factors = sum + Lanes, turned = factors + Lanes;
+        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, factors = sum + Lanes, together = factors + Lanes, turned = together + ExponentialTile512.Rows * Lanes;
+        // Sums of this block alone, of the channels multiplied together with the exponentials.
+        if (!product.Plain512 || d < ExponentialTile512.Rows || !ExponentialTile512.IsSupported) together = null;
         int visibleKeys = s.Causal ? Math.Min(s.Keys, last) : s.Keys;
         product.PackRows(k, channels, visibleKeys, d, packedK, kStride);
         for (int block = 0; block * KeyBlock < visibleKeys; block++)
@@ -70,27 +72,26 @@ internal static unsafe class AttentionSimd
                 int count = Math.Min(KeyBlock, end - j0);
                 product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                 if (s.Causal) Mask(scores, j0, count, i0);
-                Scaling scaling = Exponentials(scores, count, max, sum, j0 == 0, factors);
+                float* values = packedV + (long)(j0 / KeyBlock) * d * vStride;
+                Scaling scaling = Exponentials(scores, count, max, sum, j0 == 0, factors, values, vStride, together);
                 if (scaling == Scaling.Again)
                 {
                     product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                     if (s.Causal) Mask(scores, j0, count, i0);
-                    scaling = Exponentials(scores, count, max, sum, true, factors);
+                    scaling = Exponentials(scores, count, max, sum, true, factors, values, vStride, together);
                 }
 
-                if (scaling == Scaling.Outputs && j0 > 0)
+                if (scaling == Scaling.Outputs && j0 > 0) Scale(output, d, factors);
+                int done = 0;
+                if (together != null)
                 {
-                    Vector512<float> f0 = Vector512.Load(factors), f1 = Vector512.Load(factors + 16);
-                    for (int i = 0; i < d; i++)
-                    {
-                        (Vector512.Load(output + i * Lanes) * f0).Store(output + i * Lanes);
-                        (Vector512.Load(output + i * Lanes + 16) * f1).Store(output + i * Lanes + 16);
-                    }
+                    done = ExponentialTile512.Rows;
+                    for (int i = 0; i < done * Lanes; i += 16) (Vector512.Load(together + i) + Vector512.Load(output + i)).Store(output + i);
                 }
 
                 // Keys of a block beyond those seen have values in the packed rows, but no weights.
                 product.PackPanel(scores, count, scores);
-                product.Multiply(packedV + (long)(j0 / KeyBlock) * d * vStride, vStride, d, scores, count, output, true);
+                if (d > done) product.Multiply(values + (long)done * vStride, vStride, d - done, scores, count, output + done * Lanes, true);
             }
 
             Vector512<float> inverse0 = Vector512<float>.One / Vector512.Load(sum), inverse1 = Vector512<float>.One / Vector512.Load(sum + 16);
@@ -128,7 +129,7 @@ internal static unsafe class AttentionSimd
     /// Turns scores into 2^(score - max) and adds them to the sums. The maximum may be behind by eight octaves, so one pass does both, and
     /// moving it is rare; with <paramref name="lookFirst"/> (a first block) it is found before.
     /// </summary>
-    private static Scaling Exponentials(float* scores, int count, float* max, float* sum, bool lookFirst, float* factors)
+    private static Scaling Exponentials(float* scores, int count, float* max, float* sum, bool lookFirst, float* factors, float* values, int vStride, float* together)
     {
         Vector512<float> m0 = Vector512.Load(max), m1 = Vector512.Load(max + 16), s0 = Vector512.Load(sum), s1 = Vector512.Load(sum + 16);
         if (lookFirst)
@@ -148,16 +149,30 @@ internal static unsafe class AttentionSimd
         }
 
         Vector512<float> top0 = m0, top1 = m1;
-        for (int j = 0; j < count; j++)
+        if (together != null)
         {
-            Vector512<float> v0 = Vector512.Load(scores + j * Lanes), v1 = Vector512.Load(scores + j * Lanes + 16);
-            top0 = Vector512.MaxNative(top0, v0);
-            top1 = Vector512.MaxNative(top1, v1);
-            Vector512<float> p0 = Exp2(v0 - m0), p1 = Exp2(v1 - m1);
-            p0.Store(scores + j * Lanes);
-            p1.Store(scores + j * Lanes + 16);
-            s0 += p0;
-            s1 += p1;
+            float* top = stackalloc float[Lanes];
+            s0.Store(sum);
+            s1.Store(sum + 16);
+            ExponentialTile512.Run(scores, count, values, vStride, together, max, sum, top);
+            top0 = Vector512.Load(top);
+            top1 = Vector512.Load(top + 16);
+            s0 = Vector512.Load(sum);
+            s1 = Vector512.Load(sum + 16);
+        }
+        else
+        {
+            for (int j = 0; j < count; j++)
+            {
+                Vector512<float> v0 = Vector512.Load(scores + j * Lanes), v1 = Vector512.Load(scores + j * Lanes + 16);
+                top0 = Vector512.MaxNative(top0, v0);
+                top1 = Vector512.MaxNative(top1, v1);
+                Vector512<float> p0 = Exp2(v0 - m0), p1 = Exp2(v1 - m1);
+                p0.Store(scores + j * Lanes);
+                p1.Store(scores + j * Lanes + 16);
+                s0 += p0;
+                s1 += p1;
+            }
         }
 
         Vector512<float> slack = Vector512.Create(8f), most = Vector512.Create(100f);
@@ -166,21 +181,26 @@ internal static unsafe class AttentionSimd
             if (Vector512.GreaterThanAny(top0 - m0, most) || Vector512.GreaterThanAny(top1 - m1, most)) return Scaling.Again;
             Move(max, Vector512.ConditionalSelect(Vector512.GreaterThan(top0 - m0, slack), top0, m0), factors);
             Move(max + 16, Vector512.ConditionalSelect(Vector512.GreaterThan(top1 - m1, slack), top1, m1), factors + 16);
-            Vector512<float> factor0 = Vector512.Load(factors), factor1 = Vector512.Load(factors + 16);
-            for (int j = 0; j < count; j++)
-            {
-                (Vector512.Load(scores + j * Lanes) * factor0).Store(scores + j * Lanes);
-                (Vector512.Load(scores + j * Lanes + 16) * factor1).Store(scores + j * Lanes + 16);
-            }
-
-            (s0 * factor0).Store(sum);
-            (s1 * factor1).Store(sum + 16);
+            Scale(scores, count, factors);
+            if (together != null) Scale(together, ExponentialTile512.Rows, factors);
+            (s0 * Vector512.Load(factors)).Store(sum);
+            (s1 * Vector512.Load(factors + 16)).Store(sum + 16);
             return Scaling.Outputs;
         }
 
         s0.Store(sum);
         s1.Store(sum + 16);
         return lookFirst ? Scaling.Outputs : Scaling.None;
+    }
+
+    private static void Scale(float* rows, int count, float* factors)
+    {
+        Vector512<float> f0 = Vector512.Load(factors), f1 = Vector512.Load(factors + 16);
+        for (float* end = rows + count * Lanes; rows < end; rows += Lanes)
+        {
+            (Vector512.Load(rows) * f0).Store(rows);
+            (Vector512.Load(rows + 16) * f1).Store(rows + 16);
+        }
     }
 
     // Only lanes that grew move, and to a whole number of octaves above: factors are exact powers of two.

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Devices;
@@ -47,6 +48,60 @@ internal readonly unsafe struct EpilogueArguments
     public void Store(float* tile, int rows, int expert, int row, int panel)
     {
         int lanes = Geglu ? 16 : 32, column = panel * lanes, columns = Math.Min(lanes, Columns - column);
+        if (columns == lanes && !KeepGates && RowBias == null && Activation == ActivationKind.None)
+        {
+            // What nearly all tiles are: short loops of their own.
+            float* to = Output + ((long)expert * Rows + row) * Columns + column, with = Residual == null ? null : Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column;
+            float* offsets = Bias == null ? null : Bias + (long)expert * (Geglu ? 2 * Columns : Columns) + column;
+            if (Geglu) Gated(tile, rows, offsets, Columns, with, to);
+            else Whole(tile, rows, offsets, Columns, with, to);
+            return;
+        }
+
+        Any(tile, rows, expert, row, column, columns);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Whole(float* tile, int rows, float* bias, nint pitch, float* residual, float* y)
+    {
+        Vector512<float> bias0 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias), bias1 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias + 16);
+        if (residual == null)
+        {
+            for (float* end = tile + rows * 32; tile < end; tile += 32, y += pitch)
+            {
+                (Vector512.Load(tile) + bias0).Store(y);
+                (Vector512.Load(tile + 16) + bias1).Store(y + 16);
+            }
+
+            return;
+        }
+
+        for (float* end = tile + rows * 32; tile < end; tile += 32, y += pitch, residual += pitch)
+        {
+            (Vector512.Load(tile) + bias0 + Vector512.Load(residual)).Store(y);
+            (Vector512.Load(tile + 16) + bias1 + Vector512.Load(residual + 16)).Store(y + 16);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Gated(float* tile, int rows, float* bias, nint pitch, float* residual, float* y)
+    {
+        Vector512<float> bias0 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias), bias1 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias + pitch);
+        for (float* end = tile + rows * 32; tile < end; tile += 32, y += pitch)
+        {
+            Vector512<float> v = (Vector512.Load(tile) + bias0) * VectorMath.Gelu(Vector512.Load(tile + 16) + bias1);
+            if (residual != null)
+            {
+                v += Vector512.Load(residual);
+                residual += pitch;
+            }
+
+            v.Store(y);
+        }
+    }
+
+    private void Any(float* tile, int rows, int expert, int row, int column, int columns)
+    {
         float* temporary = stackalloc float[32];
         float* bias = stackalloc float[64];
         bool whole = !Geglu && columns == 32;

@@ -17,6 +17,9 @@ internal unsafe interface IProduct
     /// <summary>Rows worth one call.</summary>
     int Rows { get; }
 
+    /// <summary>Packed operands are float32 and 512-bit vectors are to be used: other code may multiply them too.</summary>
+    bool Plain512 => false;
+
     /// <summary>Floats that a packed row of so many terms takes.</summary>
     int Packed(int terms);
 
@@ -37,6 +40,8 @@ internal unsafe interface IProduct
 internal readonly unsafe struct Float32Product(SimdWidth width) : IProduct
 {
     private readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] _tiles = RegisterTile.For(width);
+
+    public bool Plain512 => width == SimdWidth.Vector512;
 
     public int Block => 256;
 
