@@ -151,10 +151,7 @@ internal sealed unsafe class HostPool : IDisposable
             PeakBytes = Math.Max(PeakBytes, LiveBytes + _freeBytes);
         }
 
-        bool huge = capacity >= 4 << 20;
-        void* memory = NativeMemory.AlignedAlloc((nuint)capacity, huge ? 2u << 20 : 64u);
-        if (huge && OperatingSystem.IsLinux()) _ = Madvise((nint)memory, (nuint)capacity, 14);
-        return new HostBuffer(this, (float*)memory, length, capacity);
+        return new HostBuffer(this, (float*)HostMemory.Allocate(capacity), length, capacity);
     }
 
     public void Return(float* pointer, long capacity)
@@ -192,8 +189,4 @@ internal sealed unsafe class HostPool : IDisposable
         while (step * 16 < bytes) step *= 2;
         return (bytes + step - 1) / step * step;
     }
-
-    // MADV_HUGEPAGE (14): large maps in 2 MiB pages spare the translation buffers.
-    [DllImport("libc", EntryPoint = "madvise")]
-    private static extern int Madvise(nint address, nuint length, int advice);
 }

@@ -15,7 +15,7 @@ public sealed unsafe class Scratch : IDisposable
         {
             NativeMemory.AlignedFree(_memory);
             _length = (length + 16383) & ~16383L;
-            _memory = (float*)NativeMemory.AlignedAlloc((nuint)(_length * sizeof(float)), 4096);
+            _memory = (float*)HostMemory.Allocate(_length * sizeof(float));
         }
 
         return _memory;

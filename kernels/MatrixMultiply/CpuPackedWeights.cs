@@ -24,7 +24,7 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
         long bytes = (long)Panels * _terms * 32 * Type.Size();
         for (int e = 0; e < experts.Length; e++)
         {
-            _memory[e] = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, 64), 64);
+            _memory[e] = (byte*)HostMemory.Allocate(bytes);
             PackExpert(pool, experts[e], e);
         }
     }
