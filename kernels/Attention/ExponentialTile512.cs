@@ -45,18 +45,14 @@ internal static unsafe class ExponentialTile512
             e1 = Exponential(scores + 16, max + 16, ref top1, ref sum1);
         }
 
-        t = RegisterTile512.Broadcast(values); p0 = Vector512.FusedMultiplyAdd(t, e0, p0); q0 = Vector512.FusedMultiplyAdd(t, e1, q0);
-        t = RegisterTile512.Broadcast(values + stride); p1 = Vector512.FusedMultiplyAdd(t, e0, p1); q1 = Vector512.FusedMultiplyAdd(t, e1, q1);
-        t = RegisterTile512.Broadcast(values + stride2); p2 = Vector512.FusedMultiplyAdd(t, e0, p2); q2 = Vector512.FusedMultiplyAdd(t, e1, q2);
-        t = RegisterTile512.Broadcast(v3); p3 = Vector512.FusedMultiplyAdd(t, e0, p3); q3 = Vector512.FusedMultiplyAdd(t, e1, q3);
-        t = RegisterTile512.Broadcast(v3 + stride); p4 = Vector512.FusedMultiplyAdd(t, e0, p4); q4 = Vector512.FusedMultiplyAdd(t, e1, q4);
-        t = RegisterTile512.Broadcast(v3 + stride2); p5 = Vector512.FusedMultiplyAdd(t, e0, p5); q5 = Vector512.FusedMultiplyAdd(t, e1, q5);
-        t = RegisterTile512.Broadcast(v6); p6 = Vector512.FusedMultiplyAdd(t, e0, p6); q6 = Vector512.FusedMultiplyAdd(t, e1, q6);
-        t = RegisterTile512.Broadcast(v6 + stride); p7 = Vector512.FusedMultiplyAdd(t, e0, p7); q7 = Vector512.FusedMultiplyAdd(t, e1, q7);
-        p0.Store(output); q0.Store(output + 16); p1.Store(output + 32); q1.Store(output + 48);
-        p2.Store(output + 64); q2.Store(output + 80); p3.Store(output + 96); q3.Store(output + 112);
-        p4.Store(output + 128); q4.Store(output + 144); p5.Store(output + 160); q5.Store(output + 176);
-        p6.Store(output + 192); q6.Store(output + 208); p7.Store(output + 224); q7.Store(output + 240);
+        t = RegisterTile512.Broadcast(values); Vector512.FusedMultiplyAdd(t, e0, p0).Store(output); Vector512.FusedMultiplyAdd(t, e1, q0).Store(output + 16);
+        t = RegisterTile512.Broadcast(values + stride); Vector512.FusedMultiplyAdd(t, e0, p1).Store(output + 32); Vector512.FusedMultiplyAdd(t, e1, q1).Store(output + 48);
+        t = RegisterTile512.Broadcast(values + stride2); Vector512.FusedMultiplyAdd(t, e0, p2).Store(output + 64); Vector512.FusedMultiplyAdd(t, e1, q2).Store(output + 80);
+        t = RegisterTile512.Broadcast(v3); Vector512.FusedMultiplyAdd(t, e0, p3).Store(output + 96); Vector512.FusedMultiplyAdd(t, e1, q3).Store(output + 112);
+        t = RegisterTile512.Broadcast(v3 + stride); Vector512.FusedMultiplyAdd(t, e0, p4).Store(output + 128); Vector512.FusedMultiplyAdd(t, e1, q4).Store(output + 144);
+        t = RegisterTile512.Broadcast(v3 + stride2); Vector512.FusedMultiplyAdd(t, e0, p5).Store(output + 160); Vector512.FusedMultiplyAdd(t, e1, q5).Store(output + 176);
+        t = RegisterTile512.Broadcast(v6); Vector512.FusedMultiplyAdd(t, e0, p6).Store(output + 192); Vector512.FusedMultiplyAdd(t, e1, q6).Store(output + 208);
+        t = RegisterTile512.Broadcast(v6 + stride); Vector512.FusedMultiplyAdd(t, e0, p7).Store(output + 224); Vector512.FusedMultiplyAdd(t, e1, q7).Store(output + 240);
         top0.Store(top);
         top1.Store(top + 16);
         sum0.Store(sum);

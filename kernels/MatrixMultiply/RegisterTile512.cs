@@ -27,8 +27,13 @@ internal static unsafe class RegisterTile512
         Vector512<float> p11 = Vector512<float>.Zero, q11 = p11;
         nint lda2 = lda * 2;
         float* a3 = a + lda * 3, a6 = a + lda * 6, a9 = a + lda * 9;
-        float* end = b + k * 32;
-        for (; b < end; b += 32, a++, a3++, a6++, a9++)
+        if (k < 2)
+        {
+            RegisterTilePortable.Run<TRows>(a, lda, b, k, c, accumulate);
+            return;
+        }
+
+        for (float* end = b + (k - 2) * 32; b < end; b += 32, a++, a3++, a6++, a9++)
         {
             Vector512<float> b0 = Vector512.Load(b), b1 = Vector512.Load(b + 16), t;
             t = Broadcast(a); p0 = Vector512.FusedMultiplyAdd(t, b0, p0); q0 = Vector512.FusedMultiplyAdd(t, b1, q0);
@@ -45,34 +50,36 @@ internal static unsafe class RegisterTile512
             if (TRows.Count > 11) { t = Broadcast(a9 + lda2); p11 = Vector512.FusedMultiplyAdd(t, b0, p11); q11 = Vector512.FusedMultiplyAdd(t, b1, q11); }
         }
 
+        // Two terms are left for each row to take on its way out: 24 stores in a row would hold up the next tile.
+        Vector512<float> d0 = Vector512.Load(b), d1 = Vector512.Load(b + 16), e0 = Vector512.Load(b + 32), e1 = Vector512.Load(b + 48);
+        Finish(a, d0, d1, e0, e1, p0, q0, c, accumulate);
+        if (TRows.Count > 1) Finish(a + lda, d0, d1, e0, e1, p1, q1, c + 32, accumulate);
+        if (TRows.Count > 2) Finish(a + lda2, d0, d1, e0, e1, p2, q2, c + 64, accumulate);
+        if (TRows.Count > 3) Finish(a3, d0, d1, e0, e1, p3, q3, c + 96, accumulate);
+        if (TRows.Count > 4) Finish(a3 + lda, d0, d1, e0, e1, p4, q4, c + 128, accumulate);
+        if (TRows.Count > 5) Finish(a3 + lda2, d0, d1, e0, e1, p5, q5, c + 160, accumulate);
+        if (TRows.Count > 6) Finish(a6, d0, d1, e0, e1, p6, q6, c + 192, accumulate);
+        if (TRows.Count > 7) Finish(a6 + lda, d0, d1, e0, e1, p7, q7, c + 224, accumulate);
+        if (TRows.Count > 8) Finish(a6 + lda2, d0, d1, e0, e1, p8, q8, c + 256, accumulate);
+        if (TRows.Count > 9) Finish(a9, d0, d1, e0, e1, p9, q9, c + 288, accumulate);
+        if (TRows.Count > 10) Finish(a9 + lda, d0, d1, e0, e1, p10, q10, c + 320, accumulate);
+        if (TRows.Count > 11) Finish(a9 + lda2, d0, d1, e0, e1, p11, q11, c + 352, accumulate);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Finish(float* a, Vector512<float> d0, Vector512<float> d1, Vector512<float> e0, Vector512<float> e1, Vector512<float> p, Vector512<float> q, float* c, bool accumulate)
+    {
+        Vector512<float> t = Broadcast(a), u = Broadcast(a + 1);
+        p = Vector512.FusedMultiplyAdd(u, e0, Vector512.FusedMultiplyAdd(t, d0, p));
+        q = Vector512.FusedMultiplyAdd(u, e1, Vector512.FusedMultiplyAdd(t, d1, q));
         if (accumulate)
         {
-            p0 += Vector512.Load(c + 0); q0 += Vector512.Load(c + 16);
-            if (TRows.Count > 1) { p1 += Vector512.Load(c + 32); q1 += Vector512.Load(c + 48); }
-            if (TRows.Count > 2) { p2 += Vector512.Load(c + 64); q2 += Vector512.Load(c + 80); }
-            if (TRows.Count > 3) { p3 += Vector512.Load(c + 96); q3 += Vector512.Load(c + 112); }
-            if (TRows.Count > 4) { p4 += Vector512.Load(c + 128); q4 += Vector512.Load(c + 144); }
-            if (TRows.Count > 5) { p5 += Vector512.Load(c + 160); q5 += Vector512.Load(c + 176); }
-            if (TRows.Count > 6) { p6 += Vector512.Load(c + 192); q6 += Vector512.Load(c + 208); }
-            if (TRows.Count > 7) { p7 += Vector512.Load(c + 224); q7 += Vector512.Load(c + 240); }
-            if (TRows.Count > 8) { p8 += Vector512.Load(c + 256); q8 += Vector512.Load(c + 272); }
-            if (TRows.Count > 9) { p9 += Vector512.Load(c + 288); q9 += Vector512.Load(c + 304); }
-            if (TRows.Count > 10) { p10 += Vector512.Load(c + 320); q10 += Vector512.Load(c + 336); }
-            if (TRows.Count > 11) { p11 += Vector512.Load(c + 352); q11 += Vector512.Load(c + 368); }
+            p += Vector512.Load(c);
+            q += Vector512.Load(c + 16);
         }
 
-        p0.Store(c + 0); q0.Store(c + 16);
-        if (TRows.Count > 1) { p1.Store(c + 32); q1.Store(c + 48); }
-        if (TRows.Count > 2) { p2.Store(c + 64); q2.Store(c + 80); }
-        if (TRows.Count > 3) { p3.Store(c + 96); q3.Store(c + 112); }
-        if (TRows.Count > 4) { p4.Store(c + 128); q4.Store(c + 144); }
-        if (TRows.Count > 5) { p5.Store(c + 160); q5.Store(c + 176); }
-        if (TRows.Count > 6) { p6.Store(c + 192); q6.Store(c + 208); }
-        if (TRows.Count > 7) { p7.Store(c + 224); q7.Store(c + 240); }
-        if (TRows.Count > 8) { p8.Store(c + 256); q8.Store(c + 272); }
-        if (TRows.Count > 9) { p9.Store(c + 288); q9.Store(c + 304); }
-        if (TRows.Count > 10) { p10.Store(c + 320); q10.Store(c + 336); }
-        if (TRows.Count > 11) { p11.Store(c + 352); q11.Store(c + 368); }
+        p.Store(c);
+        q.Store(c + 16);
     }
 
     /// <summary>One value in every lane. As an integer: on Zen 4 that is a load alone, the same for floats also takes a unit that the products need.</summary>
