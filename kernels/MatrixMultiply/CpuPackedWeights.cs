@@ -56,6 +56,13 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
         return buffer;
     }
 
+    /// <summary>Where terms [k0, k0 + count) of a panel are stored, and how many bytes they are.</summary>
+    internal byte* Bytes(int expert, int panel, int k0, int count, out long length)
+    {
+        length = (long)count * 32 * Type.Size();
+        return _memory[Experts == 1 ? 0 : expert] + ((long)panel * _terms + k0) * 32 * Type.Size();
+    }
+
     /// <summary>A panel from the even term <paramref name="k0"/> on as bfloat16 pairs [K / 2][32][2]; null if stored otherwise.</summary>
     internal float* Pairs(int expert, int panel, int k0) =>
         Type == ElementType.BFloat16 && (k0 & 1) == 0 ? (float*)_memory[Experts == 1 ? 0 : expert] + ((long)panel * _terms + k0) * 16 : null;

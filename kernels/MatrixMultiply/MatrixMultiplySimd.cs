@@ -53,6 +53,7 @@ internal static unsafe class MatrixMultiplySimd
             float* widened = a + (long)rowBlock * stride;
             float* sums = widened + kBlock * 32L;
             float* copies = sums + (long)rowBlock * panelBlock * 32;
+            int tiles = (height + product.Rows - 1) / product.Rows;
             for (int k0 = 0; k0 < k; k0 += kBlock)
             {
                 int count = Math.Min(kBlock, k - k0);
@@ -68,10 +69,13 @@ internal static unsafe class MatrixMultiplySimd
                 for (int p = 0; p < width; p++)
                 {
                     float* panel = product.Panel(weights, expert, panel0 + p, k0, count, widened);
+                    // The next panel comes from memory while this one is multiplied.
+                    int next = p + 1 < width ? panel0 + p + 1 : panel0, k1 = p + 1 < width ? k0 : k0 + count, following = Math.Min(kBlock, k - k1);
                     for (int r = 0; r < height; r += product.Rows)
                     {
                         int n = Math.Min(product.Rows, height - r);
                         float* c = sums + ((long)p * rowBlock + r) * 32;
+                        if (following > 0) weights.Prefetch(expert, next, k1, following, r / product.Rows, tiles);
                         if (last) epilogue.Prefetch(n, expert, row0 + r, panel0 + p);
                         product.Multiply(left + (long)r * aStride, aStride, n, panel, count, c, k0 > 0);
                         if (last) epilogue.Store(c, n, expert, row0 + r, panel0 + p);

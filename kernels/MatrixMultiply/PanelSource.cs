@@ -15,6 +15,11 @@ internal unsafe interface IPanelSource
     /// <summary>Terms [k0, k0 + count) of a panel, in place or in <paramref name="buffer"/>.</summary>
     float* Panel(int expert, int panel, int k0, int count, float* buffer);
 
+    /// <summary>Asks early for part <paramref name="part"/> of <paramref name="parts"/> of what <see cref="Panel"/> or <see cref="Pairs"/> will read for these terms.</summary>
+    void Prefetch(int expert, int panel, int k0, int count, int part, int parts)
+    {
+    }
+
     /// <summary>The same from an even term on as bfloat16 pairs [terms / 2][32][2], where they are stored so; else null.</summary>
     float* Pairs(int expert, int panel, int k0) => null;
 }
@@ -29,6 +34,12 @@ internal readonly unsafe struct PackedPanels(CpuPackedWeights weights) : IPanelS
     public float* Panel(int expert, int panel, int k0, int count, float* buffer) => weights.Panel(expert, panel, k0, count, buffer);
 
     public float* Pairs(int expert, int panel, int k0) => weights.Pairs(expert, panel, k0);
+
+    public void Prefetch(int expert, int panel, int k0, int count, int part, int parts)
+    {
+        byte* memory = weights.Bytes(expert, panel, k0, count, out long bytes);
+        MatrixMultiply.Prefetch.Bytes(memory + bytes * part / parts, memory + bytes * (part + 1) / parts);
+    }
 }
 
 /// <summary>Packed weights read the other way round: columns are inputs, terms are (tap, output), for gradients of inputs.</summary>

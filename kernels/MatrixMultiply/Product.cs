@@ -138,6 +138,13 @@ internal readonly unsafe struct BFloat16Product : IProduct
 /// <summary>Hints to the cache, where the processor takes them.</summary>
 internal static unsafe class Prefetch
 {
+    /// <summary>Asks for some memory to come as near as the second-level cache.</summary>
+    public static void Bytes(byte* from, byte* to)
+    {
+        if (!Sse.IsSupported) return;
+        for (; from < to; from += 64) Sse.Prefetch1(from);
+    }
+
     /// <summary>Asks for the 128 bytes at each of some rows, <paramref name="pitch"/> floats apart.</summary>
     public static void Rows(float* first, int rows, long pitch)
     {
