@@ -21,8 +21,8 @@ internal static unsafe class WinogradConvolution
     // Smaller maps have too few tiles to pay for transforming the weights.
     private const int MinimumPixels = 32;
 
-    // Bytes of transformed input worked on at a time: should stay in the last-level cache.
-    private const long InputBytes = 12L << 20;
+    // Bytes of transformed input worked on at a time: should stay in the last-level cache, which others use too.
+    private const long InputBytes = 6L << 20;
 
     /// <summary>True where this is the faster way: decided by the shape of one map, never by batch or threads.</summary>
     public static bool Suits(in ConvolutionShape shape, WeightShape weights) =>
