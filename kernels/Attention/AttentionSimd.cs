@@ -127,7 +127,8 @@ internal static unsafe class AttentionSimd
 
     /// <summary>
     /// Turns scores into 2^(score - max) and adds them to the sums. The maximum may be behind by eight octaves, so one pass does both, and
-    /// moving it is rare; with <paramref name="lookFirst"/> (a first block) it is found before.
+    /// moving it is rare; with <paramref name="lookFirst"/> (a first block) it is found before. Unless null, <paramref name="together"/> becomes the products of this block's
+    /// exponentials with the first <see cref="ExponentialTile512.Rows"/> channels of <paramref name="values"/>.
     /// </summary>
     private static Scaling Exponentials(float* scores, int count, float* max, float* sum, bool lookFirst, float* factors, float* values, int vStride, float* together)
     {
@@ -148,7 +149,7 @@ internal static unsafe class AttentionSimd
             s1 *= Vector512.Load(factors + 16);
         }
 
-        Vector512<float> top0 = m0, top1 = m1;
+        Vector512<float> top0 = m0, top1 = m1, before0 = s0, before1 = s1;
         if (together != null)
         {
             float* top = stackalloc float[Lanes];
@@ -178,7 +179,13 @@ internal static unsafe class AttentionSimd
         Vector512<float> slack = Vector512.Create(8f), most = Vector512.Create(100f);
         if (!lookFirst && (Vector512.GreaterThanAny(top0 - m0, slack) || Vector512.GreaterThanAny(top1 - m1, slack)))
         {
-            if (Vector512.GreaterThanAny(top0 - m0, most) || Vector512.GreaterThanAny(top1 - m1, most)) return Scaling.Again;
+            if (Vector512.GreaterThanAny(top0 - m0, most) || Vector512.GreaterThanAny(top1 - m1, most))
+            {
+                before0.Store(sum);
+                before1.Store(sum + 16);
+                return Scaling.Again;
+            }
+
             Move(max, Vector512.ConditionalSelect(Vector512.GreaterThan(top0 - m0, slack), top0, m0), factors);
             Move(max + 16, Vector512.ConditionalSelect(Vector512.GreaterThan(top1 - m1, slack), top1, m1), factors + 16);
             Scale(scores, count, factors);

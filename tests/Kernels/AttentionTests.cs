@@ -64,6 +64,23 @@ public unsafe class AttentionTests
         Check(shape, q, k, v, 2e-4);
     }
 
+    /// <summary>512-bit vectors take exponentials and products in one loop, narrower ones one after the other; both sum in the same order.</summary>
+    [Theory]
+    [InlineData(1, 2, 8, 70, 300, 1f)]
+    [InlineData(2, 2, 16, 33, 129, 6f)]
+    [InlineData(1, 1, 40, 64, 513, 6f)]
+    [InlineData(1, 1, 23, 32, 1, 1f)]
+    [InlineData(1, 2, 16, 200, 200, 2f, true)]
+    public void Exponentials_taken_with_the_products_change_no_bit(int experts, int heads, int width, int queries, int keys, float amplitude, bool causal = false)
+    {
+        if (!ExponentialTile512.IsSupported) Assert.Skip("no AVX512DQ here");
+        var s = new AttentionShape(experts, 1, heads, width, queries, keys, 1f / MathF.Sqrt(width), causal);
+        float[] q = Noise(experts * queries * s.Channels, 1, amplitude), k = Noise(experts * keys * s.Channels, 2, amplitude), v = Noise(experts * keys * s.Channels, 3, 1f);
+        // Later keys score higher: the running maximum has to move between blocks.
+        for (int i = 0; i < k.Length; i++) k[i] *= 1 + 3f * (i / s.Channels % keys) / keys;
+        Assert.Equal(Simd(s, new Float32Product(SimdWidth.Vector256), q, k, v, 1), Simd(s, new Float32Product(SimdWidth.Vector512), q, k, v, 2));
+    }
+
     [Fact]
     public void Threads_do_not_change_a_bit()
     {
