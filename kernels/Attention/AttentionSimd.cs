@@ -176,7 +176,8 @@ internal static unsafe class AttentionSimd
             }
         }
 
-        Vector512<float> slack = Vector512.Create(8f), most = Vector512.Create(100f);
+        // Beyond these octaves large values times the exponentials could overflow before both are scaled.
+        Vector512<float> slack = Vector512.Create(8f), most = Vector512.Create(60f);
         if (!lookFirst && (Vector512.GreaterThanAny(top0 - m0, slack) || Vector512.GreaterThanAny(top1 - m1, slack)))
         {
             if (Vector512.GreaterThanAny(top0 - m0, most) || Vector512.GreaterThanAny(top1 - m1, most))

@@ -18,7 +18,8 @@ internal static unsafe class ExponentialTile512
     public static bool IsSupported => Vector512.IsHardwareAccelerated && Avx512DQ.IsSupported;
 
     /// <summary>
-    /// For <paramref name="count"/> &gt; 0 keys and 32 queries: scores[j, i] becomes 2^(score - max[i]), is added to sum[i], and output[r, i] = sum_j values[r * stride + j] scores[j, i];
+    /// For <paramref name="count"/> &gt; 0 keys and 32 queries: scores [count][32] become 2^(score - max[i]) and are added to sum [32]; output [8][32] is the block's own
+    /// output[r, i] = sum_j values[r * stride + j] scores[j, i], values being [8 channels][count], <paramref name="stride"/> floats apart;
     /// top[i] = the largest score or max[i].
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
