@@ -37,14 +37,14 @@ internal static unsafe class AttentionSimd
     {
         int d = s.HeadWidth, channels = s.Channels, blocks = (s.Keys + KeyBlock - 1) / KeyBlock;
         int kStride = product.Packed(d) + (product.Packed(d) % 16 == 0 ? 4 : 0), vStride = product.Packed(KeyBlock) + 4;
-        // Keys [keys][d]; values transposed [key block][d][128], so that both are rows of the product.
-        float* packedK = scratch.Floats((long)s.Keys * kStride + (long)blocks * d * vStride + (2L * d + KeyBlock + 4 + ExponentialTile512.Rows) * Lanes + (long)d * (KeyBlock + 4) + 64);
-        float* packedV = packedK + (long)s.Keys * kStride;
-        float* work = packedV + (long)blocks * d * vStride;
-        work = (float*)(((nint)work + 63) & ~63);
-        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, factors = sum + Lanes, together = factors + Lanes, turned = together + ExponentialTile512.Rows * Lanes;
-        // Sums of this block alone, of the channels multiplied together with the exponentials.
-        if (!product.Plain512 || d < ExponentialTile512.Rows || !ExponentialTile512.IsSupported) together = null;
+        // Channels whose products with one block of keys are summed by themselves, on any device; together: in the loop that takes the exponentials.
+        int own = d < ExponentialTile512.Channels ? 0 : ExponentialTile512.Channels;
+        bool together = own > 0 && product.Plain512 && ExponentialTile512.IsSupported;
+        // Keys [keys][d]; values transposed [key block][d][128], so that both are rows of the product; first values [keys][16].
+        float* packedK = scratch.Floats((long)s.Keys * (kStride + own) + (long)blocks * d * vStride + (2L * d + KeyBlock + 4 + own) * Lanes + (long)d * (KeyBlock + 4) + 64);
+        float* packedV = packedK + (long)s.Keys * kStride, firstV = packedV + (long)blocks * d * vStride;
+        float* work = (float*)(((nint)(firstV + (long)s.Keys * own) + 63) & ~63);
+        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, factors = sum + Lanes, sums = factors + Lanes, turned = sums + own * Lanes;
         int visibleKeys = s.Causal ? Math.Min(s.Keys, last) : s.Keys;
         product.PackRows(k, channels, visibleKeys, d, packedK, kStride);
         for (int block = 0; block * KeyBlock < visibleKeys; block++)
@@ -53,6 +53,8 @@ internal static unsafe class AttentionSimd
             Transpose.Run(v + (long)block * KeyBlock * channels, channels, count, d, turned, KeyBlock + 4);
             product.PackRows(turned, KeyBlock + 4, d, count, packedV + (long)block * d * vStride, vStride);
         }
+
+        for (int j = 0; together && j < visibleKeys; j++) Vector512.Load(v + (long)j * channels).Store(firstV + (long)j * own);
 
         float scale = s.Scale * 1.44269504f;
         for (int i0 = first; i0 < last; i0 += Lanes)
@@ -72,26 +74,25 @@ internal static unsafe class AttentionSimd
                 int count = Math.Min(KeyBlock, end - j0);
                 product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                 if (s.Causal) Mask(scores, j0, count, i0);
-                float* values = packedV + (long)(j0 / KeyBlock) * d * vStride;
-                Scaling scaling = Exponentials(scores, count, max, sum, j0 == 0, factors, values, vStride, together);
+                float* values = packedV + (long)(j0 / KeyBlock) * d * vStride, first16 = together ? firstV + (long)j0 * own : null;
+                Scaling scaling = Exponentials(scores, count, max, sum, j0 == 0, factors, first16, sums, d > own);
                 if (scaling == Scaling.Again)
                 {
                     product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                     if (s.Causal) Mask(scores, j0, count, i0);
-                    scaling = Exponentials(scores, count, max, sum, true, factors, values, vStride, together);
+                    scaling = Exponentials(scores, count, max, sum, true, factors, first16, sums, d > own);
                 }
 
                 if (scaling == Scaling.Outputs && j0 > 0) Scale(output, d, factors);
-                int done = 0;
-                if (together != null)
+                // Keys of a block beyond those seen have values in the packed rows, but no weights.
+                if (d > own || !together) product.PackPanel(scores, count, scores);
+                if (own > 0)
                 {
-                    done = ExponentialTile512.Rows;
-                    for (int i = 0; i < done * Lanes; i += 16) (Vector512.Load(together + i) + Vector512.Load(output + i)).Store(output + i);
+                    if (!together) product.Multiply(values, vStride, own, scores, count, sums, false);
+                    for (int i = 0; i < own * Lanes; i += 16) (Vector512.Load(sums + i) + Vector512.Load(output + i)).Store(output + i);
                 }
 
-                // Keys of a block beyond those seen have values in the packed rows, but no weights.
-                product.PackPanel(scores, count, scores);
-                if (d > done) product.Multiply(values + (long)done * vStride, vStride, d - done, scores, count, output + done * Lanes, true);
+                if (d > own) product.Multiply(values + (long)own * vStride, vStride, d - own, scores, count, output + own * Lanes, true);
             }
 
             Vector512<float> inverse0 = Vector512<float>.One / Vector512.Load(sum), inverse1 = Vector512<float>.One / Vector512.Load(sum + 16);
@@ -127,10 +128,10 @@ internal static unsafe class AttentionSimd
 
     /// <summary>
     /// Turns scores into 2^(score - max) and adds them to the sums. The maximum may be behind by eight octaves, so one pass does both, and
-    /// moving it is rare; with <paramref name="lookFirst"/> (a first block) it is found before. Unless null, <paramref name="together"/> becomes the products of this block's
-    /// exponentials with the first <see cref="ExponentialTile512.Rows"/> channels of <paramref name="values"/>.
+    /// moving it is rare; with <paramref name="lookFirst"/> (a first block) it is found before. Unless <paramref name="values"/> [count][16] is null, <paramref name="products"/> [16][32]
+    /// becomes the sums of its channels with this block's exponentials, which are then kept only if asked to.
     /// </summary>
-    private static Scaling Exponentials(float* scores, int count, float* max, float* sum, bool lookFirst, float* factors, float* values, int vStride, float* together)
+    private static Scaling Exponentials(float* scores, int count, float* max, float* sum, bool lookFirst, float* factors, float* values, float* products, bool keep)
     {
         Vector512<float> m0 = Vector512.Load(max), m1 = Vector512.Load(max + 16), s0 = Vector512.Load(sum), s1 = Vector512.Load(sum + 16);
         if (lookFirst)
@@ -150,12 +151,13 @@ internal static unsafe class AttentionSimd
         }
 
         Vector512<float> top0 = m0, top1 = m1, before0 = s0, before1 = s1;
-        if (together != null)
+        if (values != null)
         {
             float* top = stackalloc float[Lanes];
             s0.Store(sum);
             s1.Store(sum + 16);
-            ExponentialTile512.Run(scores, count, values, vStride, together, max, sum, top);
+            ExponentialTile512.Run(scores, count, values, products, max, sum, top, keep);
+            ExponentialTile512.Run(scores + 16, count, values, products + 16, max + 16, sum + 16, top + 16, keep);
             top0 = Vector512.Load(top);
             top1 = Vector512.Load(top + 16);
             s0 = Vector512.Load(sum);
@@ -168,7 +170,7 @@ internal static unsafe class AttentionSimd
                 Vector512<float> v0 = Vector512.Load(scores + j * Lanes), v1 = Vector512.Load(scores + j * Lanes + 16);
                 top0 = Vector512.MaxNative(top0, v0);
                 top1 = Vector512.MaxNative(top1, v1);
-                Vector512<float> p0 = Exp2(v0 - m0), p1 = Exp2(v1 - m1);
+                Vector512<float> p0 = Weight(v0 - m0), p1 = Weight(v1 - m1);
                 p0.Store(scores + j * Lanes);
                 p1.Store(scores + j * Lanes + 16);
                 s0 += p0;
@@ -177,7 +179,7 @@ internal static unsafe class AttentionSimd
         }
 
         // Beyond these octaves large values times the exponentials could overflow before both are scaled.
-        Vector512<float> slack = Vector512.Create(8f), most = Vector512.Create(60f);
+        Vector512<float> slack = Vector512.Create(8f), most = Vector512.Create(50f);
         if (!lookFirst && (Vector512.GreaterThanAny(top0 - m0, slack) || Vector512.GreaterThanAny(top1 - m1, slack)))
         {
             if (Vector512.GreaterThanAny(top0 - m0, most) || Vector512.GreaterThanAny(top1 - m1, most))
@@ -190,7 +192,7 @@ internal static unsafe class AttentionSimd
             Move(max, Vector512.ConditionalSelect(Vector512.GreaterThan(top0 - m0, slack), top0, m0), factors);
             Move(max + 16, Vector512.ConditionalSelect(Vector512.GreaterThan(top1 - m1, slack), top1, m1), factors + 16);
             Scale(scores, count, factors);
-            if (together != null) Scale(together, ExponentialTile512.Rows, factors);
+            if (values != null) Scale(products, ExponentialTile512.Channels, factors);
             (s0 * Vector512.Load(factors)).Store(sum);
             (s1 * Vector512.Load(factors + 16)).Store(sum + 16);
             return Scaling.Outputs;
@@ -216,22 +218,30 @@ internal static unsafe class AttentionSimd
     {
         Vector512<float> old = Vector512.Load(max), next = Vector512.ConditionalSelect(Vector512.GreaterThan(top, old), Vector512.Ceiling(top), old);
         next.Store(max);
-        Exp2(old - next).Store(factor);
+        (Vector512.ConvertToInt32(Vector512.Max(old - next, Vector512.Create(-127f))) + Vector512.Create(127) << 23).AsSingle().Store(factor);
     }
 
-    /// <summary>2^x for x at most 0, relative error about 2e-7; values below 2^-126 come out near 0.</summary>
+    /// <summary>
+    /// 2^x times a constant that the normalization takes out again, relative error at most 3e-7, for x at most 60; below 2^-126 it comes out near 0.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> Exp2(Vector512<float> x)
+    private static Vector512<float> Weight(Vector512<float> x)
     {
         // In this order a NaN stays one.
         x = Vector512.MaxNative(Vector512.Create(-126f), x);
-        Vector512<float> magic = Vector512.Create(12582912f), t = x + magic, f = x - (t - magic);
-        // Minimax on -0.5..0.5 with 2^0 = 1; the even and odd powers side by side make a chain of three instead of five.
-        Vector512<float> square = f * f;
-        Vector512<float> p = Vector512.FusedMultiplyAdd(Vector512.Create(1.3264727e-3f), f, Vector512.Create(9.6715130e-3f));
-        Vector512<float> r = Vector512.FusedMultiplyAdd(Vector512.Create(5.5507336e-2f), f, Vector512.Create(2.4022242e-1f));
-        Vector512<float> u = Vector512.FusedMultiplyAdd(Vector512.Create(6.9314700e-1f), f, Vector512<float>.One);
-        p = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(p, square, r), square, u);
-        return (p.AsInt32() + (t.AsInt32() << 23)).AsSingle();
+        Vector512<float> magic = Vector512.Create(12582912f), t = x + magic;
+        return (Power(x - (t - magic)).AsInt32() + (t.AsInt32() << 23)).AsSingle();
+    }
+
+    /// <summary>
+    /// 746.8 * 2^f for f in -0.5..0.5. The minimax polynomial of degree five over its leading coefficient, as a product of a quadratic and a cubic that share
+    /// f^2 + a f: three multiplications instead of six, and additions, which have units of their own. (Which pair of roots makes the quadratic decides the rounding; this one loses nothing.)
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector512<float> Power(Vector512<float> f)
+    {
+        Vector512<float> y = (f + Vector512.Create(4.77263689f)) * f;
+        Vector512<float> z = Vector512.FusedMultiplyAdd(y + Vector512.Create(29.2076836f), f + Vector512.Create(-2.31943417f), Vector512.Create(132.107727f));
+        return z * (y + Vector512.Create(11.6026897f));
     }
 }
