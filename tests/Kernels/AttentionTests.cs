@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Attention;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.MatrixMultiply;
@@ -70,7 +71,9 @@ public unsafe class AttentionTests
     [InlineData(2, 2, 16, 33, 129, 6f)]
     [InlineData(1, 1, 40, 64, 513, 6f)]
     [InlineData(1, 1, 23, 32, 1, 1f)]
+    [InlineData(1, 1, 17, 40, 260, 6f)]
     [InlineData(1, 2, 16, 200, 200, 2f, true)]
+    [InlineData(1, 1, 16, 33, 300, 16f)]
     public void Exponentials_taken_with_the_products_change_no_bit(int experts, int heads, int width, int queries, int keys, float amplitude, bool causal = false)
     {
         if (!ExponentialTile512.IsSupported) Assert.Skip("no AVX512DQ here");
@@ -79,6 +82,21 @@ public unsafe class AttentionTests
         // Later keys score higher: the running maximum has to move between blocks.
         for (int i = 0; i < k.Length; i++) k[i] *= 1 + 3f * (i / s.Channels % keys) / keys;
         Assert.Equal(Simd(s, new Float32Product(SimdWidth.Vector256), q, k, v, 1), Simd(s, new Float32Product(SimdWidth.Vector512), q, k, v, 2));
+    }
+
+    [Fact]
+    public void Attentions_power_is_one_constant_times_a_power_of_two()
+    {
+        // Normalization takes the constant out; what is left of the ratio's range is the error.
+        double low = double.MaxValue, high = 0;
+        for (int i = 0; i <= 200_000; i++)
+        {
+            float f = -0.5f + i / 200_000f;
+            double ratio = AttentionSimd.Power(Vector512.Create(f))[0] / Math.Pow(2, f);
+            (low, high) = (Math.Min(low, ratio), Math.Max(high, ratio));
+        }
+
+        Assert.InRange((high - low) / (high + low), 0, 3.2e-7);
     }
 
     [Fact]
