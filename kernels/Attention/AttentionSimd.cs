@@ -47,11 +47,13 @@ internal static unsafe class AttentionSimd
         float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, factors = sum + Lanes, sums = factors + Lanes, turned = sums + own * Lanes;
         int visibleKeys = s.Causal ? Math.Min(s.Keys, last) : s.Keys;
         product.PackRows(k, channels, visibleKeys, d, packedK, kStride);
-        for (int block = 0; block * KeyBlock < visibleKeys; block++)
+        // Those channels are read from firstV alone.
+        int apart = together ? own : 0;
+        for (int block = 0; d > apart && block * KeyBlock < visibleKeys; block++)
         {
             int count = Math.Min(KeyBlock, s.Keys - block * KeyBlock);
-            Transpose.Run(v + (long)block * KeyBlock * channels, channels, count, d, turned, KeyBlock + 4);
-            product.PackRows(turned, KeyBlock + 4, d, count, packedV + (long)block * d * vStride, vStride);
+            Transpose.Run(v + (long)block * KeyBlock * channels + apart, channels, count, d - apart, turned, KeyBlock + 4);
+            product.PackRows(turned, KeyBlock + 4, d - apart, count, packedV + ((long)block * d + apart) * vStride, vStride);
         }
 
         for (int j = 0; together && j < visibleKeys; j++) Vector512.Load(v + (long)j * channels).Store(firstV + (long)j * own);

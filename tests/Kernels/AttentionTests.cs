@@ -112,14 +112,17 @@ public unsafe class AttentionTests
         Assert.Equal(all[(3 * 700 * 80)..], alone);
     }
 
-    [Fact]
-    public void A_nan_query_stays_in_its_row()
+    [Theory]
+    [InlineData(8)]
+    [InlineData(16)]
+    [InlineData(24)]
+    public void A_nan_query_stays_in_its_row(int width)
     {
-        var shape = new AttentionShape(1, 1, 1, 8, 40, 200, 0.3f);
-        float[] q = Noise(40 * 8, 1, 1f), k = Noise(200 * 8, 2, 1f), v = Noise(200 * 8, 3, 1f);
-        q[8 * 5] = float.NaN;
+        var shape = new AttentionShape(1, 1, 1, width, 40, 200, 0.3f);
+        float[] q = Noise(40 * width, 1, 1f), k = Noise(200 * width, 2, 1f), v = Noise(200 * width, 3, 1f);
+        q[width * 5] = float.NaN;
         float[] y = Simd(shape, q, k, v, 1);
-        for (int i = 0; i < y.Length; i++) Assert.Equal(i / 8 == 5, float.IsNaN(y[i]));
+        for (int i = 0; i < y.Length; i++) Assert.Equal(i / width == 5, float.IsNaN(y[i]));
     }
 
     private static void Compare(in AttentionShape s, float amplitude)
