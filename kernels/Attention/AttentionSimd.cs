@@ -16,7 +16,13 @@ internal static unsafe class AttentionSimd
     private const float Minimum = -1e30f;
 
     /// <summary>See <see cref="AttentionShape"/>.</summary>
-    public static void Run<TProduct>(WorkerPool pool, TProduct product, in AttentionShape shape, float* q, float* k, float* v, float* y) where TProduct : struct, IProduct
+    public static void Run<TProduct>(WorkerPool pool, TProduct product, in AttentionShape shape, float* q, float* k, float* v, float* y) where TProduct : struct, IProduct =>
+        Run(pool, product, product, shape, q, k, v, y);
+
+    /// <summary>The same with one product for the scores, of queries and keys, and another for the weighted sums of values.</summary>
+    public static void Run<TScores, TSums>(WorkerPool pool, TScores toScores, TSums toSums, in AttentionShape shape, float* q, float* k, float* v, float* y)
+        where TScores : struct, IProduct
+        where TSums : struct, IProduct
     {
         AttentionShape s = shape;
         int chunks = (s.Queries + QueryChunk - 1) / QueryChunk, heads = s.Experts * s.Batch * s.Heads;
@@ -29,31 +35,33 @@ internal static unsafe class AttentionSimd
             int eb = head / s.Heads, h = head - eb * s.Heads;
             if (first >= last) return;
             long keys = (long)eb * s.Keys * s.Channels + h * s.HeadWidth, queries = (long)eb * s.Queries * s.Channels + h * s.HeadWidth;
-            Head(s, product, pool.Scratch(worker), q + queries, k + keys, v + keys, y + queries, first, last);
+            Head(s, toScores, toSums, pool.Scratch(worker), q + queries, k + keys, v + keys, y + queries, first, last);
         });
     }
 
-    private static void Head<TProduct>(in AttentionShape s, TProduct product, Scratch scratch, float* q, float* k, float* v, float* y, int first, int last) where TProduct : struct, IProduct
+    private static void Head<TScores, TSums>(in AttentionShape s, TScores toScores, TSums toSums, Scratch scratch, float* q, float* k, float* v, float* y, int first, int last)
+        where TScores : struct, IProduct
+        where TSums : struct, IProduct
     {
         int d = s.HeadWidth, channels = s.Channels, blocks = (s.Keys + KeyBlock - 1) / KeyBlock;
-        int kStride = product.Packed(d) + (product.Packed(d) % 16 == 0 ? 4 : 0), vStride = product.Packed(KeyBlock) + 4;
+        int kStride = toScores.Packed(d) + (toScores.Packed(d) % 16 == 0 ? 4 : 0), vStride = toSums.Packed(KeyBlock) + 4, queryFloats = toScores.PanelRows(d) * Lanes;
         // Channels whose products with one block of keys are summed by themselves, on any device; together: in the loop that takes the exponentials.
         int own = d < ExponentialTile512.Channels ? 0 : ExponentialTile512.Channels;
-        bool together = own > 0 && product.Plain512 && ExponentialTile512.IsSupported;
+        bool together = own > 0 && toSums.Plain512 && ExponentialTile512.IsSupported;
         // Keys [keys][d]; values transposed [key block][d][128], so that both are rows of the product; first values [keys][16].
-        float* packedK = scratch.Floats((long)s.Keys * (kStride + own) + (long)blocks * d * vStride + (2L * d + KeyBlock + 4 + own) * Lanes + (long)d * (KeyBlock + 4) + 64);
+        float* packedK = scratch.Floats((long)s.Keys * (kStride + own) + (long)blocks * d * vStride + (d + KeyBlock + 4L + own) * Lanes + queryFloats + (long)d * (KeyBlock + 4) + 64);
         float* packedV = packedK + (long)s.Keys * kStride, firstV = packedV + (long)blocks * d * vStride;
         float* work = (float*)(((nint)(firstV + (long)s.Keys * own) + 63) & ~63);
-        float* query = work, output = query + d * Lanes, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, factors = sum + Lanes, sums = factors + Lanes, turned = sums + own * Lanes;
+        float* query = work, output = query + queryFloats, scores = output + d * Lanes, max = scores + KeyBlock * Lanes, sum = max + Lanes, factors = sum + Lanes, sums = factors + Lanes, turned = sums + own * Lanes;
         int visibleKeys = s.Causal ? Math.Min(s.Keys, last) : s.Keys;
-        product.PackRows(k, channels, visibleKeys, d, packedK, kStride);
+        toScores.PackRows(k, channels, visibleKeys, d, packedK, kStride);
         // Those channels are read from firstV alone.
         int apart = together ? own : 0;
         for (int block = 0; d > apart && block * KeyBlock < visibleKeys; block++)
         {
             int count = Math.Min(KeyBlock, s.Keys - block * KeyBlock);
             Transpose.Run(v + (long)block * KeyBlock * channels + apart, channels, count, d - apart, turned, KeyBlock + 4);
-            product.PackRows(turned, KeyBlock + 4, d - apart, count, packedV + ((long)block * d + apart) * vStride, vStride);
+            toSums.PackRows(turned, KeyBlock + 4, d - apart, count, packedV + ((long)block * d + apart) * vStride, vStride);
         }
 
         for (int j = 0; together && j < visibleKeys; j++) Vector512.Load(v + (long)j * channels).Store(firstV + (long)j * own);
@@ -66,7 +74,7 @@ internal static unsafe class AttentionSimd
             if (lanes < Lanes) new Span<float>(query, d * Lanes).Clear();
             Transpose.Run(q + (long)i0 * channels, channels, lanes, d, query, Lanes);
             for (int i = 0; i < d * Lanes; i += 16) (Vector512.Load(query + i) * Vector512.Create(scale)).Store(query + i);
-            product.PackPanel(query, d, query);
+            toScores.PackPanel(query, d, query);
             new Span<float>(output, d * Lanes).Clear();
             new Span<float>(max, Lanes).Fill(Minimum);
             new Span<float>(sum, Lanes).Clear();
@@ -74,27 +82,27 @@ internal static unsafe class AttentionSimd
             for (int j0 = 0; j0 < end; j0 += KeyBlock)
             {
                 int count = Math.Min(KeyBlock, end - j0);
-                product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
+                toScores.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                 if (s.Causal) Mask(scores, j0, count, i0);
                 float* values = packedV + (long)(j0 / KeyBlock) * d * vStride, first16 = together ? firstV + (long)j0 * own : null;
                 Scaling scaling = Exponentials(scores, count, max, sum, j0 == 0, factors, first16, sums, d > own);
                 if (scaling == Scaling.Again)
                 {
-                    product.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
+                    toScores.Multiply(packedK + (long)j0 * kStride, kStride, count, query, d, scores, false);
                     if (s.Causal) Mask(scores, j0, count, i0);
                     scaling = Exponentials(scores, count, max, sum, true, factors, first16, sums, d > own);
                 }
 
                 if (scaling == Scaling.Outputs && j0 > 0) Scale(output, d, factors);
                 // Keys of a block beyond those seen have values in the packed rows, but no weights.
-                if (d > own || !together) product.PackPanel(scores, count, scores);
+                if (d > own || !together) toSums.PackPanel(scores, count, scores);
                 if (own > 0)
                 {
-                    if (!together) product.Multiply(values, vStride, own, scores, count, sums, false);
+                    if (!together) toSums.Multiply(values, vStride, own, scores, count, sums, false);
                     for (int i = 0; i < own * Lanes; i += 16) (Vector512.Load(sums + i) + Vector512.Load(output + i)).Store(output + i);
                 }
 
-                if (d > own) product.Multiply(values + (long)own * vStride, vStride, d - own, scores, count, output + own * Lanes, true);
+                if (d > own) toSums.Multiply(values + (long)own * vStride, vStride, d - own, scores, count, output + own * Lanes, true);
             }
 
             Vector512<float> inverse0 = Vector512<float>.One / Vector512.Load(sum), inverse1 = Vector512<float>.One / Vector512.Load(sum + 16);

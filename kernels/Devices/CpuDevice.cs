@@ -9,7 +9,7 @@ public sealed unsafe class CpuDevice : IDevice
     private readonly HostPool _memory = new();
     private readonly Scratch _shared = new();
 
-    private readonly bool _bfloat16;
+    private readonly bool _bfloat16, _paired;
 
     /// <summary>Starts the worker threads.</summary>
     /// <param name="threads">Threads to use; 0 means one per core.</param>
@@ -22,8 +22,10 @@ public sealed unsafe class CpuDevice : IDevice
         bool bfloat16 = products == ElementType.BFloat16;
         if (products == ElementType.Float16 || (bfloat16 && (reference || !SupportsBFloat16))) throw new NotSupportedException($"this device has no products in {products}");
         Pool = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
-        Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, simd ?? RegisterTile.Best, _shared, bfloat16);
-        Gradients = reference ? new ReferenceGradients() : new CpuGradients(Pool, simd ?? RegisterTile.Best, _shared);
+        SimdWidth width = simd ?? RegisterTile.Best;
+        _paired = !reference && width == SimdWidth.Paired512;
+        Kernels = reference ? new ReferenceKernels() : new CpuKernels(Pool, width, _shared, bfloat16);
+        Gradients = reference ? new ReferenceGradients() : new CpuGradients(Pool, width, _shared);
         Name = reference ? "cpu-reference" : "cpu";
         Products = products;
         _bfloat16 = bfloat16;
@@ -67,7 +69,7 @@ public sealed unsafe class CpuDevice : IDevice
     public long BufferBytes(long length) => HostPool.Capacity(length);
 
     /// <inheritdoc/>
-    public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => CpuPackedWeights.Bytes(shape, types, PackedType(shape));
+    public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => CpuPackedWeights.Bytes(shape, types, PackedType(shape), Paired(shape));
 
     /// <inheritdoc/>
     public DeviceBuffer Allocate(long length) => _memory.Rent(length);
@@ -83,10 +85,12 @@ public sealed unsafe class CpuDevice : IDevice
     public void Download(DeviceBuffer source, Span<float> destination) => new ReadOnlySpan<float>(HostBuffer.PointerOf(source), destination.Length).CopyTo(destination);
 
     /// <inheritdoc/>
-    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new CpuPackedWeights(Pool, shape, experts, PackedType(shape));
+    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new CpuPackedWeights(Pool, shape, experts, PackedType(shape), Paired(shape));
 
     /// <inheritdoc/>
     public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) => ((CpuPackedWeights)weights).Replace(Pool, experts);
+
+    private bool Paired(WeightShape shape) => _paired && PackedType(shape) is null;
 
     private ElementType? PackedType(WeightShape shape) => _bfloat16 && !shape.Exact ? ElementType.BFloat16 : null;
 

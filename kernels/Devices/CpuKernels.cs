@@ -42,12 +42,14 @@ internal sealed unsafe class CpuKernels(WorkerPool pool, SimdWidth simd, Scratch
     {
         var panels = new PackedPanels((CpuPackedWeights)weights);
         if (bfloat16 && !weights.Shape.Exact) MatrixMultiplySimd.Run(pool, new BFloat16Product(), rows, experts, count, panels, epilogue);
+        else if (simd == SimdWidth.Paired512) MatrixMultiplySimd.Run(pool, new PairedProduct(), rows, experts, count, panels, epilogue);
         else MatrixMultiplySimd.Run(pool, new Float32Product(simd), rows, experts, count, panels, epilogue);
     }
 
     public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y)
     {
         if (bfloat16 && !shape.Exact) AttentionSimd.Run(pool, new BFloat16Product(), shape, PointerOf(q), PointerOf(k), PointerOf(v), PointerOf(y));
+        else if (simd == SimdWidth.Paired512) AttentionSimd.Run(pool, new PairedProduct(), new Float32Product(SimdWidth.Vector512), shape, PointerOf(q), PointerOf(k), PointerOf(v), PointerOf(y));
         else AttentionSimd.Run(pool, new Float32Product(simd), shape, PointerOf(q), PointerOf(k), PointerOf(v), PointerOf(y));
     }
 

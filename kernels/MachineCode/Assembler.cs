@@ -41,6 +41,9 @@ internal sealed class Assembler
     /// <summary>z += sixteen float32.</summary>
     public void Add(int z, Address other) => Vector(OpcodeMap.M0F, Mandatory.None, 0x58, z, z, other, 64);
 
+    /// <summary>z *= sixteen float32.</summary>
+    public void Multiply(int z, int other) => Vector(OpcodeMap.M0F, Mandatory.None, 0x59, z, z, other);
+
     /// <summary>z += the dot products of pairs of bfloat16 (VDPBF16PS).</summary>
     public void DotBFloat16(int z, int a, int b) => Vector(OpcodeMap.M0F38, Mandatory.PF3, 0x52, z, a, b);
 

@@ -14,7 +14,7 @@ internal static unsafe class GeneratedKernels
 {
     private const int Unroll = 4, PanelBytes = RegisterTile.Columns * sizeof(uint), TileBytes = RegisterTile.Columns * sizeof(float);
 
-    private static readonly nint[]? s_halves = Avx512 ? CodeMemory.Publish([WidenHalves()]) : null;
+    private static readonly nint[]? s_halves = Avx512 ? CodeMemory.Publish([WidenHalves(scaled: false), WidenHalves(scaled: true)]) : null;
     private static readonly nint[]? s_tiles = BFloat16Hardware ? CodeMemory.Publish([.. Enumerable.Range(0, 2 * RegisterTile.MaxRows).Select(i => BFloat16Tiles(i % RegisterTile.MaxRows + 1, i >= RegisterTile.MaxRows))]) : null;
 
     /// <summary><see cref="WidenHalves(ushort*, float*, long)"/> can be called.</summary>
@@ -43,14 +43,25 @@ internal static unsafe class GeneratedKernels
         ((delegate* unmanaged<ushort*, nint, uint*, nint, float*, nint, void>)s_tiles![rows - 1 + (accumulate ? RegisterTile.MaxRows : 0)])(a, stride, b, pairs, c, tiles);
     }
 
-    private static byte[] WidenHalves()
+    /// <summary>The same, rows of 32, each times the 32 <paramref name="scales"/>.</summary>
+    public static void WidenHalves(ushort* from, float* to, long count, float* scales) => ((delegate* unmanaged<ushort*, float*, long, float*, void>)s_halves![1])(from, to, count, scales);
+
+    // rdi = from, rsi = to, rdx = count, rcx = scales.
+    private static byte[] WidenHalves(bool scaled)
     {
         var code = new Assembler();
         int loop = code.NewLabel(), done = code.NewLabel();
+        if (scaled)
+        {
+            code.Load(4, new(Rcx));
+            code.Load(5, new(Rcx, 64));
+        }
+
         code.Subtract(Rdx, 64);
         code.JumpIfLess(done);
         code.Place(loop);
         for (int i = 0; i < 4; i++) code.WidenHalf(i, new(Rdi, 32 * i));
+        for (int i = 0; scaled && i < 4; i++) code.Multiply(i, 4 + (i & 1));
         for (int i = 0; i < 4; i++) code.Store(new(Rsi, 64 * i), i);
         code.Add(Rdi, 128);
         code.Add(Rsi, 256);

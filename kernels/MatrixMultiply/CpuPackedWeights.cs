@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Kernels.MatrixMultiply;
@@ -10,9 +11,15 @@ namespace AfaNative.Kernels.MatrixMultiply;
 public sealed unsafe class CpuPackedWeights : PackedWeights
 {
     private readonly byte*[] _memory;
-    private readonly int _terms;
+    private readonly float*[] _ends;
+    private readonly int _terms, _block;
 
-    internal CpuPackedWeights(WorkerPool pool, WeightShape shape, ReadOnlySpan<WeightSource> experts, ElementType? storage = null) : base(shape, experts.Length)
+    /// <param name="pool">Threads that pack.</param>
+    /// <param name="shape">Shape of one expert's weights.</param>
+    /// <param name="experts">Every expert's weights.</param>
+    /// <param name="storage">Type to store them in; null: their own.</param>
+    /// <param name="paired">Keep with every panel what <see cref="PairedProduct"/> would have to find out each time.</param>
+    internal CpuPackedWeights(WorkerPool pool, WeightShape shape, ReadOnlySpan<WeightSource> experts, ElementType? storage = null, bool paired = false) : base(shape, experts.Length)
     {
         if (shape.Geglu && shape.Out % 2 != 0) throw new ArgumentException($"a GEGLU projection needs an even number of outputs, not {shape.Out}");
         var types = new ElementType[experts.Length];
@@ -21,19 +28,23 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
         _terms = Terms(shape, Type);
         Panels = shape.Geglu ? (shape.Out / 2 + 15) / 16 : (shape.Out + 31) / 32;
         _memory = new byte*[experts.Length];
+        _ends = new float*[experts.Length];
+        _block = paired ? MatrixMultiplySimd.BlockOfTerms(shape.K, PairedProduct.Terms) : 0;
         long bytes = (long)Panels * _terms * 32 * Type.Size();
         for (int e = 0; e < experts.Length; e++)
         {
             _memory[e] = (byte*)HostMemory.Allocate(bytes);
+            if (paired) _ends[e] = (float*)HostMemory.Allocate((long)Panels * Blocks * EndFloats * sizeof(float));
             PackExpert(pool, experts[e], e);
         }
     }
 
     /// <summary>Bytes of packed weights of experts of these types.</summary>
-    internal static long Bytes(WeightShape shape, ReadOnlySpan<ElementType> types, ElementType? storage = null)
+    internal static long Bytes(WeightShape shape, ReadOnlySpan<ElementType> types, ElementType? storage = null, bool paired = false)
     {
         ElementType type = storage ?? Common(types);
-        return (long)types.Length * (shape.Geglu ? (shape.Out / 2 + 15) / 16 : (shape.Out + 31) / 32) * Terms(shape, type) * 32 * type.Size();
+        int block = paired ? MatrixMultiplySimd.BlockOfTerms(shape.K, PairedProduct.Terms) : shape.K, blocks = paired ? (shape.K + block - 1) / block : 0;
+        return (long)types.Length * (shape.Geglu ? (shape.Out / 2 + 15) / 16 : (shape.Out + 31) / 32) * (Terms(shape, type) * 32L * type.Size() + blocks * EndFloats * sizeof(float));
     }
 
     /// <summary>Storage type of all experts.</summary>
@@ -43,7 +54,12 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
     public int Panels { get; }
 
     /// <inheritdoc/>
-    public override long ByteLength => (long)Experts * Panels * _terms * 32 * Type.Size();
+    public override long ByteLength => (long)Experts * Panels * (_terms * 32L * Type.Size() + Blocks * EndFloats * sizeof(float));
+
+    // What follows a panel's block of terms: two rows.
+    private const int EndFloats = 64;
+
+    private int Blocks => _block == 0 ? 0 : (Shape.K + _block - 1) / _block;
 
     /// <summary>Rows [k0, k0 + count) of a panel as float32: in place when stored so, else widened into <paramref name="buffer"/>.</summary>
     internal float* Panel(int expert, int panel, int k0, int count, float* buffer)
@@ -53,6 +69,20 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
         if (Type == ElementType.Float32) return (float*)memory + first;
         if (Type == ElementType.BFloat16) Widening.Pairs((uint*)memory + (long)panel * _terms * 16, k0, count, buffer);
         else Widening.ToFloat32((ushort*)memory + first, Type, buffer, (long)count * 32);
+        return buffer;
+    }
+
+    /// <summary>Rows [k0, k0 + count), a block, of a panel as <see cref="PairedProduct"/> packs them; null if that was not prepared.</summary>
+    internal float* Paired(int expert, int panel, int k0, int count, float* buffer)
+    {
+        if (_block == 0) return null;
+        int e = Experts == 1 ? 0 : expert;
+        float* end = _ends[e] + ((long)panel * Blocks + k0 / _block) * EndFloats;
+        Vector512<int> exponents = Vector512.Create(254 << 23);
+        Vector512<float> scale0 = (exponents - Vector512.Load((int*)end + 32)).AsSingle(), scale1 = (exponents - Vector512.Load((int*)end + 48)).AsSingle();
+        if (Type == ElementType.Float16) Widening.ToScaled((ushort*)_memory[e] + ((long)panel * _terms + k0) * 32, count, scale0, scale1, buffer);
+        else Widening.Scale(Panel(expert, panel, k0, count, buffer), count, scale0, scale1, buffer);
+        for (int i = 0; i < EndFloats; i += 16) Vector512.Load(end + i).Store(buffer + count * 32L + i);
         return buffer;
     }
 
@@ -103,6 +133,8 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
         {
             NativeMemory.AlignedFree(_memory[e]);
             _memory[e] = null;
+            NativeMemory.AlignedFree(_ends[e]);
+            _ends[e] = null;
         }
     }
 
@@ -149,7 +181,24 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
                     default: PackPairs(source, n, (ushort*)to + 2 * lane); break;
                 }
             }
+
+            if (_block != 0) FindEnds(expert, panel);
         });
+    }
+
+    private void FindEnds(int expert, int panel)
+    {
+        var product = new PairedProduct();
+        var packed = new float[product.PanelRows(_block) * 32];
+        fixed (float* to = packed)
+        {
+            for (int k0 = 0, block = 0; k0 < Shape.K; k0 += _block, block++)
+            {
+                int count = Math.Min(_block, Shape.K - k0);
+                product.PackPanel(Panel(expert, panel, k0, count, to), count, to);
+                Buffer.MemoryCopy(to + count * 32, _ends[expert] + ((long)panel * Blocks + block) * EndFloats, EndFloats * sizeof(float), EndFloats * sizeof(float));
+            }
+        }
     }
 
     private void PackWide(WeightSource source, int n, float* to)

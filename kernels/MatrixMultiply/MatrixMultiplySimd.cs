@@ -21,8 +21,7 @@ internal static unsafe class MatrixMultiplySimd
     {
         if (m == 0) return;
         int k = weights.Terms, panels = weights.Panels;
-        // Whole vectors of terms, so that panels read the other way round are cut where their storage is.
-        int kBlocks = (k + product.Block - 1) / product.Block, kBlock = ((k + kBlocks - 1) / kBlocks + 15) & ~15;
+        int kBlock = BlockOfTerms(k, product.Block);
         int rowBlocks = (m + RowBlock - 1) / RowBlock;
         int rowBlock = Math.Min(RowBlock, ((m + rowBlocks - 1) / rowBlocks + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows * RegisterTile.MaxRows);
         rowBlocks = (m + rowBlock - 1) / rowBlock;
@@ -38,6 +37,14 @@ internal static unsafe class MatrixMultiplySimd
         });
     }
 
+    /// <summary>Terms of the blocks that <paramref name="k"/> terms are cut into, at most <paramref name="most"/> each.</summary>
+    public static int BlockOfTerms(int k, int most)
+    {
+        // Whole vectors of terms, so that panels read the other way round are cut where their storage is.
+        int blocks = (k + most - 1) / most;
+        return ((k + blocks - 1) / blocks + 15) & ~15;
+    }
+
     private readonly struct Job<TProduct, TRows, TPanels>(TProduct product, TRows rows, TPanels weights, EpilogueArguments epilogue, int m, int k, int kBlock, int rowBlock, int panels, int panelBlock)
         where TProduct : struct, IProduct
         where TRows : struct, IRowSource
@@ -48,10 +55,11 @@ internal static unsafe class MatrixMultiplySimd
             int row0 = rowIndex * rowBlock, height = Math.Min(rowBlock, m - row0);
             int panel0 = panelIndex * panelBlock, width = Math.Min(panelBlock, panels - panel0);
             // A cache line between rows: powers of two would all fall into one set.
-            int stride = product.Packed(kBlock) + 16;
-            float* a = scratch.Floats((long)rowBlock * stride + kBlock * 32L + (long)rowBlock * panelBlock * 32 + CopyRows * (kBlock + 16));
+            int stride = (product.Packed(kBlock) + 15 & ~15) + 16;
+            int panelFloats = product.PanelRows(kBlock) * 32;
+            float* a = scratch.Floats((long)rowBlock * stride + panelFloats + (long)rowBlock * panelBlock * 32 + CopyRows * (kBlock + 16));
             float* widened = a + (long)rowBlock * stride;
-            float* sums = widened + kBlock * 32L;
+            float* sums = widened + panelFloats;
             float* copies = sums + (long)rowBlock * panelBlock * 32;
             int tiles = (height + product.Rows - 1) / product.Rows;
             for (int k0 = 0; k0 < k; k0 += kBlock)
@@ -59,7 +67,7 @@ internal static unsafe class MatrixMultiplySimd
                 int count = Math.Min(kBlock, k - k0);
                 bool last = k0 + count == k;
                 float* left = rows.InPlace(expert, row0, k0, out int aStride);
-                if (left == null || product.Packed(2) < 2)
+                if (left == null || !product.Plain)
                 {
                     Pack(left, aStride, expert, row0, height, k0, count, a, stride, copies);
                     left = a;
@@ -92,7 +100,7 @@ internal static unsafe class MatrixMultiplySimd
                 return;
             }
 
-            if (product.Packed(2) == 2)
+            if (product.Plain)
             {
                 rows.Copy(expert, row0, height, k0, count, a, stride);
                 return;

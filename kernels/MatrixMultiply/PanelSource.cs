@@ -22,6 +22,9 @@ internal unsafe interface IPanelSource
 
     /// <summary>The same from an even term on as bfloat16 pairs [terms / 2][32][2], where they are stored so; else null.</summary>
     float* Pairs(int expert, int panel, int k0) => null;
+
+    /// <summary>A block of terms as <see cref="PairedProduct"/> packs it, where that costs less than packing <see cref="Panel"/>; else null.</summary>
+    float* Paired(int expert, int panel, int k0, int count, float* buffer) => null;
 }
 
 /// <summary>Weights as they are packed: columns are outputs.</summary>
@@ -34,6 +37,8 @@ internal readonly unsafe struct PackedPanels(CpuPackedWeights weights) : IPanelS
     public float* Panel(int expert, int panel, int k0, int count, float* buffer) => weights.Panel(expert, panel, k0, count, buffer);
 
     public float* Pairs(int expert, int panel, int k0) => weights.Pairs(expert, panel, k0);
+
+    public float* Paired(int expert, int panel, int k0, int count, float* buffer) => weights.Paired(expert, panel, k0, count, buffer);
 
     public void Prefetch(int expert, int panel, int k0, int count, int part, int parts)
     {

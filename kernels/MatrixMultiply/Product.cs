@@ -17,11 +17,17 @@ internal unsafe interface IProduct
     /// <summary>Rows worth one call.</summary>
     int Rows { get; }
 
-    /// <summary>Packed operands are float32 and 512-bit vectors are to be used: other code may multiply them too.</summary>
+    /// <summary>Operands are float32 as they are: rows can be multiplied where they lie.</summary>
+    bool Plain => false;
+
+    /// <summary>The same, and 512-bit vectors are to be used: other code may multiply them too.</summary>
     bool Plain512 => false;
 
     /// <summary>Floats that a packed row of so many terms takes.</summary>
     int Packed(int terms);
+
+    /// <summary>Rows of 32 floats that a packed panel of so many terms takes at most.</summary>
+    int PanelRows(int terms) => terms;
 
     /// <summary>Rows of float32 to packed rows, <paramref name="stride"/> floats apart.</summary>
     void PackRows(float* from, long fromStride, int rows, int terms, float* to, int stride);
@@ -41,7 +47,9 @@ internal readonly unsafe struct Float32Product(SimdWidth width) : IProduct
 {
     private readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] _tiles = RegisterTile.For(width);
 
-    public bool Plain512 => width == SimdWidth.Vector512;
+    public bool Plain => true;
+
+    public bool Plain512 => width is SimdWidth.Vector512 or SimdWidth.Paired512;
 
     public int Block => 256;
 
@@ -58,18 +66,7 @@ internal readonly unsafe struct Float32Product(SimdWidth width) : IProduct
 
     public float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer) where TPanels : struct, IPanelSource => weights.Panel(expert, panel, k0, count, buffer);
 
-    public void Multiply(float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate)
-    {
-        // Rows split evenly over the fewest tiles: 16 rows are 8 + 8, not 12 + 4.
-        int count = (rows + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows, size = rows / count, larger = rows - size * count;
-        for (int i = 0; i < count; i++)
-        {
-            int n = i < larger ? size + 1 : size;
-            _tiles[n - 1](a, stride, b, terms, c, accumulate);
-            a += (long)n * stride;
-            c += n * RegisterTile.Columns;
-        }
-    }
+    public void Multiply(float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate) => RegisterTile.Multiply(_tiles, a, stride, rows, b, terms, c, accumulate);
 }
 
 /// <summary>Operands rounded to bfloat16, two terms in a float's place; products and sums in float32 (AVX512-BF16).</summary>
@@ -143,6 +140,13 @@ internal static unsafe class Prefetch
     {
         if (!Sse.IsSupported) return;
         for (; from < to; from += 64) Sse.Prefetch1(from);
+    }
+
+    /// <summary>Asks for some floats.</summary>
+    public static void Row(float* row, int count)
+    {
+        if (!Sse.IsSupported) return;
+        for (float* end = row + count; row < end; row += 16) Sse.Prefetch0(row);
     }
 
     /// <summary>Asks for the 128 bytes at each of some rows, <paramref name="pitch"/> floats apart.</summary>

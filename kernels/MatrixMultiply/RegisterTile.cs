@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 
@@ -30,6 +31,8 @@ public enum SimdWidth
     Vector256,
     /// <summary>512-bit vectors.</summary>
     Vector512,
+    /// <summary>512-bit vectors; linear layers, convolutions and attention scores put additions in the place of multiplications (<c>PairedProduct</c>).</summary>
+    Paired512,
 }
 
 /// <summary>The innermost kernel of matrix multiply, convolution and attention, per vector width and row count.</summary>
@@ -42,20 +45,42 @@ public static unsafe class RegisterTile
     internal const int MaxRows = 12;
 
     private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_wide = [&RegisterTile512.Run<Rows1>, &RegisterTile512.Run<Rows2>, &RegisterTile512.Run<Rows3>, &RegisterTile512.Run<Rows4>, &RegisterTile512.Run<Rows5>, &RegisterTile512.Run<Rows6>, &RegisterTile512.Run<Rows7>, &RegisterTile512.Run<Rows8>, &RegisterTile512.Run<Rows9>, &RegisterTile512.Run<Rows10>, &RegisterTile512.Run<Rows11>, &RegisterTile512.Run<Rows12>];
+    private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_paired = [&PairedTile512.Run<Rows1>, &PairedTile512.Run<Rows2>, &PairedTile512.Run<Rows3>, &PairedTile512.Run<Rows4>, &PairedTile512.Run<Rows5>, &PairedTile512.Run<Rows6>, &PairedTile512.Run<Rows7>, &PairedTile512.Run<Rows8>, &PairedTile512.Run<Rows9>, &PairedTile512.Run<Rows10>, &PairedTile512.Run<Rows11>, &PairedTile512.Run<Rows12>];
     private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_narrow = [&RegisterTile256.Run<Rows1>, &RegisterTile256.Run<Rows2>, &RegisterTile256.Run<Rows3>, &RegisterTile256.Run<Rows4>, &RegisterTile256.Run<Rows5>, &RegisterTile256.Run<Rows6>, &RegisterTile256.Run<Rows7>, &RegisterTile256.Run<Rows8>, &RegisterTile256.Run<Rows9>, &RegisterTile256.Run<Rows10>, &RegisterTile256.Run<Rows11>, &RegisterTile256.Run<Rows12>];
     private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_portable = [&RegisterTilePortable.Run<Rows1>, &RegisterTilePortable.Run<Rows2>, &RegisterTilePortable.Run<Rows3>, &RegisterTilePortable.Run<Rows4>, &RegisterTilePortable.Run<Rows5>, &RegisterTilePortable.Run<Rows6>, &RegisterTilePortable.Run<Rows7>, &RegisterTilePortable.Run<Rows8>, &RegisterTilePortable.Run<Rows9>, &RegisterTilePortable.Run<Rows10>, &RegisterTilePortable.Run<Rows11>, &RegisterTilePortable.Run<Rows12>];
 
-    /// <summary>The widest that runs in hardware here.</summary>
-    public static SimdWidth Best =>
-        Vector512.IsHardwareAccelerated ? SimdWidth.Vector512 : Vector256.IsHardwareAccelerated && System.Runtime.Intrinsics.X86.Fma.IsSupported ? SimdWidth.Vector256 : SimdWidth.Portable;
+    /// <summary>The fastest that runs in hardware here.</summary>
+    public static SimdWidth Best { get; } =
+        Avx512DQ.IsSupported && Vector512.IsHardwareAccelerated ? AddsBesideMultiplying ? SimdWidth.Paired512 : SimdWidth.Vector512
+        : Vector256.IsHardwareAccelerated && Fma.IsSupported ? SimdWidth.Vector256 : SimdWidth.Portable;
 
-    /// <summary>Kernels for 1..12 rows at index rows - 1.</summary>
+    // AMD's cores have units for additions beside those that multiply; Intel's do both in the same ones. CPUID leaf 0: "AuthenticAMD".
+    private static bool AddsBesideMultiplying => X86Base.CpuId(0, 0) is { Ebx: 0x68747541, Edx: 0x69746E65, Ecx: 0x444D4163 };
+
+    /// <summary>The same for operands packed by <see cref="PairedProduct"/>.</summary>
+    internal static delegate*<float*, nint, float*, nint, float*, bool, void>[] Paired => s_paired;
+
+    /// <summary>Kernels of plain products for 1..12 rows at index rows - 1.</summary>
     internal static delegate*<float*, nint, float*, nint, float*, bool, void>[] For(SimdWidth width) => width switch
     {
-        SimdWidth.Vector512 => s_wide,
+        SimdWidth.Vector512 or SimdWidth.Paired512 => s_wide,
         SimdWidth.Vector256 => s_narrow,
         _ => s_portable,
     };
+
+    /// <summary>c[r, 0..31] (+)= sum_k a[r, k] b[k, 0..31] for any number of rows.</summary>
+    internal static void Multiply(delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate)
+    {
+        // Rows split evenly over the fewest tiles: 16 rows are 8 + 8, not 12 + 4.
+        int count = (rows + MaxRows - 1) / MaxRows, size = rows / count, larger = rows - size * count;
+        for (int i = 0; i < count; i++)
+        {
+            int n = i < larger ? size + 1 : size;
+            tiles[n - 1](a, stride, b, terms, c, accumulate);
+            a += (long)n * stride;
+            c += n * Columns;
+        }
+    }
 }
 
 /// <summary>The register tile on 128-bit vectors, one row at a time: correct everywhere, fast where eight accumulators suffice (Arm).</summary>

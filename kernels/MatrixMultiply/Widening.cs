@@ -18,6 +18,32 @@ public static unsafe class Widening
         for (long i = whole; i < count; i++) destination[i] = Element(new WeightSource(source, type), i);
     }
 
+    /// <summary>Rows of 32 float16 to float32, either half of a row times its own scales.</summary>
+    internal static void ToScaled(ushort* source, int rows, Vector512<float> scale0, Vector512<float> scale1, float* to)
+    {
+        int whole = GeneratedKernels.WidensHalves ? rows & ~1 : 0;
+        if (whole > 0)
+        {
+            float* scales = stackalloc float[32];
+            scale0.Store(scales);
+            scale1.Store(scales + 16);
+            GeneratedKernels.WidenHalves(source, to, whole * 32L, scales);
+        }
+
+        ToFloat32(source + whole * 32L, ElementType.Float16, to + whole * 32L, (rows - whole) * 32L);
+        Scale(to + whole * 32L, rows - whole, scale0, scale1, to + whole * 32L);
+    }
+
+    /// <summary>Rows of 32, either half of a row times its own scales.</summary>
+    internal static void Scale(float* from, int rows, Vector512<float> scale0, Vector512<float> scale1, float* to)
+    {
+        for (float* end = from + rows * 32L; from < end; from += 32, to += 32)
+        {
+            (Vector512.Load(from) * scale0).Store(to);
+            (Vector512.Load(from + 16) * scale1).Store(to + 16);
+        }
+    }
+
     /// <summary>Terms [k0, k0 + count) of a panel of bfloat16 pairs [K / 2][32][2] as rows of 32 float32.</summary>
     internal static void Pairs(uint* panel, int k0, int count, float* to)
     {
