@@ -21,6 +21,9 @@ internal static unsafe class WinogradConvolution
     // Smaller maps have too few tiles to pay for transforming the weights.
     private const int MinimumPixels = 32;
 
+    // From so many tiles of one map on, bringing weights to a common size costs less than paired products gain.
+    private const int PairedTiles = 16;
+
     // Bytes of transformed input worked on at a time: should stay in the last-level cache, which others use too.
     private const long InputBytes = 6L << 20;
 
@@ -37,11 +40,13 @@ internal static unsafe class WinogradConvolution
     public static void Run<TPanels>(WorkerPool pool, SimdWidth width, Scratch shared, float* x, in ConvolutionShape shape, TPanels weights, int inputs, bool turned, in EpilogueArguments epilogue)
         where TPanels : struct, IPanelSource
     {
-        int pitch = inputs + 16, across = (shape.Width + 3) / 4, down = (shape.Height + 3) / 4, tiles = shape.Batch * across * down;
+        int across = (shape.Width + 3) / 4, down = (shape.Height + 3) / 4, tiles = shape.Batch * across * down, block = MatrixMultiplySimd.BlockOfTerms(inputs, MaxBlock);
+        bool paired = width == SimdWidth.Paired512 && !turned && across * down >= PairedTiles;
+        // Behind every row, or every block of it that is packed by itself, some room that keeps rows apart.
+        int pitch = paired ? (inputs + block - 1) / block * (block + Pad) : inputs + Pad;
         int most = (int)Math.Max(16, InputBytes / sizeof(float) / Points / pitch), parts = (tiles + most - 1) / most, part = (tiles + parts - 1) / parts;
-        int blocks = (inputs + MaxBlock - 1) / MaxBlock, block = ((inputs + blocks - 1) / blocks + 15) & ~15;
         float* transformed = shared.Floats(Points * ((long)part * pitch + Pad));
-        var job = new Job<TPanels>(x, shape, weights, turned, epilogue, RegisterTile.For(width), transformed, inputs, pitch, across, down, part, block);
+        var job = new Job<TPanels>(x, shape, weights, turned, epilogue, paired, paired ? RegisterTile.Paired : RegisterTile.For(width), transformed, inputs, pitch, across, down, part, block);
         long map = (long)shape.Batch * shape.Height * shape.Width * inputs;
         int together = shape.SharedInput ? shape.Experts : 1;
         for (int expert = 0; expert < shape.Experts; expert += together)
@@ -56,10 +61,27 @@ internal static unsafe class WinogradConvolution
         }
     }
 
-    private readonly struct Job<TPanels>(float* x, ConvolutionShape shape, TPanels weights, bool turned, EpilogueArguments epilogue, delegate*<float*, nint, float*, nint, float*, bool, void>[] kernels,
+    private interface IScaling
+    {
+        static abstract bool Scales { get; }
+    }
+
+    private readonly struct Scaled : IScaling
+    {
+        public static bool Scales => true;
+    }
+
+    private readonly struct AsTheyAre : IScaling
+    {
+        public static bool Scales => false;
+    }
+
+    private readonly struct Job<TPanels>(float* x, ConvolutionShape shape, TPanels weights, bool turned, EpilogueArguments epilogue, bool paired, delegate*<float*, nint, float*, nint, float*, bool, void>[] kernels,
         float* transformed, int inputs, int pitch, int across, int down, int part, int block)
         where TPanels : struct, IPanelSource
     {
+        private nint WeightPlane => (paired ? block + 2 : block) * 32 + Pad;
+
         // Tiles [from, to) after tile first: every point's channels go to [point][tile][channel].
         public void TransformInput(long map, int first, int from, int to)
         {
@@ -79,8 +101,19 @@ internal static unsafe class WinogradConvolution
                 }
 
                 float* v = transformed + (long)tile * pitch;
-                for (int c = 0; c < inputs; c += 16)
+                for (int c = 0, left = block; c < inputs; c += 16, left -= 16)
                 {
+                    if (left == 0)
+                    {
+                        if (paired)
+                        {
+                            Pack(v + c - block, plane, block);
+                            v += Pad;
+                        }
+
+                        left = block;
+                    }
+
                     for (int k = 0; k < 6; k++)
                     {
                         float** p = pixels + k;
@@ -93,14 +126,22 @@ internal static unsafe class WinogradConvolution
                         WinogradTransforms.Input(Vector512.Load(s), Vector512.Load(s + 16), Vector512.Load(s + 32), Vector512.Load(s + 48), Vector512.Load(s + 64), Vector512.Load(s + 80), v + c + i * 6 * plane, (nint)plane);
                     }
                 }
+
+                if (paired)
+                {
+                    int last = inputs - (inputs - 1) / block * block;
+                    Pack(v + inputs - last, plane, last);
+                }
             }
         }
+
+        private static void Pack(float* rows, long plane, int terms) => PairedRows.Pack(rows, (nint)plane, Points, terms, rows, (nint)plane);
 
         // One panel of one expert at tiles [first, first + count).
         public void Multiply(Scratch scratch, int expert, int panel, int first, int count)
         {
             int groups = (count + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows;
-            long inPlane = (long)part * pitch + Pad, weightPlane = block * 32 + Pad, sumPlane = count * 32L + Pad;
+            long inPlane = (long)part * pitch + Pad, weightPlane = WeightPlane, sumPlane = count * 32L + Pad;
             float* points = scratch.Floats(Points * (weightPlane + sumPlane) + 9 * (block * 32L + Pad) + 24 * 32 + 16 * 32);
             float* sums = points + Points * weightPlane;
             float* widened = sums + Points * sumPlane;
@@ -108,10 +149,13 @@ internal static unsafe class WinogradConvolution
             for (int c0 = 0; c0 < inputs; c0 += block)
             {
                 int terms = Math.Min(block, inputs - c0);
-                TransformWeights(expert, panel, c0, terms, widened, points);
+                Vector512<int> exponents0 = default, exponents1 = default;
+                if (paired) TransformWeights<Scaled>(expert, panel, c0, terms, widened, points, ref exponents0, ref exponents1);
+                else TransformWeights<AsTheyAre>(expert, panel, c0, terms, widened, points, ref exponents0, ref exponents1);
                 for (int point = 0; point < Points; point++)
                 {
-                    float* a = transformed + point * inPlane + c0, b = points + point * weightPlane, c = sums + point * sumPlane;
+                    float* a = transformed + point * inPlane + (paired ? c0 / block * (block + Pad) : c0), b = points + point * weightPlane, c = sums + point * sumPlane;
+                    if (paired) PairedProduct.End(b, terms, exponents0, exponents1);
                     for (int g = 0; g < groups; g++)
                     {
                         // Groups of nearly the same height: a last one of a single row would leave the registers empty.
@@ -125,20 +169,34 @@ internal static unsafe class WinogradConvolution
             for (int tile = 0; tile < count; tile++) Finish(sums + tile * 32L, sumPlane, rows, pixels, expert, panel, first + tile);
         }
 
-        private void TransformWeights(int expert, int panel, int first, int terms, float* widened, float* points)
+        private void TransformWeights<TScaling>(int expert, int panel, int first, int terms, float* widened, float* points, ref Vector512<int> exponents0, ref Vector512<int> exponents1) where TScaling : struct, IScaling
         {
             float** taps = stackalloc float*[9];
             for (int tap = 0; tap < 9; tap++) taps[turned ? 8 - tap : tap] = weights.Panel(expert, panel, tap * inputs + first, terms, widened + tap * (block * 32L + Pad));
-            nint plane = block * 32 + Pad;
+            V scale0 = V.Zero, scale1 = scale0;
+            if (TScaling.Scales)
+            {
+                // One size for all points of an output: from point to point it changes by a few octaves at most.
+                V largest0 = V.Zero, largest1 = largest0;
+                for (int tap = 0; tap < 9; tap++) PairedProduct.AddSquares(taps[tap], terms, ref scale0, ref scale1);
+                for (int tap = 0; tap < 9 && !PairedProduct.AllUsual(scale0, scale1); tap++) PairedProduct.AddLargest(taps[tap], terms, ref largest0, ref largest1);
+                exponents0 = PairedProduct.Exponents(scale0, largest0, 9 * terms);
+                exponents1 = PairedProduct.Exponents(scale1, largest1, 9 * terms);
+                scale0 = PairedProduct.Scale(exponents0);
+                scale1 = PairedProduct.Scale(exponents1);
+            }
+
+            nint plane = WeightPlane;
             float* t0 = taps[0], t1 = taps[1], t2 = taps[2], t3 = taps[3], t4 = taps[4], t5 = taps[5], t6 = taps[6], t7 = taps[7], t8 = taps[8];
             for (int term = 0; term < terms; term++)
             {
                 for (int half = 0; half < 32; half += 16)
                 {
                     long at = term * 32L + half;
-                    WinogradTransforms.Weights(Vector512.Load(t0 + at), Vector512.Load(t3 + at), Vector512.Load(t6 + at), out V a0, out V a1, out V a2, out V a3, out V a4, out V a5);
-                    WinogradTransforms.Weights(Vector512.Load(t1 + at), Vector512.Load(t4 + at), Vector512.Load(t7 + at), out V b0, out V b1, out V b2, out V b3, out V b4, out V b5);
-                    WinogradTransforms.Weights(Vector512.Load(t2 + at), Vector512.Load(t5 + at), Vector512.Load(t8 + at), out V c0, out V c1, out V c2, out V c3, out V c4, out V c5);
+                    V scale = half == 0 ? scale0 : scale1;
+                    WinogradTransforms.Weights(Tap<TScaling>(t0 + at, scale), Tap<TScaling>(t3 + at, scale), Tap<TScaling>(t6 + at, scale), out V a0, out V a1, out V a2, out V a3, out V a4, out V a5);
+                    WinogradTransforms.Weights(Tap<TScaling>(t1 + at, scale), Tap<TScaling>(t4 + at, scale), Tap<TScaling>(t7 + at, scale), out V b0, out V b1, out V b2, out V b3, out V b4, out V b5);
+                    WinogradTransforms.Weights(Tap<TScaling>(t2 + at, scale), Tap<TScaling>(t5 + at, scale), Tap<TScaling>(t8 + at, scale), out V c0, out V c1, out V c2, out V c3, out V c4, out V c5);
                     WinogradTransforms.Weights(a0, b0, c0, points + at, plane);
                     WinogradTransforms.Weights(a1, b1, c1, points + at + 6 * plane, plane);
                     WinogradTransforms.Weights(a2, b2, c2, points + at + 12 * plane, plane);
@@ -148,6 +206,8 @@ internal static unsafe class WinogradConvolution
                 }
             }
         }
+
+        private static V Tap<TScaling>(float* tap, V scale) where TScaling : struct, IScaling => TScaling.Scales ? Vector512.Load(tap) * scale : Vector512.Load(tap);
 
         // Points to the 4x4 pixels of a tile, and these, as far as the map has them, to the epilogue.
         private void Finish(float* sums, long plane, float* rows, float* pixels, int expert, int panel, int tile)

@@ -90,7 +90,8 @@ public sealed unsafe class CpuDevice : IDevice
     /// <inheritdoc/>
     public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) => ((CpuPackedWeights)weights).Replace(Pool, experts);
 
-    private bool Paired(WeightShape shape) => _paired && PackedType(shape) is null;
+    // Most convolutions transform their weights, each time or never.
+    private bool Paired(WeightShape shape) => _paired && PackedType(shape) is null && shape is { KernelHeight: 1, KernelWidth: 1 };
 
     private ElementType? PackedType(WeightShape shape) => _bfloat16 && !shape.Exact ? ElementType.BFloat16 : null;
 

@@ -12,8 +12,14 @@ internal static unsafe class HostMemory
     {
         bool huge = bytes >= 2 * HugePage;
         void* memory = NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, 64), huge ? (nuint)HugePage : 64);
-        // MADV_HUGEPAGE (14).
-        if (huge && OperatingSystem.IsLinux()) _ = Madvise((nint)memory, (nuint)(bytes / HugePage * HugePage), 14);
+        if (huge && OperatingSystem.IsLinux())
+        {
+            // MADV_DONTNEED (4): memory that was used before, in small pages, would keep them. MADV_HUGEPAGE (14).
+            nuint whole = (nuint)(bytes / HugePage * HugePage);
+            _ = Madvise((nint)memory, whole, 4);
+            _ = Madvise((nint)memory, whole, 14);
+        }
+
         return memory;
     }
 

@@ -5,6 +5,9 @@ namespace AfaNative.Kernels.Devices;
 /// <summary>Grow-only, 64-byte aligned working memory of one worker; reused by every op, so kernels allocate nothing.</summary>
 public sealed unsafe class Scratch : IDisposable
 {
+    // Two pages of 2 MiB: in smaller ones, scattered over memory, what belongs in the second-level cache would push itself out.
+    private const long Least = 1 << 20;
+
     private float* _memory;
     private long _length;
 
@@ -14,7 +17,7 @@ public sealed unsafe class Scratch : IDisposable
         if (length > _length)
         {
             NativeMemory.AlignedFree(_memory);
-            _length = (length + 16383) & ~16383L;
+            _length = Math.Max((length + 16383) & ~16383L, Least);
             _memory = (float*)HostMemory.Allocate(_length * sizeof(float));
         }
 

@@ -165,7 +165,7 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
     private void PackExpert(WorkerPool pool, WeightSource source, int expert)
     {
         byte* destination = _memory[expert];
-        pool.Run(Panels, (panel, _) =>
+        pool.Run(Panels, (panel, worker) =>
         {
             byte* to = destination + (long)panel * _terms * 32 * Type.Size();
             new Span<byte>(to, _terms * 32 * Type.Size()).Clear();
@@ -182,22 +182,19 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
                 }
             }
 
-            if (_block != 0) FindEnds(expert, panel);
+            if (_block != 0) FindEnds(expert, panel, pool.Scratch(worker));
         });
     }
 
-    private void FindEnds(int expert, int panel)
+    private void FindEnds(int expert, int panel, Scratch scratch)
     {
         var product = new PairedProduct();
-        var packed = new float[product.PanelRows(_block) * 32];
-        fixed (float* to = packed)
+        float* packed = scratch.Floats(product.PanelRows(_block) * 32);
+        for (int k0 = 0, block = 0; k0 < Shape.K; k0 += _block, block++)
         {
-            for (int k0 = 0, block = 0; k0 < Shape.K; k0 += _block, block++)
-            {
-                int count = Math.Min(_block, Shape.K - k0);
-                product.PackPanel(Panel(expert, panel, k0, count, to), count, to);
-                Buffer.MemoryCopy(to + count * 32, _ends[expert] + ((long)panel * Blocks + block) * EndFloats, EndFloats * sizeof(float), EndFloats * sizeof(float));
-            }
+            int count = Math.Min(_block, Shape.K - k0);
+            product.PackPanel(Panel(expert, panel, k0, count, packed), count, packed);
+            Buffer.MemoryCopy(packed + count * 32, _ends[expert] + ((long)panel * Blocks + block) * EndFloats, EndFloats * sizeof(float), EndFloats * sizeof(float));
         }
     }
 

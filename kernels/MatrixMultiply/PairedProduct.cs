@@ -18,7 +18,11 @@ internal readonly unsafe struct PairedProduct : IProduct
     /// <summary>Terms of a block of K.</summary>
     public const int Terms = 256;
 
-    private const int Exponents = 60;
+    /// <summary>Rows and columns without a size, those of zeros above all, count as this many octaves below or above one: what others round leaves nothing there.</summary>
+    public const int Most = 60;
+
+    /// <summary>Whether this processor has the instructions, however little it may gain.</summary>
+    public static bool IsSupported => Vector512.IsHardwareAccelerated && Avx512DQ.IsSupported;
 
     private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_tiles = RegisterTile.Paired;
 
@@ -36,41 +40,57 @@ internal readonly unsafe struct PairedProduct : IProduct
     public float* PackPanel(float* panel, int terms, float* to)
     {
         Vector512<float> s0 = Vector512<float>.Zero, s1 = s0;
-        for (float* p = panel, end = panel + terms * 32; p < end; p += 32)
+        AddSquares(panel, terms, ref s0, ref s1);
+        Vector512<float> largest0 = Vector512<float>.Zero, largest1 = largest0;
+        if (!AllUsual(s0, s1)) AddLargest(panel, terms, ref largest0, ref largest1);
+        Vector512<int> e0 = Exponents(s0, largest0, terms), e1 = Exponents(s1, largest1, terms);
+        Widening.Scale(panel, terms, Scale(e0), Scale(e1), to);
+        End(to, terms, e0, e1);
+        return to;
+    }
+
+    /// <summary>Adds the squares of the 32 columns of a panel.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddSquares(float* panel, int terms, ref Vector512<float> squares0, ref Vector512<float> squares1)
+    {
+        for (float* end = panel + terms * 32; panel < end; panel += 32)
         {
-            Vector512<float> x0 = Vector512.Load(p), x1 = Vector512.Load(p + 16);
-            s0 = Vector512.FusedMultiplyAdd(x0, x0, s0);
-            s1 = Vector512.FusedMultiplyAdd(x1, x1, s1);
+            Vector512<float> x0 = Vector512.Load(panel), x1 = Vector512.Load(panel + 16);
+            squares0 = Vector512.FusedMultiplyAdd(x0, x0, squares0);
+            squares1 = Vector512.FusedMultiplyAdd(x1, x1, squares1);
+        }
+    }
+
+    /// <summary>What columns are multiplied by, and the product is divided by.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Scale(Vector512<int> exponents) => (Vector512.Create(127) - exponents << 23).AsSingle();
+
+    /// <summary>Writes the two rows behind a panel whose columns were divided by these powers of two.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    public static void End(float* panel, int terms, Vector512<int> exponents0, Vector512<int> exponents1)
+    {
+        Vector512<float> c0 = Vector512<float>.Zero, c1 = c0, d0 = c0, d1 = c0;
+        float* p = panel, last = panel + (terms & ~1) * 32;
+        for (; p + 192 <= last; p += 192)
+        {
+            c0 = Vector512.FusedMultiplyAdd(Vector512.Load(p), Vector512.Load(p + 32), c0);
+            d0 = Vector512.FusedMultiplyAdd(Vector512.Load(p + 64), Vector512.Load(p + 96), d0);
+            c1 = Vector512.FusedMultiplyAdd(Vector512.Load(p + 80), Vector512.Load(p + 112), c1);
+            d1 = Vector512.FusedMultiplyAdd(Vector512.Load(p + 144), Vector512.Load(p + 176), d1);
         }
 
-        Vector512<int> e0 = Halved(s0, panel, terms), e1 = Halved(s1, panel + 16, terms), one = Vector512.Create(127);
-        Vector512<float> scale0 = (one - e0 << 23).AsSingle(), scale1 = (one - e1 << 23).AsSingle(), c0 = Vector512<float>.Zero, c1 = c0;
-        float* result = to;
-        int third = 0;
-        for (int k = 0; k + 1 < terms; k += 2, panel += 64, to += 64)
+        if (p < last) c0 = Vector512.FusedMultiplyAdd(Vector512.Load(p), Vector512.Load(p + 32), c0);
+        if (p + 64 < last)
         {
-            Vector512<float> x0 = Vector512.Load(panel) * scale0, x1 = Vector512.Load(panel + 16) * scale1, y0 = Vector512.Load(panel + 32) * scale0, y1 = Vector512.Load(panel + 48) * scale1;
-            x0.Store(to);
-            x1.Store(to + 16);
-            y0.Store(to + 32);
-            y1.Store(to + 48);
-            if (third != 2) c0 = Vector512.FusedMultiplyAdd(-x0, y0, c0);
-            if (third != 0) c1 = Vector512.FusedMultiplyAdd(-x1, y1, c1);
-            third = third == 2 ? 0 : third + 1;
+            d0 = Vector512.FusedMultiplyAdd(Vector512.Load(p + 64), Vector512.Load(p + 96), d0);
+            c1 = Vector512.FusedMultiplyAdd(Vector512.Load(p + 80), Vector512.Load(p + 112), c1);
         }
 
-        if ((terms & 1) != 0)
-        {
-            (Vector512.Load(panel) * scale0).Store(to);
-            (Vector512.Load(panel + 16) * scale1).Store(to + 16);
-            to += 32;
-        }
-
-        c0.Store(to);
-        c1.Store(to + 16);
-        (one + e0 << 23).Store((int*)to + 32);
-        (one + e1 << 23).Store((int*)to + 48);
-        return result;
+        float* to = panel + terms * 32;
+        (-c0 - d0).Store(to);
+        (-c1 - d1).Store(to + 16);
+        (Vector512.Create(127) + exponents0 << 23).Store((int*)to + 32);
+        (Vector512.Create(127) + exponents1 << 23).Store((int*)to + 48);
     }
 
     public float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer) where TPanels : struct, IPanelSource
@@ -81,25 +101,25 @@ internal readonly unsafe struct PairedProduct : IProduct
 
     public void Multiply(float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate) => RegisterTile.Multiply(s_tiles, a, stride, rows, b, terms, c, accumulate);
 
-    // Half the exponent of a mean square, for 16 columns.
-    private static Vector512<int> Halved(Vector512<float> squares, float* panel, int terms)
+    /// <summary>Exponents that columns are divided by, from the sums of their squares; where these overflow or vanish, from their largest elements.</summary>
+    public static Vector512<int> Exponents(Vector512<float> squares, Vector512<float> largest, int terms)
     {
-        if (Vector512.LessThanAll(squares, Vector512.Create(1e30f)) && Vector512.GreaterThanAll(squares, Vector512.Create(1e-30f)))
-        {
-            return (squares * Vector512.Create(1f / terms)).AsInt32() - Vector512.Create(127 << 23) >> 24;
-        }
-
-        int* exponents = stackalloc int[16];
-        for (int i = 0; i < 16; i++) exponents[i] = Halved(squares[i], panel + i, 32, terms);
-        return Vector512.Load(exponents);
+        Vector512<int> half = (squares * Vector512.Create(1f / terms)).AsInt32() - Vector512.Create(127 << 23) >> 24;
+        return Vector512.ConditionalSelect(Usual(squares).AsInt32(), half, Vector512.Clamp((largest.AsInt32() >> 23) - Vector512.Create(127), Vector512.Create(-Most), Vector512.Create(Most)));
     }
 
-    /// <summary>The same for one row or column. Where squares overflow or vanish, the exponent of its largest element instead; for zeros one that leaves nothing of what others round.</summary>
-    public static int Halved(float squares, float* first, nint step, int terms)
+    /// <summary>Whether the sums of squares tell every column's size.</summary>
+    public static bool AllUsual(Vector512<float> squares0, Vector512<float> squares1) => Vector512.EqualsAll((Usual(squares0) & Usual(squares1)).AsInt32(), Vector512.Create(-1));
+
+    private static Vector512<float> Usual(Vector512<float> squares) => Vector512.LessThan(squares, Vector512.Create(1e30f)) & Vector512.GreaterThan(squares, Vector512.Create(1e-30f));
+
+    /// <summary>The largest magnitude of the 32 columns of a panel, or what was there.</summary>
+    public static void AddLargest(float* panel, int terms, ref Vector512<float> largest0, ref Vector512<float> largest1)
     {
-        if (squares is < 1e30f and > 1e-30f) return BitConverter.SingleToInt32Bits(squares * (1f / terms)) - (127 << 23) >> 24;
-        float largest = 0;
-        for (int i = 0; i < terms; i++) largest = Math.Max(largest, Math.Abs(first[i * step]));
-        return largest > 0 ? Math.Clamp(float.IsFinite(largest) ? Math.ILogB(largest) : 0, -Exponents, Exponents) : float.IsNaN(largest) ? 0 : -Exponents;
+        for (float* end = panel + terms * 32; panel < end; panel += 32)
+        {
+            largest0 = Vector512.Max(largest0, Vector512.Abs(Vector512.Load(panel)));
+            largest1 = Vector512.Max(largest1, Vector512.Abs(Vector512.Load(panel + 16)));
+        }
     }
 }

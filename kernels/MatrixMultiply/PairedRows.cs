@@ -59,10 +59,17 @@ internal static unsafe class PairedRows
             Vector128<float> squares = Sums(sa, sb, sc, sd);
             Vector128<float> first = Sums(Half0(a0, a1, a2), Half0(b0, b1, b2), Half0(c0, c1, c2), Half0(d0, d1, d2));
             Vector128<float> other = Sums(Half1(a0, a1, a2), Half1(b0, b1, b2), Half1(c0, c1, c2), Half1(d0, d1, d2));
-            if (!(Vector128.LessThanAll(squares, Vector128.Create(1e30f)) && Vector128.GreaterThanAll(squares, Vector128.Create(1e-30f))))
+            Vector128<float> usual = Vector128.LessThan(squares, Vector128.Create(1e30f)) & Vector128.GreaterThan(squares, Vector128.Create(1e-30f));
+            if (!Vector128.EqualsAll(usual.AsInt32(), Vector128.Create(-1)))
             {
+                // One by one, and each as if alone: a row does not depend on its neighbours.
                 int n = Math.Min(rows, 4);
-                for (int r = 0; r < n; r++) PackUnusual(from + r * fromStride, terms, to + r * stride);
+                for (int r = 0; r < n; r++)
+                {
+                    if (usual.AsInt32()[r] != 0) Pack(from + r * fromStride, 0, 1, terms, to + r * stride, 0);
+                    else PackUnusual(from + r * fromStride, terms, to + r * stride);
+                }
+
                 rows -= n;
                 from += n * fromStride;
                 to += n * stride;
@@ -129,12 +136,17 @@ internal static unsafe class PairedRows
         return w.GetLower() + w.GetUpper();
     }
 
-    // A row of zeros, or whose squares overflow or vanish, or near such a one.
+    // A row of zeros, or whose squares overflow or vanish.
     private static void PackUnusual(float* from, int terms, float* to)
     {
-        float squares = 0, first = 0, other = 0;
-        for (int i = 0; i < terms; i++) squares += from[i] * from[i];
-        int exponent = PairedProduct.Halved(squares, from, 1, terms);
+        float squares = 0, largest = 0, first = 0, other = 0;
+        for (int i = 0; i < terms; i++)
+        {
+            squares += from[i] * from[i];
+            largest = Math.Max(largest, Math.Abs(from[i]));
+        }
+
+        int exponent = PairedProduct.Exponents(Vector512.Create(squares), Vector512.Create(largest), terms)[0];
         float scale = BitConverter.Int32BitsToSingle(127 - exponent << 23);
         for (int i = 0; i < terms; i++) to[i] = from[i] * scale;
         for (int pair = 0; 2 * pair + 1 < terms; pair++)

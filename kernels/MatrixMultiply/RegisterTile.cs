@@ -51,7 +51,7 @@ public static unsafe class RegisterTile
 
     /// <summary>The fastest that runs in hardware here.</summary>
     public static SimdWidth Best { get; } =
-        Avx512DQ.IsSupported && Vector512.IsHardwareAccelerated ? AddsBesideMultiplying ? SimdWidth.Paired512 : SimdWidth.Vector512
+        Vector512.IsHardwareAccelerated ? PairedProduct.IsSupported && AddsBesideMultiplying ? SimdWidth.Paired512 : SimdWidth.Vector512
         : Vector256.IsHardwareAccelerated && Fma.IsSupported ? SimdWidth.Vector256 : SimdWidth.Portable;
 
     // AMD's cores have units for additions beside those that multiply; Intel's do both in the same ones. CPUID leaf 0: "AuthenticAMD".

@@ -104,12 +104,15 @@ public unsafe class AttentionTests
     {
         var shape = new AttentionShape(2, 2, 2, 40, 700, 333, 0.158f);
         float[] q = Noise(4 * 700 * 80, 1, 2f), k = Noise(4 * 333 * 80, 2, 2f), v = Noise(4 * 333 * 80, 3, 2f);
-        Assert.Equal(Simd(shape, q, k, v, 1), Simd(shape, q, k, v, 2));
+        foreach (bool paired in Ways)
+        {
+            Assert.Equal(Simd(shape, paired, q, k, v, 1), Simd(shape, paired, q, k, v, 2));
 
-        // Nor does the place in a batch: the last image alone gives the last quarter.
-        float[] all = Simd(shape, q, k, v, 2);
-        float[] alone = Simd(shape with { Experts = 1, Batch = 1 }, q[(3 * 700 * 80)..], k[(3 * 333 * 80)..], v[(3 * 333 * 80)..], 2);
-        Assert.Equal(all[(3 * 700 * 80)..], alone);
+            // Nor does the place in a batch: the last image alone gives the last quarter.
+            float[] all = Simd(shape, paired, q, k, v, 2);
+            float[] alone = Simd(shape with { Experts = 1, Batch = 1 }, paired, q[(3 * 700 * 80)..], k[(3 * 333 * 80)..], v[(3 * 333 * 80)..], 2);
+            Assert.Equal(all[(3 * 700 * 80)..], alone);
+        }
     }
 
     [Theory]
@@ -121,8 +124,11 @@ public unsafe class AttentionTests
         var shape = new AttentionShape(1, 1, 1, width, 40, 200, 0.3f);
         float[] q = Noise(40 * width, 1, 1f), k = Noise(200 * width, 2, 1f), v = Noise(200 * width, 3, 1f);
         q[width * 5] = float.NaN;
-        float[] y = Simd(shape, q, k, v, 1);
-        for (int i = 0; i < y.Length; i++) Assert.Equal(i / width == 5, float.IsNaN(y[i]));
+        foreach (bool paired in Ways)
+        {
+            float[] y = Simd(shape, paired, q, k, v, 1);
+            for (int i = 0; i < y.Length; i++) Assert.Equal(i / width == 5, float.IsNaN(y[i]));
+        }
     }
 
     private static void Compare(in AttentionShape s, float amplitude)
@@ -139,14 +145,26 @@ public unsafe class AttentionTests
     {
         float[] expected = new float[q.Length];
         fixed (float* pq = q, pk = k, pv = v, py = expected) AttentionReference.Run(s, pq, pk, pv, py);
-        float[] actual = Simd(s, q, k, v, 2);
-        for (int i = 0; i < expected.Length; i++)
-            if (!(Math.Abs(expected[i] - actual[i]) <= tolerance)) Assert.Fail($"{s} at {i}: {expected[i]} but {actual[i]}");
+        foreach (bool paired in Ways)
+        {
+            float[] actual = Simd(s, paired, q, k, v, 2);
+            for (int i = 0; i < expected.Length; i++)
+                if (!(Math.Abs(expected[i] - actual[i]) <= tolerance)) Assert.Fail($"{s}{(paired ? " paired" : "")} at {i}: {expected[i]} but {actual[i]}");
+        }
     }
 
-    private static float[] Simd(in AttentionShape s, float[] q, float[] k, float[] v, int threads) => Simd(s, new Float32Product(RegisterTile.Best), q, k, v, threads);
+    // Scores by paired products too, where the processor can, however little it gains.
+    private static bool[] Ways => ExponentialTile512.IsSupported ? [false, true] : [false];
 
-    private static float[] Simd<TProduct>(in AttentionShape s, TProduct product, float[] q, float[] k, float[] v, int threads) where TProduct : struct, IProduct
+    private static float[] Simd(in AttentionShape s, bool paired, float[] q, float[] k, float[] v, int threads) => paired
+        ? Simd(s, new PairedProduct(), new Float32Product(SimdWidth.Vector512), q, k, v, threads)
+        : Simd(s, new Float32Product(RegisterTile.Best), q, k, v, threads);
+
+    private static float[] Simd<TProduct>(in AttentionShape s, TProduct product, float[] q, float[] k, float[] v, int threads) where TProduct : struct, IProduct => Simd(s, product, product, q, k, v, threads);
+
+    private static float[] Simd<TScores, TSums>(in AttentionShape s, TScores toScores, TSums toSums, float[] q, float[] k, float[] v, int threads)
+        where TScores : struct, IProduct
+        where TSums : struct, IProduct
     {
         const int guard = 16;
         float[] y = new float[q.Length + 2 * guard];
@@ -154,7 +172,7 @@ public unsafe class AttentionTests
         y.AsSpan(0, guard).Fill(7f);
         y.AsSpan(q.Length + guard).Fill(7f);
         using var pool = new WorkerPool(threads);
-        fixed (float* pq = q, pk = k, pv = v, py = y) AttentionSimd.Run(pool, product, s, pq, pk, pv, py + guard);
+        fixed (float* pq = q, pk = k, pv = v, py = y) AttentionSimd.Run(pool, toScores, toSums, s, pq, pk, pv, py + guard);
         Assert.All(y[..guard], x => Assert.Equal(7f, x));
         Assert.All(y[^guard..], x => Assert.Equal(7f, x));
         return y[guard..^guard];

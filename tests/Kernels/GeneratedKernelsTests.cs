@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using AfaNative.Kernels.MachineCode;
 using AfaNative.Kernels.MatrixMultiply;
 using CsCheck;
@@ -47,6 +48,20 @@ public unsafe class GeneratedKernelsTests
 
             ushort Value() => Widening.ToBFloat16(2 * random.NextSingle() - 1);
         }, iter: 200, threads: 1);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(6)]
+    [InlineData(33)]
+    public void Rows_of_halves_widen_times_their_scales(int rows)
+    {
+        var random = new System.Random(rows);
+        using Floats halves = new(rows * 16), to = new(rows * 32), scales = Floats.Uniform(random, 32);
+        for (int i = 0; i < rows * 32; i++) ((Half*)halves.Pointer)[i] = (Half)(random.NextSingle() - 0.5f);
+        Widening.ToScaled((ushort*)halves.Pointer, rows, Vector512.Load(scales.Pointer), Vector512.Load(scales.Pointer + 16), to);
+        to.AssertGuard();
+        for (int i = 0; i < rows * 32; i++) Assert.Equal((float)((Half*)halves.Pointer)[i] * scales.Pointer[i % 32], to.Pointer[i]);
     }
 
     [Theory]

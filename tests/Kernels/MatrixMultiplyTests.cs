@@ -99,7 +99,7 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
         float[] rowBias = Uniform(random, (long)experts * groups * outputs), residual = Uniform(random, (sharedResidual ? 1 : experts) * (long)rows * outputs);
         float[][] weights = [.. Enumerable.Range(0, experts).Select(_ => Uniform(random, (long)shape.Out * shape.K))];
         float[]? expected = null, first = null;
-        string[] kinds = ["reference", "one thread", "two threads", "256-bit", "portable", "OpenCL"];
+        string[] kinds = ["reference", "one thread", "two threads", "512-bit", "512-bit, paired", "256-bit", "portable", "OpenCL"];
         if (rounded)
         {
             kinds = CpuDevice.SupportsBFloat16 ? ["reference", "one thread", "two threads"] : ["reference"];
@@ -111,6 +111,8 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
             IDevice? device = kind switch
             {
                 "reference" => new CpuDevice(1, reference: true),
+                "512-bit" => PairedProduct.IsSupported ? new CpuDevice(2, simd: SimdWidth.Vector512) : null,
+                "512-bit, paired" => PairedProduct.IsSupported ? new CpuDevice(2, simd: SimdWidth.Paired512) : null,
                 "256-bit" => new CpuDevice(2, simd: SimdWidth.Vector256),
                 "portable" => new CpuDevice(1, simd: SimdWidth.Portable),
                 "OpenCL" => opencl.TryGet(),

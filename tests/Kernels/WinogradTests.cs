@@ -24,7 +24,7 @@ public unsafe class WinogradTests
         float[] x = Noise((shared ? 1 : experts) * batch * height * width * inputs, 1), w = Noise(experts * outputs * inputs * 9, 2), dy = Noise(experts * batch * height * width * outputs, 3);
         float[] bias = Noise(experts * outputs, 4), rowBias = Noise(experts * batch * outputs, 5), residual = Noise(dy.Length, 6);
         (float[] y, float[] dx) expected = Run(new CpuDevice(1, reference: true));
-        foreach (SimdWidth simd in (SimdWidth[])[RegisterTile.Best, SimdWidth.Vector256, SimdWidth.Portable])
+        foreach (SimdWidth simd in (SimdWidth[])[RegisterTile.Best, .. PairedProduct.IsSupported ? (SimdWidth[])[SimdWidth.Vector512, SimdWidth.Paired512] : [], SimdWidth.Vector256, SimdWidth.Portable])
         {
             (float[] y, float[] dx) one = Run(new CpuDevice(1, simd: simd)), two = Run(new CpuDevice(3, simd: simd));
             Close(expected.y, one.y);

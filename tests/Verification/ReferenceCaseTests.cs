@@ -25,6 +25,14 @@ public class ReferenceCaseTests
 
     [Theory]
     [MemberData(nameof(CompactCases))]
+    public void Compact_set_on_512_bit_vectors(string path)
+    {
+        if (!PairedProduct.IsSupported) Assert.Skip("no AVX-512 here");
+        Check(Path.Combine(Compact, path), RegisterTile.Best == SimdWidth.Paired512 ? SimdWidth.Vector512 : SimdWidth.Paired512);
+    }
+
+    [Theory]
+    [MemberData(nameof(CompactCases))]
     public void Compact_set_on_256_bit_vectors(string path) => Check(Path.Combine(Compact, path), SimdWidth.Vector256);
 
     [Theory]
