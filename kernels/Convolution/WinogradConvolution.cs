@@ -25,7 +25,7 @@ internal static unsafe class WinogradConvolution
     private const int PairedTiles = 16;
 
     // Bytes of transformed input worked on at a time: should stay in the last-level cache, which others use too.
-    private const long InputBytes = 6L << 20;
+    private const long InputBytes = 8L << 20;
 
     /// <summary>True where this is the faster way: decided by the shape of one map, never by batch or threads.</summary>
     public static bool Suits(in ConvolutionShape shape, WeightShape weights) =>
