@@ -14,7 +14,7 @@ public sealed unsafe class CpuDevice : IDevice
     /// <summary>Starts the worker threads.</summary>
     /// <param name="threads">Threads to use; 0 means one per core.</param>
     /// <param name="reference">Run the plain reference kernels.</param>
-    /// <param name="simd">Vector width of the matrix kernels; null means the widest of this machine.</param>
+    /// <param name="simd">Vector width of the matrix kernels; null means the fastest of this machine.</param>
     /// <param name="products">What operands of linear layers, attention and direct convolutions are rounded to: bfloat16, where <see cref="SupportsBFloat16"/>, or not at all.</param>
     /// <exception cref="NotSupportedException">Such products are not to be had here.</exception>
     public CpuDevice(int threads = 0, bool reference = false, SimdWidth? simd = null, ElementType products = ElementType.Float32)

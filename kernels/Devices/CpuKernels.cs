@@ -18,6 +18,9 @@ namespace AfaNative.Kernels.Devices;
 /// <param name="bfloat16">Linear layers, attention and direct convolutions multiply operands rounded to bfloat16, unless a shape says exact. Winograd convolutions stay in float32: they are faster than direct ones in bfloat16, and would multiply its rounding by five.</param>
 internal sealed unsafe class CpuKernels(WorkerPool pool, SimdWidth simd, Scratch shared, bool bfloat16) : IKernels
 {
+    // Pixels from which on direct convolutions pair products: their weights are brought to a common size each time.
+    private const int PairedPixels = 64;
+
     public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {
         EpilogueArguments arguments = EpilogueArguments.From(epilogue, weights.Shape, shape.Rows, y);
@@ -35,14 +38,15 @@ internal sealed unsafe class CpuKernels(WorkerPool pool, SimdWidth simd, Scratch
             return;
         }
 
-        Multiply(new PatchRows(PointerOf(x), shape.SharedInput ? 0 : (long)shape.Batch * shape.Height * shape.Width * inputs, shape, inputs), shape.Experts, rows, weights, arguments);
+        bool paired = shape.OutHeight * shape.OutWidth >= PairedPixels;
+        Multiply(new PatchRows(PointerOf(x), shape.SharedInput ? 0 : (long)shape.Batch * shape.Height * shape.Width * inputs, shape, inputs), shape.Experts, rows, weights, arguments, paired);
     }
 
-    private void Multiply<TRows>(TRows rows, int experts, int count, PackedWeights weights, in EpilogueArguments epilogue) where TRows : struct, IRowSource
+    private void Multiply<TRows>(TRows rows, int experts, int count, PackedWeights weights, in EpilogueArguments epilogue, bool paired = true) where TRows : struct, IRowSource
     {
         var panels = new PackedPanels((CpuPackedWeights)weights);
         if (bfloat16 && !weights.Shape.Exact) MatrixMultiplySimd.Run(pool, new BFloat16Product(), rows, experts, count, panels, epilogue);
-        else if (simd == SimdWidth.Paired512) MatrixMultiplySimd.Run(pool, new PairedProduct(), rows, experts, count, panels, epilogue);
+        else if (paired && simd == SimdWidth.Paired512) MatrixMultiplySimd.Run(pool, new PairedProduct(), rows, experts, count, panels, epilogue);
         else MatrixMultiplySimd.Run(pool, new Float32Product(simd), rows, experts, count, panels, epilogue);
     }
 

@@ -54,6 +54,9 @@ public static unsafe class RegisterTile
         Vector512.IsHardwareAccelerated ? PairedProduct.IsSupported && AddsBesideMultiplying ? SimdWidth.Paired512 : SimdWidth.Vector512
         : Vector256.IsHardwareAccelerated && Fma.IsSupported ? SimdWidth.Vector256 : SimdWidth.Portable;
 
+    /// <summary>The fastest here that multiplies operands as they are. All of these that have fused multiply-add, on any processor, give the same bits.</summary>
+    public static SimdWidth BestPlain => Best == SimdWidth.Paired512 ? SimdWidth.Vector512 : Best;
+
     // AMD's cores have units for additions beside those that multiply; Intel's do both in the same ones. CPUID leaf 0: "AuthenticAMD".
     private static bool AddsBesideMultiplying => X86Base.CpuId(0, 0) is { Ebx: 0x68747541, Edx: 0x69746E65, Ecx: 0x444D4163 };
 

@@ -3,6 +3,7 @@ using AfaNative.Engine;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Tool.Commands;
 
@@ -11,8 +12,8 @@ internal static class Devices
 {
     public static Option<string> DeviceOption()
     {
-        var option = new Option<string>("--device") { Description = "Where to compute: cpu, cuda:N, opencl:N; cpu-reference and ilgpu-cpu are slow and for checking.", DefaultValueFactory = _ => "cpu" };
-        option.CompletionSources.Add("cpu", "cuda:0", "opencl:0", "cpu-reference", "ilgpu-cpu");
+        var option = new Option<string>("--device") { Description = "Where to compute: cpu, cuda:N, opencl:N; cpu-plain gives the same bits on any processor, and is slower on some; cpu-reference and ilgpu-cpu are slow and for checking.", DefaultValueFactory = _ => "cpu" };
+        option.CompletionSources.Add("cpu", "cuda:0", "opencl:0", "cpu-plain", "cpu-reference", "ilgpu-cpu");
         return option;
     }
 
@@ -39,13 +40,14 @@ internal static class Devices
 
     public static IDevice Open(string name, int threads, string precision)
     {
-        if (name == "cpu-reference" && precision != "f32") throw new AfaException($"--precision {precision} is for faster devices; {name} computes in f32.");
+        if (name is "cpu-reference" or "cpu-plain" && precision != "f32") throw new AfaException($"--precision {precision} is for {(name == "cpu-plain" ? "cpu and accelerators" : "faster devices")}; {name} computes in f32.");
         if (name == "cpu" && precision == "f16") throw new AfaException("--precision f16 is for accelerators; cpu computes in f32 or bf16.");
         if (name == "cpu" && precision == "bf16" && !CpuDevice.SupportsBFloat16) Console.Error.WriteLine("This processor or system has no products in bfloat16 (AVX512-BF16 on Linux, executable memory allowed): computing in f32.");
         if (threads < 0 || threads > 1024) throw new AfaException($"--threads takes 0 to 1024, not {threads}.");
         return name switch
         {
             "cpu" => new CpuDevice(threads, products: precision == "bf16" && CpuDevice.SupportsBFloat16 ? ElementType.BFloat16 : ElementType.Float32),
+            "cpu-plain" => new CpuDevice(threads, simd: RegisterTile.BestPlain),
             "cpu-reference" => new CpuDevice(1, reference: true),
             _ => Accelerator(name, precision),
         };

@@ -14,6 +14,7 @@ internal static class DevicesCommand
         command.SetAction(_ =>
         {
             Console.WriteLine($"{"cpu",-14} {Environment.ProcessorCount} threads, {RegisterTile.Best} kernels{(CpuDevice.SupportsBFloat16 ? ", bfloat16 products" : "")}");
+            Console.WriteLine($"{"cpu-plain",-14} the same without paired products: the same bits on any processor with fused multiply-add");
             Console.WriteLine($"{"cpu-reference",-14} plain loops on one thread, what the others are checked against");
             foreach (DeviceDescription device in IlgpuDevice.List()) Console.WriteLine($"{device.Name,-14} {device.Description}{(device.Unusable is null ? "" : $": not usable, {device.Unusable}")}");
         });
