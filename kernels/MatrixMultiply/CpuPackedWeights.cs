@@ -10,8 +10,9 @@ namespace AfaNative.Kernels.MatrixMultiply;
 /// </summary>
 public sealed unsafe class CpuPackedWeights : PackedWeights
 {
-    private readonly byte*[] _memory;
-    private readonly float*[] _ends;
+    // Empty until they are made: a constructor that throws leaves an object for the finalizer.
+    private readonly byte*[] _memory = [];
+    private readonly float*[] _ends = [];
     private readonly int _terms, _block;
 
     /// <param name="pool">Threads that pack.</param>
@@ -133,6 +134,10 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
         {
             NativeMemory.AlignedFree(_memory[e]);
             _memory[e] = null;
+        }
+
+        for (int e = 0; e < _ends.Length; e++)
+        {
             NativeMemory.AlignedFree(_ends[e]);
             _ends[e] = null;
         }

@@ -60,6 +60,7 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     [InlineData("no such file or folder", "inspect", "/no/such/file")]
     [InlineData("no such folder of cases", "verify", "--cases", "/no/such/cases")]
     [InlineData("is not a device", "verify", "--device", "abacus")]
+    [InlineData("cpu-plain computes in f32", "verify", "--device", "cpu-plain", "--precision", "bf16")]
     public void Mistakes_are_one_sentence_and_an_exit_code(string expected, params string[] arguments)
     {
         (int code, _, string error) = Run(arguments);
@@ -76,11 +77,13 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
         Assert.NotEqual(0, Run("verify", "--filter", "no-such-case").Code);
     }
 
-    [Fact]
-    public void Verify_runs_its_own_cases_and_writes_json()
+    [Theory]
+    [InlineData("cpu")]
+    [InlineData("cpu-plain")]
+    public void Verify_runs_its_own_cases_and_writes_json(string device)
     {
         using var folder = new TemporaryFolder();
-        (int code, string text, string error) = Run("verify", "--filter", "ops", "--json", folder.File("result.json"));
+        (int code, string text, string error) = Run("verify", "--device", device, "--filter", "ops", "--json", folder.File("result.json"));
         Assert.True(code == 0, error + text);
         Assert.Contains("\"verdict\": \"passed\"", File.ReadAllText(folder.File("result.json")));
     }
