@@ -23,7 +23,8 @@ public sealed class ResnetBlock
         _time = timeDim > 0 ? p.Exact().Linear("time_emb_proj", timeDim, outputs) : null;
         _norm2 = p.GroupNorm("norm2", outputs, groups, epsilon);
         _conv2 = p.Convolution("conv2", outputs, outputs);
-        _shortcut = inputs != outputs ? p.Pointwise("conv_shortcut", inputs, outputs) : null;
+        // All that follows is added to what the shortcut passes on: rounded, it was the largest error.
+        _shortcut = inputs != outputs ? p.Exact().Pointwise("conv_shortcut", inputs, outputs) : null;
     }
 
     /// <summary>x [E or 1, B, H, W, In], SiLU of the time embedding [E, B, 1, 1, T] to [E, B, H, W, Out].</summary>
