@@ -9,7 +9,7 @@ namespace AfaNative.Kernels.MatrixMultiply;
 /// subtracted belongs to a row or to a column alone, so one multiplication and two additions take the place of two multiplications. Processors whose additions have
 /// units of their own gain where both kinds of units are kept busy: with two of three pairs done so, half as much again as their peak of multiplications.
 /// <para>Rounding grows with how far rows and columns differ in size. So each is first brought to a root mean square of 1 to 2, by a power of two: the error then
-/// is that of plain float32 (within a factor of two), even where few elements hold most of a row.</para>
+/// is at most about three times that of plain float32 (a large mean), even where few elements hold most of a row.</para>
 /// <para>A packed row ends in its sums of a0 a1, for either half of a panel, and the exponent that the product is to be changed by; a packed panel in a row of
 /// minus its sums of b0 b1 and a row of such factors.</para>
 /// </summary>
