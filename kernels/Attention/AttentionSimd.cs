@@ -13,7 +13,7 @@ namespace AfaNative.Kernels.Attention;
 internal static unsafe class AttentionSimd
 {
     private const int Lanes = RegisterTile.Columns, KeyBlock = 128, QueryChunk = 512;
-    private const float Minimum = -1e30f;
+    private const float Minimum = -1e30f, Power0 = 4.77263689f, Power1 = 29.2076836f, Power2 = -2.31943417f, Power3 = 132.107727f, Power4 = 11.6026897f;
 
     /// <summary>See <see cref="AttentionShape"/>.</summary>
     public static void Run<TProduct>(WorkerPool pool, TProduct product, in AttentionShape shape, float* q, float* k, float* v, float* y) where TProduct : struct, IProduct =>
@@ -28,6 +28,7 @@ internal static unsafe class AttentionSimd
         int chunks = (s.Queries + QueryChunk - 1) / QueryChunk, heads = s.Experts * s.Batch * s.Heads;
         // One task for a whole head shares its packed keys; a few heads on many threads are cut by queries, which changes no result.
         if (heads >= 4 * pool.Threads) chunks = 1;
+        bool narrow = toScores.Pairs && NarrowHead.Suits(s);
         int perChunk = ((s.Queries + chunks - 1) / chunks + Lanes - 1) / Lanes * Lanes;
         pool.Run(heads * chunks, (task, worker) =>
         {
@@ -35,7 +36,9 @@ internal static unsafe class AttentionSimd
             int eb = head / s.Heads, h = head - eb * s.Heads;
             if (first >= last) return;
             long keys = (long)eb * s.Keys * s.Channels + h * s.HeadWidth, queries = (long)eb * s.Queries * s.Channels + h * s.HeadWidth;
-            Head(s, toScores, toSums, pool.Scratch(worker), q + queries, k + keys, v + keys, y + queries, first, last);
+            float* output = y + queries;
+            if (narrow && NarrowHead.TryRun(s, pool.Scratch(worker), q + queries, k + keys, v + keys, output, first, last)) return;
+            Head(s, toScores, toSums, pool.Scratch(worker), q + queries, k + keys, v + keys, output, first, last);
         });
     }
 
@@ -243,6 +246,9 @@ internal static unsafe class AttentionSimd
         return (Power(x - (t - magic)).AsInt32() + (t.AsInt32() << 23)).AsSingle();
     }
 
+    /// <summary>The numbers in <see cref="Power"/>, in its order.</summary>
+    internal static ReadOnlySpan<float> PowerConstants => [Power0, Power1, Power2, Power3, Power4];
+
     /// <summary>
     /// 746.8 * 2^f for f in -0.5..0.5. The minimax polynomial of degree five over its leading coefficient, as a product of a quadratic and a cubic that share
     /// f^2 + a f: three multiplications instead of six, and additions, which have units of their own. (Which pair of roots makes the quadratic decides the rounding; this one loses nothing.)
@@ -250,8 +256,8 @@ internal static unsafe class AttentionSimd
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector512<float> Power(Vector512<float> f)
     {
-        Vector512<float> y = (f + Vector512.Create(4.77263689f)) * f;
-        Vector512<float> z = Vector512.FusedMultiplyAdd(y + Vector512.Create(29.2076836f), f + Vector512.Create(-2.31943417f), Vector512.Create(132.107727f));
-        return z * (y + Vector512.Create(11.6026897f));
+        Vector512<float> y = (f + Vector512.Create(Power0)) * f;
+        Vector512<float> z = Vector512.FusedMultiplyAdd(y + Vector512.Create(Power1), f + Vector512.Create(Power2), Vector512.Create(Power3));
+        return z * (y + Vector512.Create(Power4));
     }
 }

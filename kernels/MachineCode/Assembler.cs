@@ -19,7 +19,7 @@ internal sealed class Assembler
     private readonly List<int> _labels = [];
     private readonly List<(int At, int Label)> _jumps = [];
 
-    private enum OpcodeMap { M0F = 1, M0F38 = 2 }
+    private enum OpcodeMap { M0F = 1, M0F38 = 2, M0F3A = 3 }
 
     private enum Mandatory { None = 0, P66 = 1, PF3 = 2, PF2 = 3 }
 
@@ -41,8 +41,39 @@ internal sealed class Assembler
     /// <summary>z += sixteen float32.</summary>
     public void Add(int z, Address other) => Vector(OpcodeMap.M0F, Mandatory.None, 0x58, z, z, other, 64);
 
+    /// <summary>z = a + b.</summary>
+    public void Add(int z, int a, int b) => Vector(OpcodeMap.M0F, Mandatory.None, 0x58, z, a, b);
+
+    /// <summary>z = a + one float32, the same in every lane.</summary>
+    public void AddOne(int z, int a, Address one) => Vector(OpcodeMap.M0F, Mandatory.None, 0x58, z, a, one, 4, broadcast: true);
+
+    /// <summary>z = a - b.</summary>
+    public void Subtract(int z, int a, int b) => Vector(OpcodeMap.M0F, Mandatory.None, 0x5C, z, a, b);
+
     /// <summary>z *= sixteen float32.</summary>
     public void Multiply(int z, int other) => Vector(OpcodeMap.M0F, Mandatory.None, 0x59, z, z, other);
+
+    /// <summary>z += a * b, rounded once.</summary>
+    public void MultiplyAdd(int z, int a, int b) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xB8, z, a, b);
+
+    /// <summary>z += a * one float32, rounded once.</summary>
+    public void MultiplyAddOne(int z, int a, Address one) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xB8, z, a, one, 4, broadcast: true);
+
+    /// <summary>z = z * a + one float32, rounded once.</summary>
+    public void MultiplyThenAddOne(int z, int a, Address one) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xA8, z, a, one, 4, broadcast: true);
+
+    /// <summary>z = a's nearest whole numbers, ties to even (VRNDSCALEPS).</summary>
+    public void Round(int z, int a)
+    {
+        Vector(OpcodeMap.M0F3A, Mandatory.P66, 0x08, z, 0, a);
+        Emit(0);
+    }
+
+    /// <summary>z = a * 2^floor(b) (VSCALEFPS).</summary>
+    public void ScaleByPower(int z, int a, int b) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0x2C, z, a, b);
+
+    /// <summary>z = a.</summary>
+    public void Copy(int z, int a) => Vector(OpcodeMap.M0F, Mandatory.None, 0x28, z, 0, a);
 
     /// <summary>z += the dot products of pairs of bfloat16 (VDPBF16PS).</summary>
     public void DotBFloat16(int z, int a, int b) => Vector(OpcodeMap.M0F38, Mandatory.PF3, 0x52, z, a, b);
@@ -143,18 +174,18 @@ internal sealed class Assembler
         Emit(opcode, (byte)(0xC0 | (z & 7) << 3 | (second & 7)));
     }
 
-    private void Vector(OpcodeMap map, Mandatory prefix, byte opcode, int z, int first, Address second, int unit)
+    private void Vector(OpcodeMap map, Mandatory prefix, byte opcode, int z, int first, Address second, int unit, bool broadcast = false)
     {
-        Evex(map, prefix, z, first, (int)(second.Index ?? 0) >> 3, (int)second.Base >> 3);
+        Evex(map, prefix, z, first, (int)(second.Index ?? 0) >> 3, (int)second.Base >> 3, broadcast);
         Emit(opcode);
         Memory(z, second, unit);
     }
 
-    // W = 0, 512 bits, no mask, no broadcast. Register numbers' high bits are stored inverted.
-    private void Evex(OpcodeMap map, Mandatory prefix, int z, int first, int x, int b) => Emit(0x62,
+    // W = 0, 512 bits, no mask. Register numbers' high bits are stored inverted.
+    private void Evex(OpcodeMap map, Mandatory prefix, int z, int first, int x, int b, bool broadcast = false) => Emit(0x62,
         (byte)((~z >> 3 & 1) << 7 | (~x & 1) << 6 | (~b & 1) << 5 | (~z >> 4 & 1) << 4 | (int)map),
         (byte)((~first & 15) << 3 | 4 | (int)prefix),
-        (byte)(0x40 | (~first >> 4 & 1) << 3));
+        (byte)(0x40 | (broadcast ? 0x10 : 0) | (~first >> 4 & 1) << 3));
 
     // An 8-bit displacement counts units: the bytes a vector instruction touches.
     private void Memory(int register, Address address, int unit)

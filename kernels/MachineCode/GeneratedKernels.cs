@@ -14,7 +14,7 @@ internal static unsafe class GeneratedKernels
 {
     private const int Unroll = 4, PanelBytes = RegisterTile.Columns * sizeof(uint), TileBytes = RegisterTile.Columns * sizeof(float);
 
-    private static readonly nint[]? s_halves = Avx512 ? CodeMemory.Publish([WidenHalves(scaled: false), WidenHalves(scaled: true)]) : null;
+    private static readonly nint[]? s_halves = Possible ? CodeMemory.Publish([WidenHalves(scaled: false), WidenHalves(scaled: true)]) : null;
     private static readonly nint[]? s_tiles = BFloat16Hardware ? CodeMemory.Publish([.. Enumerable.Range(0, 2 * RegisterTile.MaxRows).Select(i => BFloat16Tiles(i % RegisterTile.MaxRows + 1, i >= RegisterTile.MaxRows))]) : null;
 
     /// <summary><see cref="WidenHalves(ushort*, float*, long)"/> can be called.</summary>
@@ -23,11 +23,11 @@ internal static unsafe class GeneratedKernels
     /// <summary><see cref="MultiplyBFloat16"/> can be called.</summary>
     public static bool MultipliesBFloat16 => s_tiles is not null;
 
-    // Avx512F.IsSupported includes the operating system's consent.
-    private static bool Avx512 => Avx512F.IsSupported && OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64;
+    /// <summary>This is a system that code is generated for, with the basic 512-bit instructions. (Avx512F.IsSupported includes the operating system's consent.)</summary>
+    public static bool Possible => Avx512F.IsSupported && OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64;
 
     // CPUID leaf 7, subleaf 1, EAX bit 5.
-    private static bool BFloat16Hardware => Avx512 && X86Base.CpuId(0, 0).Eax >= 7 && X86Base.CpuId(7, 0).Eax >= 1 && (X86Base.CpuId(7, 1).Eax & 1 << 5) != 0;
+    private static bool BFloat16Hardware => Possible && X86Base.CpuId(0, 0).Eax >= 7 && X86Base.CpuId(7, 0).Eax >= 1 && (X86Base.CpuId(7, 1).Eax & 1 << 5) != 0;
 
     /// <summary>Widens <paramref name="count"/> float16, a multiple of 64.</summary>
     public static void WidenHalves(ushort* from, float* to, long count) => ((delegate* unmanaged<ushort*, float*, long, void>)s_halves![0])(from, to, count);

@@ -30,6 +30,8 @@ internal readonly unsafe struct PairedProduct : IProduct
 
     public int Rows => RegisterTile.MaxRows;
 
+    public bool Pairs => true;
+
     public int Packed(int terms) => terms + 3;
 
     public int PanelRows(int terms) => terms + 2;

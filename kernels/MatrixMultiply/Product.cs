@@ -23,6 +23,9 @@ internal unsafe interface IProduct
     /// <summary>The same, and 512-bit vectors are to be used: other code may multiply them too.</summary>
     bool Plain512 => false;
 
+    /// <summary>Additions take the place of multiplications (<see cref="PairedProduct"/>).</summary>
+    bool Pairs => false;
+
     /// <summary>Floats that a packed row of so many terms takes.</summary>
     int Packed(int terms);
 
