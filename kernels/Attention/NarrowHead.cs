@@ -29,10 +29,10 @@ internal static unsafe class NarrowHead
 
     // Scores are at most Largest, and those that could be above Most are lowered: weights lie in 2^-120..2^40, and a sum of any number of them has its digits.
     private const float Largest = 80, Most = 40;
-    private const int Lanes = 16, LeastKeys = 6;
+    private const int Lanes = 16, LeastKeys = 6, Worthwhile = 128, Ahead = 48;
 
-    /// <summary>Whether this is for a shape, on this processor.</summary>
-    public static bool Suits(in AttentionShape shape) => shape is { HeadWidth: Width, Causal: false } && NarrowHeadCode.IsSupported;
+    /// <summary>Whether this is for a shape, on this processor. With fewer keys, those of a text, getting ready takes what the loop saves.</summary>
+    public static bool Suits(in AttentionShape shape) => shape is { HeadWidth: Width, Keys: >= Worthwhile, Causal: false } && NarrowHeadCode.IsSupported;
 
     /// <summary>Queries [first, last) of a head whose tokens are <see cref="AttentionShape.Channels"/> apart; false: nothing was done, scores may be too large.</summary>
     public static bool TryRun(in AttentionShape s, Scratch scratch, float* q, float* k, float* v, float* y, int first, int last)
@@ -94,6 +94,7 @@ internal static unsafe class NarrowHead
         {
             int lanes = Math.Min(Lanes, count - i);
             if (lanes < Lanes) new Span<float>(tile, Width * Lanes).Clear();
+            Ask(rows, stride, i + Ahead, count);
             Transpose.Run(rows + (long)i * stride, stride, lanes, Width, tile, Lanes);
             Vector512<float> squares = Vector512<float>.Zero;
             for (float* p = tile; p < tile + Width * Lanes; p += Lanes)
@@ -123,6 +124,7 @@ internal static unsafe class NarrowHead
         for (int j0 = 0; j0 < count; j0 += Lanes)
         {
             int lanes = Math.Min(Lanes, count - j0);
+            Ask(v, stride, j0 + Ahead, count);
             Transpose.Run(k + (long)j0 * stride, stride, lanes, Width, tile, Lanes);
             Vector512<float> sums = Vector512<float>.Zero, factor = Vector512.Create(scale);
             for (float* p = tile; p < tile + Width * Lanes; p += 2 * Lanes) sums -= Vector512.Load(p) * factor * (Vector512.Load(p + Lanes) * factor);
@@ -134,6 +136,12 @@ internal static unsafe class NarrowHead
                 Vector512.Load(v + (long)(j0 + j) * stride).Store(to + FirstValue);
             }
         }
+    }
+
+    // A head's part of a token is one cache line, tokens are too far apart for the processor to foresee the next.
+    private static void Ask(float* rows, int stride, int first, int count)
+    {
+        for (int i = first; i < Math.Min(count, first + Lanes); i++) Prefetch.Row(rows + (long)i * stride, Width);
     }
 
     // Of zero: far below all others.

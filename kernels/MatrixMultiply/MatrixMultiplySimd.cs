@@ -10,6 +10,7 @@ namespace AfaNative.Kernels.MatrixMultiply;
 internal static unsafe class MatrixMultiplySimd
 {
     private const int RowBlock = 240;   // rows of A copied at once: 20 tiles, about 260 KiB in the second-level cache
+    private const int LeastRows = 144;  // fewer would have weights made ready for too little
     private const int PanelBlock = 10;  // panels a task finishes: its sums are 240 x 320 floats
     private const int RowFloats = 170_000; // packed rows that stay in the second-level cache
     private const int CopyRows = 8;     // rows on their way to a narrower type: in the first-level cache
@@ -23,14 +24,20 @@ internal static unsafe class MatrixMultiplySimd
         if (m == 0) return;
         int k = weights.Terms, panels = weights.Panels;
         int kBlock = BlockOfTerms(k, product.Block), kBlocks = (k + kBlock - 1) / kBlock;
-        int rowBlocks = (m + RowBlock - 1) / RowBlock;
-        int rowBlock = Math.Min(RowBlock, ((m + rowBlocks - 1) / rowBlocks + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows * RegisterTile.MaxRows);
+        // Tasks of one size: as many for every thread, if not by somewhat fewer rows, then by fewer panels each.
+        int rowBlocks = (m + RowBlock - 1) / RowBlock, rowBlock = RowsOf(rowBlocks), panelBlock = PanelsOf(rowBlock);
+        for (int r = rowBlocks; RowsOf(r) >= LeastRows; r++)
+        {
+            if (!Even(RowsOf(r), PanelsOf(RowsOf(r)))) continue;
+            rowBlock = RowsOf(r);
+            panelBlock = PanelsOf(rowBlock);
+            break;
+        }
+
         rowBlocks = (m + rowBlock - 1) / rowBlock;
-        // Rows that have to be packed stay so, all their terms, for as many panels as there may be, where the second-level cache can hold them.
-        bool stay = !product.Plain && (long)rowBlock * kBlocks * Stride(product, kBlock) <= RowFloats;
-        int panelBlock = stay ? panels : Math.Min(PanelBlock, panels);
         while (panelBlock > 1 && experts * rowBlocks * ((panels + panelBlock - 1) / panelBlock) < 4 * pool.Threads) panelBlock = (panelBlock + 1) / 2;
         int panelBlocks = (panels + panelBlock - 1) / panelBlock;
+        bool stay = Stay(rowBlock);
         var job = new Job<TProduct, TRows, TPanels>(product, rows, weights, epilogue, m, k, kBlock, rowBlock, panels, panelBlock, stay);
         pool.Run(experts * rowBlocks * panelBlocks, (task, worker) =>
         {
@@ -38,6 +45,20 @@ internal static unsafe class MatrixMultiplySimd
             // Neighbouring tasks share their weights' panels: rows run fastest.
             job.Execute(pool.Scratch(worker), expert, rest % rowBlocks, rest / rowBlocks);
         });
+
+        // Whole tiles.
+        int RowsOf(int blocks) => Math.Min(RowBlock, ((m + blocks - 1) / blocks + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows * RegisterTile.MaxRows);
+
+        // Rows that have to be packed stay so, all their terms, for as many panels as there may be, where the second-level cache can hold them.
+        bool Stay(int rowBlock) => !product.Plain && (long)rowBlock * kBlocks * Stride(product, kBlock) <= RowFloats;
+
+        int PanelsOf(int rowBlock) => Stay(rowBlock) ? panels : Math.Min(PanelBlock, panels);
+
+        bool Even(int rowBlock, int panelBlock)
+        {
+            int tasks = experts * ((m + rowBlock - 1) / rowBlock) * ((panels + panelBlock - 1) / panelBlock);
+            return tasks >= 4 * pool.Threads && tasks % pool.Threads == 0;
+        }
     }
 
     // A cache line between rows: powers of two would all fall into one set.
