@@ -21,7 +21,7 @@ internal static unsafe class NarrowHead
     /// <summary>Floats of a packed key: its channels, minus its sum of products of pairs, three of padding, its value's channels.</summary>
     public const int KeyFloats = FirstValue + Width;
 
-    /// <summary>Where they begin.</summary>
+    /// <summary>Where a packed key has its value's channels.</summary>
     public const int FirstValue = 20;
 
     /// <summary>Keys whose products are summed by themselves.</summary>
