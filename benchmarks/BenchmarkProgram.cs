@@ -8,6 +8,7 @@ using AfaNative.Engine.Vae;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Benchmarks;
 
@@ -15,7 +16,7 @@ namespace AfaNative.Benchmarks;
 internal static class BenchmarkProgram
 {
     private const string Usage = """
-        usage: benchmarks MODEL [--what unet,afa,vae,train|peak] [--device cpu] [--precision f32|f16|bf16] [--latent 64] [--batch 1] [--repeats 5] [--threads N]
+        usage: benchmarks MODEL [--what unet,afa,vae,ratio,train|peak] [--device cpu] [--precision f32|f16|bf16] [--latent 64] [--batch 1] [--repeats 5] [--threads N]
                           [--json FILE] [--peak-tflops X] [--peak-gbs Y] [--by-shape]
                benchmarks table FILE.json...      joins reports, ours and torch_afa_bench.py's, into Markdown
         MODEL is a folder made by: afa-native synth OUT --preset sd15 --experts 3 --dtype f16
@@ -48,7 +49,12 @@ internal static class BenchmarkProgram
         int latent = Number("--latent", 64), batch = Number("--batch", 1), repeats = Number("--repeats", 5);
         string name = Option("--device", "cpu"), precision = Option("--precision", "f32");
         ElementType storage = precision switch { "f16" => ElementType.Float16, "bf16" => ElementType.BFloat16, _ => ElementType.Float32 };
-        using IDevice raw = name == "cpu" ? new CpuDevice(Number("--threads", 0), products: storage) : IlgpuDevice.Open(name, storage);
+        using IDevice raw = name switch
+        {
+            "cpu" => new CpuDevice(Number("--threads", 0), products: storage),
+            "cpu-plain" => new CpuDevice(Number("--threads", 0), simd: RegisterTile.BestPlain, products: storage),
+            _ => IlgpuDevice.Open(name, storage),
+        };
         string hardware = raw is IlgpuDevice gpu ? gpu.Description : $"{((CpuDevice)raw).Pool.Threads} threads";
         Roofline roofline = Peak(raw, hardware, storage);
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name} ({hardware}), {precision}; peak {roofline.Tflops:F3} TFLOP/s, {roofline.Gbs:F0} GB/s ({roofline.Source})"));
@@ -60,6 +66,7 @@ internal static class BenchmarkProgram
         if (what.Contains("vae")) Vae();
         if (what.Contains("unet")) Network([folder.UNets[0]], []);
         if (what.Contains("afa")) Network(folder.UNets, folder.Aggregators);
+        if (what.Contains("ratio")) Ratio();
         if (what.Contains("train")) TrainingBenchmark.Run(raw, folder, batch, latent, repeats, args.Contains("--recompute"));
         if (Option("--json", "") is { Length: > 0 } path) File.WriteAllText(path, JsonSerializer.Serialize(report, s_json));
         return 0;
@@ -82,6 +89,38 @@ internal static class BenchmarkProgram
 
         void Network(IReadOnlyList<string> unets, IReadOnlyList<string> sabws)
         {
+            using TensorScope scope = ops.Scope();
+            (Action run, List<IDisposable> owned) = Load(unets, sabws);
+            Time(sabws.Count > 0 ? "afa_forward" : "unet_forward", unets.Count, run);
+            foreach (IDisposable one in owned) one.Dispose();
+        }
+
+        // Evaluations of the ensemble, each between two of one U-Net: what disturbs the machine for longer than that disturbs both.
+        void Ratio()
+        {
+            using TensorScope scope = ops.Scope();
+            (Action one, List<IDisposable> owned) = Load([folder.UNets[0]], []);
+            (Action all, List<IDisposable> others) = Load(folder.UNets, folder.Aggregators);
+            double[] ones = new double[repeats + 1], alls = new double[repeats];
+            Once(one);
+            Once(all);
+            ones[0] = Once(one);
+            for (int i = 0; i < repeats; i++)
+            {
+                alls[i] = Once(all);
+                ones[i + 1] = Once(one);
+            }
+
+            double[] ratios = [.. alls.Select((t, i) => 2 * t / (ones[i] + ones[i + 1])).Order()];
+            Array.Sort(ones);
+            Array.Sort(alls);
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"afa_forward, {folder.UNets.Count} experts, against unet_forward by turns, {latent}x{latent} latents, batch {batch}: {alls[repeats / 2]:F0} ({alls[0]:F0} to {alls[^1]:F0}) and {ones[(repeats + 1) / 2]:F0} ({ones[0]:F0} to {ones[^1]:F0}) ms; ratio: median {ratios[repeats / 2]:F3}, {ratios[0]:F3} to {ratios[^1]:F3}; of the fastest {alls[0] / ones[0]:F3}"));
+            foreach (IDisposable item in owned.Concat(others)) item.Dispose();
+        }
+
+        (Action Run, List<IDisposable> Owned) Load(IReadOnlyList<string> unets, IReadOnlyList<string> sabws)
+        {
             UNetConfig config = UNetConfig.Load(folder.UNets[0]);
             (UNetModel unet, CheckpointParameters weights) = DiffusionModel.ReadComponent(device, unets, p => new UNetModel(p, config));
             var owned = new List<IDisposable> { weights };
@@ -95,15 +134,15 @@ internal static class BenchmarkProgram
             }
 
             var ensemble = new AfaEnsemble(unet, aggregators);
-            using TensorScope scope = ops.Scope();
             Tensor text = Noise(new Shape(unets.Count, batch, 77, 1, config.CrossAttentionDim)), latents = Noise(new Shape(1, batch, latent, latent, config.InChannels));
             Tensor sinusoids = ops.TimestepEmbedding([.. Enumerable.Repeat(500f, batch)], config.BlockOutChannels[0]);
-            Time(aggregators.Count > 0 ? "afa_forward" : "unet_forward", unets.Count, () =>
+            return (Run, owned);
+
+            void Run()
             {
                 using TensorScope inner = ops.Scope();
                 ensemble.Predict(ops, latents, sinusoids, text);
-            });
-            foreach (IDisposable one in owned) one.Dispose();
+            }
         }
 
         Tensor Noise(Shape shape)
@@ -165,17 +204,17 @@ internal static class BenchmarkProgram
 
         double[] Measure(Action run)
         {
-            var ms = new double[repeats];
-            for (int i = 0; i < repeats; i++)
-            {
-                using IDeviceMarker start = raw.Mark();
-                run();
-                using IDeviceMarker end = raw.Mark();
-                ms[i] = end.SecondsSince(start) * 1e3;
-            }
-
+            double[] ms = [.. Enumerable.Range(0, repeats).Select(_ => Once(run))];
             Array.Sort(ms);
             return ms;
+        }
+
+        double Once(Action run)
+        {
+            using IDeviceMarker start = raw.Mark();
+            run();
+            using IDeviceMarker end = raw.Mark();
+            return end.SecondsSince(start) * 1e3;
         }
 
         Roofline Peak(IDevice of, string description, ElementType type)

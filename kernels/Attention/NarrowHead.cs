@@ -28,19 +28,22 @@ internal static unsafe class NarrowHead
     public const int Block = 128;
 
     // Scores are at most Largest, and those that could be above Most are lowered: weights lie in 2^-120..2^40, and a sum of any number of them has its digits.
-    private const float Largest = 80, Most = 40;
+    private const float Largest = 80, Most = 40, Nothing = -1e30f;
+    private const int BlockRows = Block + 8; // the last one has two pairs more, and rows come in groups
     private const int Lanes = 16, LeastKeys = 6, Worthwhile = 128, Ahead = 48;
 
     /// <summary>Whether this is for a shape, on this processor. With fewer keys, those of a text, getting ready takes what the loop saves.</summary>
     public static bool Suits(in AttentionShape shape) => shape is { HeadWidth: Width, Keys: >= Worthwhile, Causal: false } && NarrowHeadCode.IsSupported;
 
     /// <summary>Queries [first, last) of a head whose tokens are <see cref="AttentionShape.Channels"/> apart; false: nothing was done, scores may be too large.</summary>
-    public static bool TryRun(in AttentionShape s, Scratch scratch, float* q, float* k, float* v, float* y, int first, int last)
+    public static bool TryRun(in AttentionShape s, Scratch scratch, float* q, float* k, float* v, float* y, int first, int last) => TryRun(s, scratch, q, k, v, y, first, last, Processor.IsZen5);
+
+    /// <summary>The same in one loop or, which gives the same bits, in two over <paramref name="blocks"/> of keys.</summary>
+    internal static bool TryRun(in AttentionShape s, Scratch scratch, float* q, float* k, float* v, float* y, int first, int last, bool blocks)
     {
-        int channels = s.Channels, keys = Math.Max(LeastKeys, s.Keys + 1 & ~1);
-        const int Tile = Width * Lanes;
-        float* memory = scratch.Floats((long)keys * KeyFloats + 2 * Tile + 4 * Lanes + 32);
-        float* query = (float*)(((nint)memory + 63) & ~63), output = query + Tile + 2 * Lanes, sum = output + Tile, packed = sum + Lanes;
+        int channels = s.Channels, keys = Math.Max(LeastKeys, s.Keys + 1 & ~1), width = blocks ? NarrowBlockCode.Lanes : Lanes, tile = Width * width;
+        float* memory = scratch.Floats((long)(keys + NarrowBlockCode.Group) * KeyFloats + (2 * Width + 2) * width + 2 * Lanes + (blocks ? BlockRows * width : 0));
+        float* query = (float*)(((nint)memory + 63) & ~63), output = query + tile + width + Lanes, sum = output + tile, rows = sum + width, packed = rows + (blocks ? BlockRows * width : 0);
         float scale = s.Scale * 1.44269504f;
         (float largestQuery, float longestQuery) = Measure(q, channels, s.Queries, query);
         (float largestKey, float longestKey) = Measure(k, channels, s.Keys, query);
@@ -50,39 +53,74 @@ internal static unsafe class NarrowHead
         if (Math.Abs(shift) > PairedProduct.Most) return false;
         float keyScale = MathF.ScaleB(1, shift), queryScale = MathF.ScaleB(scale, -shift), longest = MathF.Sqrt(longestKey) * keyScale;
         Pack(k, v, channels, s.Keys, keyScale, packed, output);
-        for (int j = s.Keys; j < keys; j++)
+        // Keys beyond the last count for nothing; the loops over blocks take them in whole groups.
+        for (int j = s.Keys; j < keys + NarrowBlockCode.Group; j++)
         {
             new Span<float>(packed + (long)j * KeyFloats, KeyFloats).Clear();
-            packed[(long)j * KeyFloats + Width] = -1e30f;
+            packed[(long)j * KeyFloats + Width] = Nothing;
         }
 
         ReadOnlySpan<float> constants = AttentionSimd.PowerConstants;
-        constants.CopyTo(new Span<float>(query + Tile + Lanes, Lanes));
-        for (int i0 = first; i0 < last; i0 += Lanes)
+        constants.CopyTo(new Span<float>(query + tile + width, Lanes));
+        for (int i0 = first; i0 < last; i0 += width)
         {
-            int lanes = Math.Min(Lanes, last - i0);
-            if (lanes < Lanes) new Span<float>(query, Tile).Clear();
-            Transpose.Run(q + (long)i0 * channels, channels, lanes, Width, query, Lanes);
-            Vector512<float> ends = Vector512<float>.Zero, squares = ends;
-            for (float* p = query; p < query + Tile; p += 2 * Lanes)
+            int lanes = Math.Min(width, last - i0);
+            if (lanes < width) new Span<float>(query, tile).Clear();
+            Transpose.Run(q + (long)i0 * channels, channels, lanes, Width, query, width);
+            for (int half = 0; half < width; half += Lanes) ScaleQueries(query + half, width, queryScale, longest, query + tile + half);
+            new Span<float>(output, tile + width).Clear();
+            if (blocks) RunBlocks(query, packed, keys, rows, output, sum);
+            else NarrowHeadCode.Run(query, packed, keys / 2, output, sum);
+            for (int half = 0; half < width; half += Lanes)
             {
-                Vector512<float> even = Vector512.Load(p) * Vector512.Create(queryScale), odd = Vector512.Load(p + Lanes) * Vector512.Create(queryScale);
-                ends -= even * odd;
-                squares += even * even + odd * odd;
-                even.Store(p);
-                odd.Store(p + Lanes);
+                Vector512<float> inverse = Vector512<float>.One / Vector512.Load(sum + half);
+                for (float* p = output + half; p < output + tile; p += width) (Vector512.Load(p) * inverse).Store(p);
             }
 
-            Vector512<float> above = Vector512.Sqrt(squares) * Vector512.Create(longest) - Vector512.Create(Most);
-            (ends - Vector512.Max(above, Vector512<float>.Zero)).Store(query + Tile);
-            new Span<float>(output, Tile + Lanes).Clear();
-            NarrowHeadCode.Run(query, packed, keys / 2, output, sum);
-            Vector512<float> inverse = Vector512<float>.One / Vector512.Load(sum);
-            for (float* p = output; p < output + Tile; p += Lanes) (Vector512.Load(p) * inverse).Store(p);
-            Transpose.Run(output, Lanes, Width, lanes, y + (long)i0 * channels, channels);
+            Transpose.Run(output, width, Width, lanes, y + (long)i0 * channels, channels);
         }
 
         return true;
+    }
+
+    // Products are summed over the same blocks of keys as in one loop.
+    private static void RunBlocks(float* query, float* packed, int keys, float* rows, float* output, float* sum)
+    {
+        const int Row = NarrowBlockCode.Lanes, Group = NarrowBlockCode.Group;
+        float* constants = query + (Width + 1) * Row, before = packed;
+        int loops = keys - 4, count = loops - (loops - 1) / Block * Block, groups = 0;
+        for (int done = 0; done < keys; done += count, count = Block)
+        {
+            if (keys - done - count <= 4) count = keys - done;
+            float* block = packed + (long)done * KeyFloats;
+            int now = (count + Group - 1) / Group;
+            if (groups > 0) NarrowBlockCode.ScoresAndProducts(query, block, groups, before, rows, output);
+            if (now > groups) NarrowBlockCode.Scores(query, block + (long)groups * Group * KeyFloats, now - groups, rows + groups * Group * Row);
+            // The last group's other keys are the next block's.
+            if (count < now * Group) new Span<float>(rows + count * Row, (now * Group - count) * Row).Fill(Nothing);
+            NarrowBlockCode.Weights(constants, block, now, rows, output, sum);
+            before = block;
+            groups = now;
+        }
+
+        NarrowBlockCode.Products(groups, before, rows, output);
+    }
+
+    // Queries of 16 lanes times the scale, and what their scores begin with: minus the sum of products of pairs, lowered where scores could be too large.
+    private static void ScaleQueries(float* query, int stride, float scale, float longest, float* end)
+    {
+        Vector512<float> ends = Vector512<float>.Zero, squares = ends, factor = Vector512.Create(scale);
+        for (float* last = query + Width * stride; query < last; query += 2 * stride)
+        {
+            Vector512<float> even = Vector512.Load(query) * factor, odd = Vector512.Load(query + stride) * factor;
+            ends -= even * odd;
+            squares += even * even + odd * odd;
+            even.Store(query);
+            odd.Store(query + stride);
+        }
+
+        Vector512<float> above = Vector512.Sqrt(squares) * Vector512.Create(longest) - Vector512.Create(Most);
+        (ends - Vector512.Max(above, Vector512<float>.Zero)).Store(end);
     }
 
     // The largest magnitude of an element and the largest sum of a row's squares; tile [16][16] is overwritten.

@@ -46,7 +46,7 @@ internal static unsafe class WinogradConvolution
         int pitch = paired ? (inputs + block - 1) / block * (block + Pad) : inputs + Pad;
         int most = (int)Math.Max(16, InputBytes / sizeof(float) / Points / pitch), parts = (tiles + most - 1) / most, part = (tiles + parts - 1) / parts;
         float* transformed = shared.Floats(Points * ((long)part * pitch + Pad));
-        var job = new Job<TPanels>(x, shape, weights, turned, epilogue, paired, paired ? RegisterTile.Paired : RegisterTile.For(width), transformed, inputs, pitch, across, down, part, block);
+        var job = new Job<TPanels>(x, shape, weights, turned, epilogue, paired, RegisterTile.For(width), transformed, inputs, pitch, across, down, part, block);
         long map = (long)shape.Batch * shape.Height * shape.Width * inputs;
         int together = shape.SharedInput ? shape.Experts : 1;
         for (int expert = 0; expert < shape.Experts; expert += together)
@@ -140,7 +140,6 @@ internal static unsafe class WinogradConvolution
         // One panel of one expert at tiles [first, first + count).
         public void Multiply(Scratch scratch, int expert, int panel, int first, int count)
         {
-            int groups = (count + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows;
             long inPlane = (long)part * pitch + Pad, weightPlane = WeightPlane, sumPlane = count * 32L + Pad;
             float* points = scratch.Floats(Points * (weightPlane + sumPlane) + 9 * (block * 32L + Pad) + 24 * 32 + 16 * 32);
             float* sums = points + Points * weightPlane;
@@ -156,12 +155,8 @@ internal static unsafe class WinogradConvolution
                 {
                     float* a = transformed + point * inPlane + (paired ? c0 / block * (block + Pad) : c0), b = points + point * weightPlane, c = sums + point * sumPlane;
                     if (paired) PairedProduct.End(b, terms, exponents0, exponents1);
-                    for (int g = 0; g < groups; g++)
-                    {
-                        // Groups of nearly the same height: a last one of a single row would leave the registers empty.
-                        int row = (int)((long)count * g / groups), height = (int)((long)count * (g + 1) / groups) - row;
-                        kernels[height - 1](a + (long)row * pitch, pitch, b, terms, c + row * 32L, c0 > 0);
-                    }
+                    if (paired) PairedProduct.MultiplyTiles(a, pitch, count, b, terms, c, c0 > 0);
+                    else RegisterTile.Multiply(kernels, a, pitch, count, b, terms, c, c0 > 0);
                 }
             }
 

@@ -32,6 +32,9 @@ internal sealed class Assembler
     /// <summary>One 32-bit value in every lane.</summary>
     public void Broadcast(int z, Address from) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0x18, z, 0, from, 4);
 
+    /// <summary>The same through the load unit alone (VPBROADCASTD); VBROADCASTSS takes one of the multiplying units as well on Zen 4.</summary>
+    public void BroadcastInteger(int z, Address from) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0x58, z, 0, from, 4);
+
     /// <summary>Sixteen float16 to float32 (VCVTPH2PS).</summary>
     public void WidenHalf(int z, Address from) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0x13, z, 0, from, 32);
 
@@ -47,6 +50,12 @@ internal sealed class Assembler
     /// <summary>z = a + one float32, the same in every lane.</summary>
     public void AddOne(int z, int a, Address one) => Vector(OpcodeMap.M0F, Mandatory.None, 0x58, z, a, one, 4, broadcast: true);
 
+    /// <summary>z = a + one 32-bit whole number, the same in every lane.</summary>
+    public void AddIntegerOne(int z, int a, Address one) => Vector(OpcodeMap.M0F, Mandatory.P66, 0xFE, z, a, one, 4, broadcast: true);
+
+    /// <summary>z = a - one float32, the same in every lane.</summary>
+    public void SubtractOne(int z, int a, Address one) => Vector(OpcodeMap.M0F, Mandatory.None, 0x5C, z, a, one, 4, broadcast: true);
+
     /// <summary>z = a - b.</summary>
     public void Subtract(int z, int a, int b) => Vector(OpcodeMap.M0F, Mandatory.None, 0x5C, z, a, b);
 
@@ -58,6 +67,12 @@ internal sealed class Assembler
 
     /// <summary>z += a * one float32, rounded once.</summary>
     public void MultiplyAddOne(int z, int a, Address one) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xB8, z, a, one, 4, broadcast: true);
+
+    /// <summary>z = z * a + b, rounded once.</summary>
+    public void MultiplyThenAdd(int z, int a, int b) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xA8, z, a, b);
+
+    /// <summary>z = z * a + sixteen float32, rounded once.</summary>
+    public void MultiplyThenAdd(int z, int a, Address other) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xA8, z, a, other, 64);
 
     /// <summary>z = z * a + one float32, rounded once.</summary>
     public void MultiplyThenAddOne(int z, int a, Address one) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xA8, z, a, one, 4, broadcast: true);

@@ -42,15 +42,15 @@ internal static unsafe class NarrowHeadCode
         code.Load(Sum, new(R8));
         code.Load(Ends, new(Rdi, NarrowHead.Width * Vector));
         ClearOutputs();
-        InTurn(Scores(0));
+        Interleaving.InTurn(Scores(0));
         Shift(Score0, Score1, Next0, Next1);
-        InTurn(Weights());
+        Interleaving.InTurn(Weights());
         Shift(Weight0, Weight1, Score0, Score1);
-        InTurn(Scores(1));
+        Interleaving.InTurn(Scores(1));
         Shift(Score0, Score1, Next0, Next1);
         code.Place(block);
         code.Place(loop);
-        InTurn(Products(0), Scores(2), Weights());
+        Interleaving.InTurn(Products(0), Scores(2), Weights());
         Shift(Weight0, Weight1, Score0, Score1);
         Shift(Score0, Score1, Next0, Next1);
         code.Add(Rsi, 2 * KeyBytes);
@@ -63,9 +63,9 @@ internal static unsafe class NarrowHeadCode
         code.Add(Rdx, NarrowHead.Block / 2);
         code.JumpIfNotZero(block);
         code.Place(last);
-        InTurn(Products(0), Weights());
+        Interleaving.InTurn(Products(0), Weights());
         Shift(Weight0, Weight1, Score0, Score1);
-        InTurn(Products(1));
+        Interleaving.InTurn(Products(1));
         AddOutputs();
         code.Store(new(R8), Sum);
         code.Return();
@@ -152,17 +152,5 @@ internal static unsafe class NarrowHeadCode
                 code.Store(new(Rcx, c * Vector), c);
             }
         }
-    }
-
-    // Streams of instructions as one, each spread evenly over the whole.
-    private static void InTurn(params ReadOnlySpan<List<Action>> streams)
-    {
-        var all = new List<(double At, Action Step)>();
-        foreach (List<Action> stream in streams)
-        {
-            for (int i = 0; i < stream.Count; i++) all.Add(((i + 0.5) / stream.Count, stream[i]));
-        }
-
-        foreach ((_, Action step) in all.OrderBy(s => s.At)) step();
     }
 }

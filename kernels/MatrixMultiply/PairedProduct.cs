@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using AfaNative.Kernels.MachineCode;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 
@@ -23,8 +24,6 @@ internal readonly unsafe struct PairedProduct : IProduct
 
     /// <summary>Whether this processor has the instructions, however little it may gain.</summary>
     public static bool IsSupported => Vector512.IsHardwareAccelerated && Avx512DQ.IsSupported;
-
-    private static readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] s_tiles = RegisterTile.Paired;
 
     public int Block => Terms;
 
@@ -101,7 +100,14 @@ internal readonly unsafe struct PairedProduct : IProduct
         return packed != null ? packed : PackPanel(weights.Panel(expert, panel, k0, count, buffer), count, buffer);
     }
 
-    public void Multiply(float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate) => RegisterTile.Multiply(s_tiles, a, stride, rows, b, terms, c, accumulate);
+    public void Multiply(float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate) => MultiplyTiles(a, stride, rows, b, terms, c, accumulate);
+
+    /// <summary>See <see cref="IProduct.Multiply"/>.</summary>
+    public static void MultiplyTiles(float* a, nint stride, int rows, float* b, int terms, float* c, bool accumulate)
+    {
+        if (PairedTileCode.IsSupported) PairedTileCode.Multiply(a, stride, rows, b, terms, c, accumulate);
+        else RegisterTile.Multiply(RegisterTile.Paired, a, stride, rows, b, terms, c, accumulate);
+    }
 
     /// <summary>Exponents that columns are divided by, from the sums of their squares; where these overflow or vanish, from their largest elements.</summary>
     public static Vector512<int> Exponents(Vector512<float> squares, Vector512<float> largest, int terms)

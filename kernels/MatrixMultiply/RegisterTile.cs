@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using AfaNative.Kernels.MachineCode;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 
@@ -51,14 +52,11 @@ public static unsafe class RegisterTile
 
     /// <summary>The fastest that runs in hardware here.</summary>
     public static SimdWidth Best { get; } =
-        Vector512.IsHardwareAccelerated ? PairedProduct.IsSupported && AddsBesideMultiplying ? SimdWidth.Paired512 : SimdWidth.Vector512
+        Vector512.IsHardwareAccelerated ? PairedProduct.IsSupported && Processor.IsAmd ? SimdWidth.Paired512 : SimdWidth.Vector512
         : Vector256.IsHardwareAccelerated && Fma.IsSupported ? SimdWidth.Vector256 : SimdWidth.Portable;
 
     /// <summary>The fastest here that multiplies operands as they are. All of these that have fused multiply-add, on any processor, give the same bits.</summary>
     public static SimdWidth BestPlain => Best == SimdWidth.Paired512 ? SimdWidth.Vector512 : Best;
-
-    // AMD's cores have units for additions beside those that multiply; Intel's do both in the same ones. CPUID leaf 0: "AuthenticAMD".
-    private static bool AddsBesideMultiplying => X86Base.CpuId(0, 0) is { Ebx: 0x68747541, Edx: 0x69746E65, Ecx: 0x444D4163 };
 
     /// <summary>The same for operands packed by <see cref="PairedProduct"/>.</summary>
     internal static delegate*<float*, nint, float*, nint, float*, bool, void>[] Paired => s_paired;
@@ -72,7 +70,7 @@ public static unsafe class RegisterTile
     };
 
     /// <summary>c[r, 0..31] (+)= sum_k a[r, k] b[k, 0..31] for any number of rows.</summary>
-    internal static void Multiply(delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate)
+    internal static void Multiply(delegate*<float*, nint, float*, nint, float*, bool, void>[] tiles, float* a, nint stride, int rows, float* b, int terms, float* c, bool accumulate)
     {
         // Rows split evenly over the fewest tiles: 16 rows are 8 + 8, not 12 + 4.
         int count = (rows + MaxRows - 1) / MaxRows, size = rows / count, larger = rows - size * count;
@@ -80,7 +78,7 @@ public static unsafe class RegisterTile
         {
             int n = i < larger ? size + 1 : size;
             tiles[n - 1](a, stride, b, terms, c, accumulate);
-            a += (long)n * stride;
+            a += n * stride;
             c += n * Columns;
         }
     }

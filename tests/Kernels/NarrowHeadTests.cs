@@ -10,8 +10,10 @@ public unsafe class NarrowHeadTests
 {
     private const int Width = NarrowHead.Width;
 
-    [Fact]
-    public void Random_heads_agree_with_the_reference()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Random_heads_agree_with_the_reference(bool blocks)
     {
         if (!NarrowHead.Suits(new(1, 1, 1, Width, 1, 128, 1f))) Assert.Skip("no generated code here");
         (from queries in Gen.Int[1, 70]
@@ -23,22 +25,24 @@ public unsafe class NarrowHeadTests
         {
             // Very different sizes of queries and keys, whose scores are the same.
             var head = new Head(s.queries, s.keys, s.slack, s.amplitude * MathF.ScaleB(1, s.octaves), s.amplitude * MathF.ScaleB(1, -s.octaves));
-            Assert.True(head.TryRun(0, s.queries));
+            Assert.True(head.TryRun(0, s.queries, blocks));
             head.AssertNear(2e-6 * (1 + s.amplitude * s.amplitude));
         }, iter: 150, threads: 1);
     }
 
     [Theory]
-    [InlineData(1.5f)]
-    [InlineData(2.2f)]
-    public void Scores_near_the_bound_keep_their_precision(float amplitude)
+    [InlineData(1.5f, false)]
+    [InlineData(2.2f, false)]
+    [InlineData(1.5f, true)]
+    [InlineData(2.2f, true)]
+    public void Scores_near_the_bound_keep_their_precision(float amplitude, bool blocks)
     {
         if (!NarrowHead.Suits(new(1, 1, 1, Width, 1, 128, 1f))) Assert.Skip("no generated code here");
         var head = new Head(33, 300, 0, amplitude, amplitude);
         // A query whose scores are all far below the bound they are lowered by: its weights alone are tiny.
         head.SetQuery(3, c => -amplitude * 1.7f);
         for (int j = 0; j < 300; j++) head.SetKey(j, c => amplitude * (1.2f + 0.001f * ((j * 7 + c) % 11)));
-        Assert.True(head.TryRun(0, 33));
+        Assert.True(head.TryRun(0, 33, blocks));
         head.AssertNear(3e-5);
     }
 
@@ -61,21 +65,39 @@ public unsafe class NarrowHeadTests
         {
             var head = new Head(20, 40, 0, 1, 1);
             spoil(head);
-            Assert.False(head.TryRun(0, 20));
+            foreach (bool blocks in (bool[])[false, true]) Assert.False(head.TryRun(0, 20, blocks));
             Assert.All(head.Output, x => Assert.True(float.IsNaN(x)));
         }
     }
 
-    [Fact]
-    public void A_part_of_the_queries_gives_the_bits_of_all()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_part_of_the_queries_gives_the_bits_of_all(bool blocks)
     {
         if (!NarrowHead.Suits(new(1, 1, 1, Width, 1, 128, 1f))) Assert.Skip("no generated code here");
         Head all = new(100, 150, 5, 1, 3), parts = new(100, 150, 5, 1, 3);
-        Assert.True(all.TryRun(0, 100));
-        Assert.True(parts.TryRun(64, 100));
+        Assert.True(all.TryRun(0, 100, blocks));
+        Assert.True(parts.TryRun(64, 100, blocks));
         Assert.All(parts.Output.AsSpan(0, 64 * parts.Channels).ToArray(), x => Assert.True(float.IsNaN(x)));
-        Assert.True(parts.TryRun(0, 64));
+        Assert.True(parts.TryRun(0, 64, blocks));
         Assert.Equal(all.Output, parts.Output);
+    }
+
+    [Fact]
+    public void Blocks_of_keys_give_the_bits_of_one_loop()
+    {
+        if (!NarrowHead.Suits(new(1, 1, 1, Width, 1, 128, 1f))) Assert.Skip("no generated code here");
+        (from queries in Gen.Int[1, 70]
+         from keys in Gen.OneOf(Gen.Int[1, 700], Gen.Int[120, 140], Gen.Int[250, 265])
+         from amplitude in Gen.Float[0.01f, 2f]
+         select (queries, keys, amplitude)).Sample(s =>
+        {
+            Head loop = new(s.queries, s.keys, 0, s.amplitude, s.amplitude), blocks = new(s.queries, s.keys, 0, s.amplitude, s.amplitude);
+            Assert.True(loop.TryRun(0, s.queries, false));
+            Assert.True(blocks.TryRun(0, s.queries, true));
+            Assert.Equal(loop.Output, blocks.Output);
+        }, iter: 150, threads: 1);
     }
 
     /// <summary>The middle one of three heads' worth of channels; all others, and the output before, are NaN.</summary>
@@ -117,12 +139,12 @@ public unsafe class NarrowHeadTests
 
         public void SetKey(int j, Func<int, float> value) => Set(_k, j, value);
 
-        public bool TryRun(int first, int last)
+        public bool TryRun(int first, int last, bool blocks)
         {
             using var scratch = new Scratch();
             // What is there before must not matter.
             new Span<float>(scratch.Floats(100_000), 100_000).Fill(float.NaN);
-            fixed (float* q = _q, k = _k, v = _v, y = Output) return NarrowHead.TryRun(_shape, scratch, q + Width, k + Width, v + Width, y + Width, first, last);
+            fixed (float* q = _q, k = _k, v = _v, y = Output) return NarrowHead.TryRun(_shape, scratch, q + Width, k + Width, v + Width, y + Width, first, last, blocks);
         }
 
         public void AssertNear(double tolerance)

@@ -1,5 +1,6 @@
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.MachineCode;
 using AfaNative.Kernels.MatrixMultiply;
 using CsCheck;
 using Xunit;
@@ -58,6 +59,32 @@ public unsafe class PairedProductTests
                 for (int k = 0; s.kind == 3 && k < s.terms; k++) first[k * step] *= random.Next(20) == 0 ? 1 : 0;
             }
         }, iter: 400, threads: 1);
+
+    [Fact]
+    public void The_generated_tile_has_the_bits_of_the_compiled_one()
+    {
+        if (!PairedTileCode.IsSupported) Assert.Skip("no generated code here");
+        (from rows in Gen.Int[1, 40]
+         from terms in Gen.OneOf(Gen.Int[1, 30], Gen.Int[120, 256])
+         from slack in Gen.Int[0, 3]
+         from accumulate in Gen.Bool
+         from seed in Gen.Int[0, 1 << 20]
+         select (rows, terms, slack, accumulate, seed)).Sample(s =>
+        {
+            var random = new System.Random(s.seed);
+            int stride = s.terms + 3 + s.slack;
+            using Floats a = Floats.Uniform(random, (long)s.rows * s.terms), b = Floats.Uniform(random, (s.terms + 2) * 32L), packed = Floats.Uniform(random, (long)s.rows * stride);
+            using Floats c = Floats.Uniform(random, s.rows * 32L), d = new(s.rows * 32L);
+            var product = new PairedProduct();
+            product.PackRows(a.Pointer, s.terms, s.rows, s.terms, packed.Pointer, stride);
+            product.PackPanel(b.Pointer, s.terms, b.Pointer);
+            c.Span.CopyTo(new Span<float>(d.Pointer, s.rows * 32));
+            PairedTileCode.Multiply(packed.Pointer, stride, s.rows, b.Pointer, s.terms, c.Pointer, s.accumulate);
+            RegisterTile.Multiply(RegisterTile.Paired, packed.Pointer, stride, s.rows, b.Pointer, s.terms, d.Pointer, s.accumulate);
+            c.AssertGuard();
+            for (int i = 0; i < s.rows * 32; i++) Assert.Equal(BitConverter.SingleToInt32Bits(d.Pointer[i]), BitConverter.SingleToInt32Bits(c.Pointer[i]));
+        }, iter: 300, threads: 1);
+    }
 
     [Fact]
     public void A_row_is_the_same_alone_and_beside_any_others()
