@@ -87,13 +87,9 @@ internal static unsafe class GeneratedKernels
         code.Move(Rax, Rsi);
         for (int r = 1; r < rows; r++) code.Add(Rax, step);
         code.Move(step, Rax);
-        // Rows lie at three pointers plus 0, 1, 2, 3 (rax) or 4 strides.
-        code.LoadAddress(Rax, new(Rsi, 0, Rsi, 2));
+        TileRows.Begin(code);
         code.Place(tile);
-        code.LoadAddress(R10, new(Rdi, 0, Rsi, 4));
-        code.Add(R10, Rsi);
-        code.LoadAddress(R11, new(R10, 0, Rsi, 4));
-        code.Add(R11, Rsi);
+        TileRows.Place(code, rows);
         for (int i = 0; i < 2 * rows; i++) code.Clear(i);
         code.Subtract(Rcx, Unroll);
         code.JumpIfLess(tail);
@@ -136,31 +132,16 @@ internal static unsafe class GeneratedKernels
             for (int r = 0; r < rows; r++)
             {
                 int t = spare + turn++ % spares;
-                code.Broadcast(t, Row(r, 4 * p));
+                code.Broadcast(t, TileRows.At(r, 4 * p));
                 code.DotBFloat16(2 * r, t, b0);
                 code.DotBFloat16(2 * r + 1, t, b1);
             }
         }
 
-        Address Row(int r, int displacement)
-        {
-            Register start = r < 5 ? Rdi : r < 10 ? R10 : R11;
-            return (r % 5) switch
-            {
-                0 => new(start, displacement),
-                1 => new(start, displacement, Rsi),
-                2 => new(start, displacement, Rsi, 2),
-                3 => new(start, displacement, Rax),
-                _ => new(start, displacement, Rsi, 4),
-            };
-        }
-
         void Advance(int count)
         {
             code.Add(Rdx, count * PanelBytes);
-            code.Add(Rdi, 4 * count);
-            if (rows > 5) code.Add(R10, 4 * count);
-            if (rows > 10) code.Add(R11, 4 * count);
+            TileRows.Advance(code, rows, 4 * count);
         }
     }
 }

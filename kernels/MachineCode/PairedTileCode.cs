@@ -48,24 +48,23 @@ internal static unsafe class PairedTileCode
         Address counts = new(Rsp, -8), a = new(Rsp, -16), b = new(Rsp, -24);
         code.Move(counts, Rcx);
         code.Move(b, Rdx);
-        // Rows lie at three pointers plus 0, 1, 2, 3 (rax) or 4 strides.
-        code.LoadAddress(Rax, new(Rsi, 0, Rsi, 2));
+        TileRows.Begin(code);
         code.Place(tile);
         code.Move(a, Rdi);
         // Sums begin with the panel's end less the row's.
         code.Add(Rdi, new Address(Rcx, 16));
-        Rows();
+        TileRows.Place(code, rows);
         code.Add(Rdx, new Address(Rcx, 24));
         code.Load(d, new(Rdx));
         code.Load(d + 1, new(Rdx, Vector));
         for (int r = 0; r < rows; r++)
         {
-            code.SubtractOne(2 * r, d, At(r, 0));
-            code.SubtractOne(2 * r + 1, d + 1, At(r, 4));
+            code.SubtractOne(2 * r, d, TileRows.At(r, 0));
+            code.SubtractOne(2 * r + 1, d + 1, TileRows.At(r, 4));
         }
 
         code.Move(Rdi, a);
-        Rows();
+        TileRows.Place(code, rows);
         code.Move(Rdx, b);
         code.Move(Rcx, new Address(Rcx));
         code.Subtract(Rcx, 1);
@@ -95,7 +94,7 @@ internal static unsafe class PairedTileCode
         for (int r = 0; r < rows; r++)
         {
             int t = Spare();
-            code.BroadcastInteger(t, At(r, 0));
+            code.BroadcastInteger(t, TileRows.At(r, 0));
             code.MultiplyAdd(2 * r, t, d);
             code.MultiplyAdd(2 * r + 1, t, d + 1);
         }
@@ -111,7 +110,7 @@ internal static unsafe class PairedTileCode
             {
                 int t = Spare(), sum = 2 * r + half;
                 Address to = new(R8, r * Row + half * Vector);
-                code.AddIntegerOne(t, d + half, At(r, 8));
+                code.AddIntegerOne(t, d + half, TileRows.At(r, 8));
                 if (accumulate) code.MultiplyThenAdd(sum, t, to);
                 else code.Multiply(sum, t);
                 code.Store(to, sum);
@@ -135,8 +134,8 @@ internal static unsafe class PairedTileCode
             for (int r = 0; r < rows; r++)
             {
                 int t = Spare(), u = Spare();
-                code.BroadcastInteger(t, At(r, 8 * pair));
-                code.BroadcastInteger(u, At(r, 8 * pair + 4));
+                code.BroadcastInteger(t, TileRows.At(r, 8 * pair));
+                code.BroadcastInteger(u, TileRows.At(r, 8 * pair + 4));
                 for (int half = 0; half < 2; half++)
                 {
                     int sum = 2 * r + half;
@@ -158,40 +157,10 @@ internal static unsafe class PairedTileCode
 
         int Spare() => spare + turn++ % spares;
 
-        void Rows()
-        {
-            if (rows > 5)
-            {
-                code.LoadAddress(R10, new(Rdi, 0, Rsi, 4));
-                code.Add(R10, Rsi);
-            }
-
-            if (rows > 10)
-            {
-                code.LoadAddress(R11, new(R10, 0, Rsi, 4));
-                code.Add(R11, Rsi);
-            }
-        }
-
-        Address At(int r, int displacement)
-        {
-            Register start = r < 5 ? Rdi : r < 10 ? R10 : R11;
-            return (r % 5) switch
-            {
-                0 => new(start, displacement),
-                1 => new(start, displacement, Rsi),
-                2 => new(start, displacement, Rsi, 2),
-                3 => new(start, displacement, Rax),
-                _ => new(start, displacement, Rsi, 4),
-            };
-        }
-
         void Advance(int terms)
         {
             code.Add(Rdx, terms * Row);
-            code.Add(Rdi, terms * sizeof(float));
-            if (rows > 5) code.Add(R10, terms * sizeof(float));
-            if (rows > 10) code.Add(R11, terms * sizeof(float));
+            TileRows.Advance(code, rows, terms * sizeof(float));
         }
     }
 }
