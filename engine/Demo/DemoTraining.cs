@@ -37,7 +37,7 @@ public sealed record DemoOptions
     public int TextWidth { get; init; } = 64;
 
     /// <summary>Width of the aggregators.</summary>
-    public int AggregatorWidth { get; init; } = 32;
+    public int AggregatorWidth { get; init; } = 64;
 
     /// <summary>Updates of the VAE.</summary>
     public int VaeSteps { get; init; } = 2600;

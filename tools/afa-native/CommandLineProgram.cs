@@ -4,7 +4,6 @@ using System.Text.Json.Nodes;
 using AfaNative.Engine;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tool.Commands;
-using Spectre.Console;
 
 namespace AfaNative.Tool;
 
@@ -39,12 +38,12 @@ internal static class CommandLineProgram
         catch (OperationCanceledException)
         {
             if (parsed.GetValue(ResultLines.Json)) Fail(parsed, "Cancelled.");
-            else Errors.MarkupLine("[yellow]Cancelled.[/] Nothing half-written was left behind.");
+            else Terminal.Note("Cancelled. Nothing half-written was left behind.");
             return Interrupted;
         }
         catch (Exception e)
         {
-            if (parsed.GetValue(s_verbose)) Errors.WriteLine(e.ToString());
+            if (parsed.GetValue(s_verbose)) Terminal.Note(e.ToString());
             return Fail(parsed, Sentence(e));
         }
     }
@@ -52,12 +51,9 @@ internal static class CommandLineProgram
     private static int Fail(ParseResult parsed, string sentence)
     {
         if (parsed.GetValue(ResultLines.Json)) ResultLines.WriteObject(new JsonObject { ["error"] = sentence });
-        else if (!parsed.GetValue(s_verbose)) Errors.MarkupLineInterpolated($"[red]Error:[/] {sentence}");
+        else if (!parsed.GetValue(s_verbose)) Terminal.Error(sentence);
         return Failure;
     }
-
-    /// <summary>Where errors and progress go, so that standard output stays clean for results.</summary>
-    public static IAnsiConsole Errors { get; } = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
 
     private static string Sentence(Exception e) => e switch
     {

@@ -37,7 +37,7 @@ internal sealed class PreviewFile : IDisposable
         {
             // A picture in the making is no reason to lose the finished one.
             _failed = true;
-            Console.Error.WriteLine($"warning: {e.Message}; the run goes on without previews");
+            Terminal.Warn($"{e.Message}; the run goes on without previews");
         }
     };
 
@@ -50,7 +50,7 @@ internal sealed class PreviewFile : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Console.Error.WriteLine($"warning: {_path} could not be removed: {e.Message}");
+            Terminal.Warn($"{_path} could not be removed: {e.Message}");
         }
     }
 }

@@ -30,11 +30,11 @@ internal sealed class ProgressLine(string what, int total)
         {
             const int Bar = 24;
             int filled = Bar * done / Math.Max(1, total);
-            Console.Error.Write($"\r[{new string('#', filled)}{new string('.', Bar - filled)}] {text}\u001b[K{(done == total ? "\n" : "")}");
+            Terminal.Raw($"\r[{new string('#', filled)}{new string('.', Bar - filled)}] {Engine.Printable.Text(text)}\u001b[K{(done == total ? "\n" : "")}");
         }
         else
         {
-            Console.Error.WriteLine(text);
+            Terminal.Note(text);
         }
     }
 

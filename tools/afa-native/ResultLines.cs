@@ -21,16 +21,16 @@ internal sealed class ResultLines(bool json)
     public void Write(string text, Func<JsonObject> fields)
     {
         if (json) WriteObject(fields());
-        else Console.WriteLine(text);
+        else Terminal.Result(text);
     }
 
     /// <summary>A file that comes with the pictures, such as their grid: programs that count pictures do not want it between them.</summary>
     public void WriteBeside(string path)
     {
-        if (json) Console.Error.WriteLine(path);
-        else Console.WriteLine(path);
+        if (json) Terminal.Note(path);
+        else Terminal.Result(path);
     }
 
     /// <summary>One line.</summary>
-    public static void WriteObject(JsonObject fields) => Console.WriteLine(fields.ToJsonString(s_compact));
+    public static void WriteObject(JsonObject fields) => Terminal.Result(fields.ToJsonString(s_compact));
 }

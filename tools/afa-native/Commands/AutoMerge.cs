@@ -74,7 +74,7 @@ internal sealed class AutoMerge
                 (UNetModel unet, MergedParameters parameters) = ModelMerge.LoadUNet(device, unets, config, blocks);
                 using (parameters) return score.Of(unet);
             }, log, trial => progress.Report(trial.Trial + 1), cancellation);
-            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"best of {options.Trials}: trial {best.Trial}, score {best.Score:G6}; shares of the models over all blocks: {string.Join(", ", best.Blocks.Select(b => b.Average().ToString("P0", CultureInfo.InvariantCulture)))} (all trials: {log})"));
+            Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"best of {options.Trials}: trial {best.Trial}, score {best.Score:G6}; shares of the models over all blocks: {string.Join(", ", best.Blocks.Select(b => b.Average().ToString("P0", CultureInfo.InvariantCulture)))} (all trials: {log})"));
             ModelMerge.Write(output, new MergeOptions { Models = paths, Blocks = best.Blocks, Text = [.. paths.Select((_, i) => i == 0 ? 1.0 : 0)], Base = basis }, cancellation: cancellation);
         }
         finally
@@ -112,7 +112,7 @@ internal sealed class AutoMerge
             var cache = new LatentCache(r.GetValue(options._cache)!, model, size, _seed);
             var encoding = new ProgressLine("encoding", records.Count);
             _records = cache.Encode(device, records, (done, _) => encoding.Report(done), cancellation);
-            foreach ((string image, string reason) in cache.Skipped) Console.Error.WriteLine($"skipped {image}: {reason}");
+            foreach ((string image, string reason) in cache.Skipped) Terminal.Note($"skipped {image}: {reason}");
             if (_records.Count == 0) throw new AfaException($"{data}: no picture could be read.");
             _schedule = new NoiseSchedule(SchedulerConfig.Load(model.Scheduler));
             _scale = Engine.Vae.VaeConfig.Load(model.Config(model.Vae, "vae")).ScalingFactor;

@@ -51,7 +51,7 @@ internal static class CompletionCommand
         var shell = new Argument<string>("SHELL") { Description = "bash, zsh, fish or pwsh." };
         shell.AcceptOnlyFromAmong("bash", "zsh", "fish", "pwsh");
         var command = new Command("completion", "Prints a script that completes commands, options and values; its first lines say how a shell loads it.") { shell };
-        command.SetAction(r => Console.Out.Write(r.GetValue(shell) switch { "bash" => Bash, "zsh" => Zsh, "fish" => Fish, _ => PowerShell } + "\n"));
+        command.SetAction(r => Terminal.Result(r.GetValue(shell) switch { "bash" => Bash, "zsh" => Zsh, "fish" => Fish, _ => PowerShell }));
         return command;
     }
 }

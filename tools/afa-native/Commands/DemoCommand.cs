@@ -31,7 +31,7 @@ internal static class DemoCommand
             {
                 if (training.IsDone(name))
                 {
-                    Console.Error.WriteLine($"{name}: done already ({training.Result(name)})");
+                    Terminal.Note($"{name}: done already ({training.Result(name)})");
                     continue;
                 }
 
@@ -45,7 +45,7 @@ internal static class DemoCommand
                     if (steps is null) first = step.Step - 1;
                     (steps ??= new ProgressLine($"{name}: update", of - first)).Report(step.Step - first, string.Create(CultureInfo.InvariantCulture, $"loss {mean:F5}"));
                 }), cancellation);
-                Console.WriteLine(training.Result(name));
+                Terminal.Result(training.Result(name));
             }
 
             return 0;
@@ -95,7 +95,7 @@ internal static class DemoCommand
             string report = DemoReport.Page(options, verdicts, evaluation.Errors);
             DemoCharts.Write(verdicts, results);
             File.WriteAllText(Path.Combine(results, "report.md"), report);
-            Console.WriteLine(report);
+            Terminal.Result(report);
             return 0;
         }, cancellation));
         return command;
@@ -123,7 +123,7 @@ internal static class DemoCommand
                 File.WriteAllText(path + ".txt", SceneGrammar.Describe(scene, r.GetValue(seed), (ulong)i) + "\n");
             }
 
-            Console.WriteLine(folder);
+            Terminal.Result(folder);
             return 0;
         });
         return command;

@@ -42,7 +42,7 @@ internal static class Devices
     {
         if (name is "cpu-reference" or "cpu-plain" && precision != "f32") throw new AfaException($"--precision {precision} is for {(name == "cpu-plain" ? "cpu and accelerators" : "faster devices")}; {name} computes in f32.");
         if (name == "cpu" && precision == "f16") throw new AfaException("--precision f16 is for accelerators; cpu computes in f32 or bf16.");
-        if (name == "cpu" && precision == "bf16" && !CpuDevice.SupportsBFloat16) Console.Error.WriteLine("This processor or system has no products in bfloat16 (AVX512-BF16 on Linux, executable memory allowed): computing in f32.");
+        if (name == "cpu" && precision == "bf16" && !CpuDevice.SupportsBFloat16) Terminal.Note("This processor or system has no products in bfloat16 (AVX512-BF16 on Linux, executable memory allowed): computing in f32.");
         if (threads < 0 || threads > 1024) throw new AfaException($"--threads takes 0 to 1024, not {threads}.");
         return name switch
         {

@@ -34,13 +34,13 @@ internal static class EnsembleCommand
                 Heads = r.GetValue(heads),
                 Seed = r.GetValue(seed),
             };
-            IReadOnlyList<SingleFileContents?> contents = EnsembleBuilder.Create(r.GetValue(output)!, options, what => Console.Error.WriteLine($"writing {what}"), cancellation);
+            IReadOnlyList<SingleFileContents?> contents = EnsembleBuilder.Create(r.GetValue(output)!, options, what => Terminal.Note($"writing {what}"), cancellation);
             for (int e = 0; e < contents.Count; e++)
             {
-                if (contents[e] is { } found) Console.Error.WriteLine($"expert {e}: {options.Experts[e]}: {found}");
+                if (contents[e] is { } found) Terminal.Note($"expert {e}: {options.Experts[e]}: {found}");
             }
 
-            Console.WriteLine(r.GetValue(output));
+            Terminal.Result(r.GetValue(output)!);
             return 0;
         }, cancellation));
         return command;
@@ -66,7 +66,7 @@ internal static class EnsembleCommand
             {
                 SabwConfig config = SabwConfig.Load(folder.Aggregators[0]);
                 string state = untrained == folder.Aggregators.Count ? "untrained: the ensemble averages its experts" : untrained == 0 ? "trained" : $"{untrained} of {folder.Aggregators.Count} untrained";
-                Console.WriteLine($"aggregators: width {config.HiddenSize}, {config.NumLayers} layers, {config.NumAttentionHeads} heads; {state}");
+                Terminal.Result($"aggregators: width {config.HiddenSize}, {config.NumLayers} layers, {config.NumAttentionHeads} heads; {state}");
             }
         });
         return command;

@@ -37,8 +37,8 @@ internal static class InspectCommand
     {
         EnsembleFolder folder = EnsembleFolder.Open(path);
         UNetConfig config = UNetConfig.Load(folder.UNets[0]);
-        Console.WriteLine(folder.Aggregators.Count > 0 ? $"AFA ensemble of {folder.UNets.Count} experts with {folder.Aggregators.Count} aggregators" : "diffusers pipeline, one model");
-        Console.WriteLine($"U-Net: Stable Diffusion 1.x family, widths [{string.Join(", ", config.BlockOutChannels)}], text width {config.CrossAttentionDim}, trained at {config.SampleSize * 8} px, {config.AggregationChannels.Count} aggregation points");
+        Terminal.Result(folder.Aggregators.Count > 0 ? $"AFA ensemble of {folder.UNets.Count} experts with {folder.Aggregators.Count} aggregators" : "diffusers pipeline, one model");
+        Terminal.Result($"U-Net: Stable Diffusion 1.x family, widths [{string.Join(", ", config.BlockOutChannels)}], text width {config.CrossAttentionDim}, trained at {config.SampleSize * 8} px, {config.AggregationChannels.Count} aggregation points");
         long bytes = 0, parameters = 0;
         var table = new Table().AddColumns("component", "parameters", "storage", "size");
         foreach (string component in folder.UNets.Concat(folder.TextEncoders).Append(folder.Vae).Concat(folder.Aggregators))
@@ -51,7 +51,7 @@ internal static class InspectCommand
         }
 
         AnsiConsole.Write(table);
-        Console.WriteLine($"{Count(parameters)} parameters, {Size(bytes)} of weights; sampling holds the weights as stored and about {Size(bytes + MapBytes(config, folder.UNets.Count, 512))} in all at 512 x 512");
+        Terminal.Result($"{Count(parameters)} parameters, {Size(bytes)} of weights; sampling holds the weights as stored and about {Size(bytes + MapBytes(config, folder.UNets.Count, 512))} in all at 512 x 512");
         if (!everything) return;
         foreach (string component in folder.UNets.Concat(folder.TextEncoders).Append(folder.Vae).Concat(folder.Aggregators)) Component(Checkpoint.Open(component, s_baseNames), true);
     }
@@ -94,7 +94,7 @@ internal static class InspectCommand
         using (checkpoint)
         {
             (long count, long size, string types) = Totals(checkpoint);
-            Console.WriteLine($"{checkpoint.Description}: {Kind(checkpoint)}, {checkpoint.Names.Count} tensors, {Count(count)} parameters, {types}, {Size(size)}");
+            Terminal.Result($"{checkpoint.Description}: {Kind(checkpoint)}, {checkpoint.Names.Count} tensors, {Count(count)} parameters, {types}, {Size(size)}");
             var table = new Table().AddColumns("tensor", "shape", "storage");
             int shown = 0;
             foreach (string name in checkpoint.Names.Order(StringComparer.Ordinal))
@@ -105,7 +105,7 @@ internal static class InspectCommand
             }
 
             AnsiConsole.Write(table);
-            if (!everything && checkpoint.Names.Count > 20) Console.WriteLine($"... and {checkpoint.Names.Count - 20} more (--tensors lists all)");
+            if (!everything && checkpoint.Names.Count > 20) Terminal.Result($"... and {checkpoint.Names.Count - 20} more (--tensors lists all)");
         }
     }
 

@@ -32,7 +32,7 @@ internal static class MergeCommand
             {
                 if (r.GetValue(text) is { Length: > 0 } || r.GetValue(weights) is { Length: > 0 }) throw new AfaException("--mode auto searches the U-Net's weights; the text encoder is the first model's.");
                 search.Run(r, r.GetValue(output)!, paths, r.GetValue(basis), cancellation);
-                Console.WriteLine(r.GetValue(output));
+                Terminal.Result(r.GetValue(output)!);
                 return 0;
             }
 
@@ -43,8 +43,8 @@ internal static class MergeCommand
                 "add-difference" => paths.Length == 3 ? MergeOptions.AddDifference(paths[0], paths[1], paths[2], r.GetValue(multiplier)) : throw new AfaException($"--mode add-difference takes three models, A, B and C; {paths.Length} came."),
                 _ => MergeOptions.Weighted(paths, shares),
             };
-            ModelMerge.Write(r.GetValue(output)!, options with { Base = r.GetValue(basis) }, what => Console.Error.WriteLine($"writing {what}"), cancellation);
-            Console.WriteLine(r.GetValue(output));
+            ModelMerge.Write(r.GetValue(output)!, options with { Base = r.GetValue(basis) }, what => Terminal.Note($"writing {what}"), cancellation);
+            Terminal.Result(r.GetValue(output)!);
             return 0;
         }, cancellation));
         return command;

@@ -79,7 +79,7 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
         var plotTime = Stopwatch.StartNew();
         IReadOnlyList<PlotCell> cells = Cells(all, identity);
         PlotCell[] open = [.. cells.DistinctBy(c => c.Name).Where(c => !File.Exists(PathOf(c)))];
-        if (open.Length < cells.Count) Console.Error.WriteLine($"{cells.Count - open.Length} of {cells.Count} cells are there already");
+        if (open.Length < cells.Count) Terminal.Note($"{cells.Count - open.Length} of {cells.Count} cells are there already");
         var pipeline = new TextToImagePipeline(model);
         // Cells may take different numbers of steps: time is told by steps. This also finds out early what a sampler will not do.
         var progress = new ProgressLine("plot, step", open.Sum(c => pipeline.Evaluations(c.Options)));

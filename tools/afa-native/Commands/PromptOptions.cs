@@ -37,7 +37,7 @@ internal sealed class PromptOptions
     public IReadOnlyList<LoraRequest> Loras(ParseResult r, IReadOnlyList<string>? given, GenerationOptions options, IReadOnlyList<PromptJob>? jobs)
     {
         bool weighted = options.Syntax == PromptSyntax.Weighted;
-        if (weighted && (jobs?.Select(j => j.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)) Console.Error.WriteLine("warning: <lora:...> does nothing in a negative prompt, and was left out");
+        if (weighted && (jobs?.Select(j => j.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)) Terminal.Warn("<lora:...> does nothing in a negative prompt, and was left out");
         return LoraFolder.Collect([.. (given ?? []).Select(LoraRequest.Parse)], weighted ? [.. (jobs?.Select(j => j.Options.Prompt) ?? [options.Prompt]).Distinct()] : [], r.GetValue(_loraFolder));
     }
 

@@ -15,7 +15,7 @@ internal static class ReportCommand
         {
             string path = r.GetValue(output) ?? Path.Combine(r.GetValue(run)!, "report.html");
             TrainingReport.Write(r.GetValue(run)!, path);
-            Console.WriteLine(path);
+            Terminal.Result(path);
             return 0;
         });
         return command;

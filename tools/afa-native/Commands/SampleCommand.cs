@@ -138,13 +138,13 @@ internal static class SampleCommand
         using IDevice device = Devices.Open(settings.Device, settings.Threads, settings.Precision);
         EnsembleFolder folder = Open(settings);
         Plan(device, folder, settings);
-        using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Console.Error.WriteLine($"loading {what}"), cancellation: cancellation, loras: settings.Loras, embeddings: settings.Embeddings);
+        using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Terminal.Note($"loading {what}"), cancellation: cancellation, loras: settings.Loras, embeddings: settings.Embeddings);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         // An embedding that does not fit is named before the first picture is drawn.
         foreach (GenerationOptions one in settings.Jobs?.Select(j => j.Options) ?? [all]) model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt);
         foreach (string text in all.Syntax == PromptSyntax.Plain ? (string[])[all.Prompt, all.NegativePrompt] : [])
         {
-            if (PromptChunks.CutOff(model.Tokenizer, text, model.TextEncoder.Config.MaxPositions, model.Embeddings) is { } cut) Console.Error.WriteLine($"warning: the prompt is too long for --prompt-syntax plain; what is cut off: '{cut}'");
+            if (PromptChunks.CutOff(model.Tokenizer, text, model.TextEncoder.Config.MaxPositions, model.Embeddings) is { } cut) Terminal.Warn($"the prompt is too long for --prompt-syntax plain; what is cut off: '{cut}'");
         }
 
         Directory.CreateDirectory(settings.Output);
@@ -214,7 +214,7 @@ internal static class SampleCommand
     private static int RunJobs(Settings settings, DiffusionModel model, Task<(string[] Models, string? Aggregators)> hashes, CancellationToken cancellation)
     {
         PromptJob[] open = [.. settings.Jobs!.Where(j => !File.Exists(Path.Combine(settings.Output, j.Name + ".png")))];
-        if (open.Length < settings.Jobs!.Count) Console.Error.WriteLine($"{settings.Jobs.Count - open.Length} of {settings.Jobs.Count} pictures are there already");
+        if (open.Length < settings.Jobs!.Count) Terminal.Note($"{settings.Jobs.Count - open.Length} of {settings.Jobs.Count} pictures are there already");
         var pipeline = new TextToImagePipeline(model);
         using PreviewFile? preview = open.Length == 0 ? null : PreviewFile.Start(model, settings.Output, settings.Extras.Preview, cancellation);
         var progress = new ProgressLine("picture", open.Length);
@@ -257,7 +257,7 @@ internal static class SampleCommand
         if (!file && settings.Base is not null) throw new AfaException($"--base lends what a single file lacks, but {settings.Model} is none.");
         SingleFileContents? contents = null;
         EnsembleFolder folder = file ? EnsembleFolder.OpenSingleFile(settings.Model, settings.Base, out contents) : EnsembleFolder.Open(settings.Model);
-        if (contents is not null) Console.Error.WriteLine($"{settings.Model}: {contents}");
+        if (contents is not null) Terminal.Note($"{settings.Model}: {contents}");
         settings.Extras.Plot?.Check(settings.Options, settings.Expert is null ? folder.UNets.Count : 1);
         if ((settings.Options.Fusion != FusionMode.Afa || settings.Options.Experts is not null) && (folder.UNets.Count < 2 || settings.Expert is not null)) throw new AfaException("--fusion average, mean and magic and --experts join several experts; this run has one (a picture given with --from brings its own: --fusion afa --experts all leaves them out).");
         if (settings.Options.Fusion is FusionMode.Mean or FusionMode.Magic)
@@ -274,16 +274,16 @@ internal static class SampleCommand
     {
         int batch = settings.Jobs is null ? Math.Min(settings.BatchSize, settings.Count) : Math.Min(settings.BatchSize, settings.Jobs.Count);
         MemoryPlan plan = MemoryPlan.For(device, folder, settings.Options with { Seeds = new ulong[Math.Max(1, batch)] }, settings.Expert);
-        Console.Error.WriteLine(plan);
+        Terminal.Note(plan.ToString());
         long? budget = settings.Budget is null ? device.ResidentWeightLimit is null ? null : device.FreeBytes : MemoryPlan.Parse(settings.Budget);
         if (budget is { } most)
         {
             long streamed = plan.Fit(device, most);
-            if (streamed > 0) Console.Error.WriteLine($"memory: {MemoryPlan.Format(streamed)} of the weights stay on the host and are copied in as they are used");
+            if (streamed > 0) Terminal.Note($"memory: {MemoryPlan.Format(streamed)} of the weights stay on the host and are copied in as they are used");
         }
         else if (device.FreeBytes is { } free && plan.Total > free)
         {
-            Console.Error.WriteLine($"warning: this machine has {MemoryPlan.Format(free)} of memory; a smaller --batch-size, smaller pictures or fewer experts need less");
+            Terminal.Warn($"this machine has {MemoryPlan.Format(free)} of memory; a smaller --batch-size, smaller pictures or fewer experts need less");
         }
     }
 

@@ -37,18 +37,18 @@ internal static class ScreenCommand
         var cache = new LatentCache(cacheFolder, models, size, seed);
         var encoding = new ProgressLine("encoding", Math.Min(pictures, records.Count));
         IReadOnlyList<EncodedRecord> encoded = cache.Encode(device, [.. records.Take(pictures)], (done, _) => encoding.Report(done), cancellation);
-        foreach ((string image, string reason) in cache.Skipped) Console.Error.WriteLine($"skipped {image}: {reason}");
+        foreach ((string image, string reason) in cache.Skipped) Terminal.Note($"skipped {image}: {reason}");
         int[] timesteps = [.. Enumerable.Range(0, steps).Select(i => (int)((i + 0.5) * 1000 / steps))];
         var progress = new ProgressLine("screening", encoded.Count * steps);
         ScreeningResult result = ExpertScreening.Run(device, models, encoded, timesteps, draws, seed, (done, _) => progress.Report(done), cancellation);
-        Console.WriteLine($"{"time step",9}  {string.Join("  ", Enumerable.Range(0, models.UNets.Count).Select(n => $"expert {n}"))}      mean    routed    oracle  agreement (by chance)");
+        Terminal.Result($"{"time step",9}  {string.Join("  ", Enumerable.Range(0, models.UNets.Count).Select(n => $"expert {n}"))}      mean    routed    oracle  agreement (by chance)");
         foreach (ScreeningStep s in result.Steps)
         {
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{s.Timestep,9}  {string.Join("  ", s.Errors.Select(e => e.ToString("F5", CultureInfo.InvariantCulture).PadLeft(8)))}  {s.Mean,8:F5}  {s.Routed,8:F5}  {s.Oracle,8:F5}  {s.Agreement,8:P1}  ({s.Chance:P1})"));
+            Terminal.Result(string.Create(CultureInfo.InvariantCulture, $"{s.Timestep,9}  {string.Join("  ", s.Errors.Select(e => e.ToString("F5", CultureInfo.InvariantCulture).PadLeft(8)))}  {s.Mean,8:F5}  {s.Routed,8:F5}  {s.Oracle,8:F5}  {s.Agreement,8:P1}  ({s.Chance:P1})"));
         }
 
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"routing by place saves {result.Gain:P2} of the best single expert's error (standard error {result.StandardError:P2} over {encoded.Count} pictures)"));
-        Console.WriteLine(result.WorthTraining
+        Terminal.Result(string.Create(CultureInfo.InvariantCulture, $"routing by place saves {result.Gain:P2} of the best single expert's error (standard error {result.StandardError:P2} over {encoded.Count} pictures)"));
+        Terminal.Result(result.WorthTraining
             ? $"verdict: worth training. Winners carry over to noise they were not chosen on, by more than {ScreeningResult.Threshold:P1} and twice the standard error."
             : $"verdict: little to learn. An aggregator needs experts whose advantage depends on place or prompt; here choosing by place saves no more than {ScreeningResult.Threshold:P1} or twice the standard error.");
         return 0;

@@ -30,8 +30,8 @@ internal static class SynthCommand
                 SingleFile = result.GetValue(layout) == "single-file",
                 Type = result.GetValue(dtype) switch { "f32" => ElementType.Float32, "bf16" => ElementType.BFloat16, _ => ElementType.Float16 },
             };
-            SyntheticModel.Write(folder, options, name => Console.Error.WriteLine($"writing {name}"), cancellation);
-            Console.WriteLine(folder);
+            SyntheticModel.Write(folder, options, name => Terminal.Note($"writing {name}"), cancellation);
+            Terminal.Result(folder);
             return 0;
         }, cancellation));
         return command;

@@ -92,22 +92,22 @@ internal static class TrainCommand
         using IDevice device = Devices.Open(deviceName, threads, "f32");
         if (device.Gradients is null) throw new AfaException($"--device {deviceName} cannot train yet; cpu can.");
         TrainingPlan plan = AggregatorTrainer.Plan(device, folder, options);
-        Console.Error.WriteLine(plan);
+        Terminal.Note(plan.ToString());
         if (device.FreeBytes is { } free && plan.Total > free)
         {
-            Console.Error.WriteLine($"warning: that does not fit the {MemoryPlan.Format(free)} of this machine; {(options.Recompute ? "" : "--recompute, ")}a smaller --batch-size or --size need less");
+            Terminal.Warn($"that does not fit the {MemoryPlan.Format(free)} of this machine; {(options.Recompute ? "" : "--recompute, ")}a smaller --batch-size or --size need less");
         }
 
         Directory.CreateDirectory(output);
         var cache = new LatentCache(Path.Combine(output, "cache"), folder, options.Size, options.Seed);
         var encoding = new ProgressLine("encoding", records.Count);
         IReadOnlyList<EncodedRecord> encoded = cache.Encode(device, records, (done, _) => encoding.Report(done), cancellation);
-        foreach ((string image, string reason) in cache.Skipped.Take(10)) Console.Error.WriteLine($"skipped {image}: {reason}");
-        if (cache.Skipped.Count > 0) Console.Error.WriteLine($"{cache.Skipped.Count} of {records.Count} pictures were skipped");
+        foreach ((string image, string reason) in cache.Skipped.Take(10)) Terminal.Note($"skipped {image}: {reason}");
+        if (cache.Skipped.Count > 0) Terminal.Note($"{cache.Skipped.Count} of {records.Count} pictures were skipped");
         string empty = cache.EncodeCaption(device, "", cancellation);
         using var trainer = new AggregatorTrainer(device, folder, encoded, empty, options, output);
-        Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{trainer.ParameterCount:N0} trained numbers in {folder.Aggregators.Count} aggregators of {folder.UNets.Count} experts, {encoded.Count - options.Holdout} pictures, {options.Holdout} held out"));
-        if (resume && trainer.Resume()) Console.Error.WriteLine($"going on after {trainer.Steps} updates");
+        Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{trainer.ParameterCount:N0} trained numbers in {folder.Aggregators.Count} aggregators of {folder.UNets.Count} experts, {encoded.Count - options.Holdout} pictures, {options.Holdout} held out"));
+        if (resume && trainer.Resume()) Terminal.Note($"going on after {trainer.Steps} updates");
         int first = trainer.Steps;
         var progress = new ProgressLine("update", options.Steps - first);
         var watch = System.Diagnostics.Stopwatch.StartNew();
@@ -119,11 +119,11 @@ internal static class TrainCommand
         }
         catch (OperationCanceledException)
         {
-            Console.Error.WriteLine($"\nstopped and saved after {trainer.Steps} updates; --resume goes on");
+            Terminal.Note($"\nstopped and saved after {trainer.Steps} updates; --resume goes on");
             throw;
         }
 
-        Console.WriteLine(Path.Combine(output, "model"));
+        Terminal.Result(Path.Combine(output, "model"));
         return 0;
     }
 
@@ -138,12 +138,12 @@ internal static class TrainCommand
         double mean = 0;
         try
         {
-            Console.WriteLine(NetworkTraining.Run(device, setup, new NetworkTrainingObserver
+            Terminal.Result(NetworkTraining.Run(device, setup, new NetworkTrainingObserver
             {
-                Skipped = (image, reason) => Console.Error.WriteLine($"skipped {image}: {reason}"),
+                Skipped = (image, reason) => Terminal.Note($"skipped {image}: {reason}"),
                 Encoding = (done, of) => (encoding ??= new ProgressLine("encoding", of)).Report(done),
                 // Values, gradients, two moments and, if kept, a mean; activations come on top.
-                Start = count => Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{count:N0} trained numbers, {MemoryPlan.Format(count * 4 * (setup.Options.Ema > 0 ? 6 : 5))} with gradients and optimizer; activations come on top")),
+                Start = count => Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{count:N0} trained numbers, {MemoryPlan.Format(count * 4 * (setup.Options.Ema > 0 ? 6 : 5))} with gradients and optimizer; activations come on top")),
                 Step = s =>
                 {
                     mean = mean == 0 ? s.Loss : mean + (s.Loss - mean) / Math.Min(s.Step, 100);
@@ -154,7 +154,7 @@ internal static class TrainCommand
         }
         catch (OperationCanceledException)
         {
-            if (File.Exists(state)) Console.Error.WriteLine("\nstopped and saved; --resume goes on");
+            if (File.Exists(state)) Terminal.Note("\nstopped and saved; --resume goes on");
             throw;
         }
 
@@ -164,11 +164,11 @@ internal static class TrainCommand
     private static void Report(TrainingEvaluation e, int experts)
     {
         double[] mean = [.. Enumerable.Range(0, experts).Select(n => e.Weights.Average(w => w[n]))];
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+        Terminal.Result(string.Create(CultureInfo.InvariantCulture,
             $"after {e.Step} updates: held-out loss {e.Loss:F5}; experts' mean weights {string.Join(", ", mean.Select(m => m.ToString("P1", CultureInfo.InvariantCulture)))}; distance from uniform {e.FromUniform.Average():F4}"));
         for (int n = 0; n < experts; n++)
         {
-            if (mean[n] < 0.02) Console.Error.WriteLine($"warning: expert {n} takes part with {mean[n]:P1} only");
+            if (mean[n] < 0.02) Terminal.Warn($"expert {n} takes part with {mean[n]:P1} only");
         }
     }
 }

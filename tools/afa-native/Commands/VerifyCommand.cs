@@ -4,7 +4,6 @@ using System.Text.Json;
 using AfaNative.Engine;
 using AfaNative.Engine.Verification;
 using AfaNative.Kernels.Devices;
-using Spectre.Console;
 
 namespace AfaNative.Tool.Commands;
 
@@ -42,8 +41,8 @@ internal static class VerifyCommand
         using IDevice device = Devices.Open(deviceName, threads, precision);
         List<CaseResult> results = [];
         IReadOnlyList<string> folders = [.. CaseRunner.Find(folder).Where(f => filter is null || Path.GetRelativePath(folder, f).Contains(filter, StringComparison.OrdinalIgnoreCase))];
-        if (gradients && device.Gradients is null) Console.Error.WriteLine($"{device.Name} has no gradients yet: only forward results are compared");
-        Console.WriteLine($"{"case",-38} {"max abs",9} {"max rel",9} {"tolerance",9}  verdict");
+        if (gradients && device.Gradients is null) Terminal.Note($"{device.Name} has no gradients yet: only forward results are compared");
+        Terminal.Result($"{"case",-38} {"max abs",9} {"max rel",9} {"tolerance",9}  verdict");
         foreach (string one in folders)
         {
             CaseResult r = CaseRunner.Run(one, device, cancellation, gradients);
@@ -56,15 +55,15 @@ internal static class VerifyCommand
                 CaseVerdict.Failed => $"FAILED: {r.Detail}",
                 _ => $"skipped: {r.Detail}",
             };
-            Console.WriteLine($"{r.Id,-38} {numbers}  {verdict}");
+            Terminal.Result($"{r.Id,-38} {numbers}  {verdict}");
         }
 
         int passed = results.Count(r => r.Verdict == CaseVerdict.Passed), failed = results.Count(r => r.Verdict == CaseVerdict.Failed), skipped = results.Count - passed - failed;
-        Console.WriteLine($"{passed} passed, {failed} failed, {skipped} skipped on {device.Name}");
+        Terminal.Result($"{passed} passed, {failed} failed, {skipped} skipped on {device.Name}");
         if (json is not null) WriteJson(json, device.Name, results);
         if (passed + failed == 0)
         {
-            CommandLineProgram.Errors.MarkupLineInterpolated($"[red]Error:[/] {folder}: no case was run.");
+            Terminal.Error($"{folder}: no case was run.");
             return CommandLineProgram.Failure;
         }
 
