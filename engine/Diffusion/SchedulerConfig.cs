@@ -91,6 +91,9 @@ public sealed record SchedulerConfig
     /// <summary>Whether the file says how steps are spread; where it does not, each sampler has its own way.</summary>
     public bool StatesSpacing { get; init; }
 
+    /// <summary>Whole sentences about keys of the file that do not count as they stand there.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     /// <summary>Reads scheduler_config.json from a model's scheduler folder.</summary>
     public static SchedulerConfig Load(string schedulerFolder)
     {

@@ -14,6 +14,7 @@ public sealed class DiffusionModel : IDisposable
 {
     private static readonly string[] s_weightNames = ["diffusion_pytorch_model", "model"];
     private readonly List<IDisposable> _owned = [];
+    private readonly List<string> _warnings = [];
 
     private DiffusionModel(IDevice device, EnsembleFolder folder)
     {
@@ -44,6 +45,9 @@ public sealed class DiffusionModel : IDisposable
 
     /// <summary>The noise schedule of expert 0.</summary>
     public SchedulerConfig Scheduler { get; private set; } = null!;
+
+    /// <summary>Whole sentences about what was loaded and will not be as expected: of the schedule, the weights, the LoRAs and whatever else was read.</summary>
+    public IReadOnlyList<string> Warnings => _warnings;
 
     /// <summary>
     /// Loads a model folder. <paramref name="expert"/> picks one expert to run alone, without aggregators.
@@ -77,6 +81,7 @@ public sealed class DiffusionModel : IDisposable
             // The small parts first: what is wrong with a folder shows before gigabytes are read.
             model.Tokenizer = ClipTokenizer.Load(folder.Tokenizer);
             model.Scheduler = schedulerOverride ?? SchedulerConfig.Load(folder.Scheduler);
+            model._warnings.AddRange(model.Scheduler.Warnings);
             UNetConfig unetConfig = Common([.. folder.UNets.Select(u => folder.Config(u, "unet"))], UNetConfig.Load);
             ClipTextConfig textConfig = Common([.. folder.TextEncoders.Select(t => folder.Config(t, "text_encoder"))], ClipTextConfig.Load);
             if (textConfig.HiddenSize != unetConfig.CrossAttentionDim)

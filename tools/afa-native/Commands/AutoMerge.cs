@@ -114,6 +114,7 @@ internal sealed class AutoMerge
             _records = cache.Encode(device, records, (done, _) => encoding.Report(done), cancellation);
             foreach ((string image, string reason) in cache.Skipped) Terminal.Note($"skipped {image}: {reason}");
             if (_records.Count == 0) throw new AfaException($"{data}: no picture could be read.");
+            ModelWarnings.SayScheduler(model);
             _schedule = new NoiseSchedule(SchedulerConfig.Load(model.Scheduler));
             _scale = Engine.Vae.VaeConfig.Load(model.Config(model.Vae, "vae")).ScalingFactor;
             _ops = new Ops(device, cancellation);

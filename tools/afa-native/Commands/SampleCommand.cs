@@ -139,6 +139,7 @@ internal static class SampleCommand
         EnsembleFolder folder = Open(settings);
         Plan(device, folder, settings);
         using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Terminal.Note($"loading {what}"), cancellation: cancellation, loras: settings.Loras, embeddings: settings.Embeddings);
+        ModelWarnings.Say(model);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         // An embedding that does not fit is named before the first picture is drawn.
         foreach (GenerationOptions one in settings.Jobs?.Select(j => j.Options) ?? [all]) model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt);

@@ -32,6 +32,7 @@ internal static class ScreenCommand
         if (pictures < 1 || steps < 1) throw new AfaException("--pictures and --timesteps take 1 or more.");
         EnsembleFolder[] folders = [.. paths.Select(EnsembleFolder.Open)];
         EnsembleFolder models = folders.Length == 1 ? folders[0] : folders[0] with { UNets = [.. folders.Select(f => f.UNets[0])], TextEncoders = [.. folders.Select(f => f.TextEncoders[0])], Aggregators = [] };
+        ModelWarnings.SayScheduler(models);
         IReadOnlyList<TrainingRecord> records = TrainingRecords.Find(data);
         using IDevice device = Devices.Open(deviceName, threads, "f32");
         var cache = new LatentCache(cacheFolder, models, size, seed);

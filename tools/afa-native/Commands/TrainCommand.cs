@@ -85,6 +85,7 @@ internal static class TrainCommand
     {
         options.Validate();
         EnsembleFolder folder = EnsembleFolder.Open(model);
+        ModelWarnings.SayScheduler(folder);
         int factor = Engine.Vae.VaeConfig.Load(folder.Vae).Downscale;
         if (options.Size < factor || options.Size % factor != 0) throw new AfaException($"--size takes a multiple of {factor}, not {options.Size}.");
         if (!resume && Directory.Exists(Path.Combine(output, "checkpoints"))) throw new AfaException($"{output} already holds a training run; --resume goes on with it, another --out starts a new one.");
@@ -131,6 +132,7 @@ internal static class TrainCommand
     {
         string state = Path.Combine(setup.Output, "state.safetensors");
         if (!resume && File.Exists(state)) throw new AfaException($"{setup.Output} already holds a training run; --resume goes on with it, another --out starts a new one.");
+        if (setup.What == TrainedNetwork.UNet) ModelWarnings.SayScheduler(EnsembleFolder.Open(setup.Model));
         using IDevice device = Devices.Open(deviceName, threads, "f32");
         if (device.Gradients is null) throw new AfaException($"--device {deviceName} cannot train yet; cpu can.");
         ProgressLine? encoding = null, progress = null;
