@@ -85,6 +85,9 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
     /// <summary>Denoising errors measured so far.</summary>
     public IReadOnlyList<DemoError> Errors => ReadLog<DemoError>(ErrorLog);
 
+    /// <summary>The base is among the results: aggregators trained on adopted experts (<see cref="DemoTraining.Adopt"/>) have none, and it is left out.</summary>
+    public bool HasBase => Directory.Exists(Stage("base"));
+
     /// <summary>The prompts of a class.</summary>
     public string[] Prompts(string @class)
     {
@@ -97,11 +100,11 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
     /// <summary>Runs what is not in the log yet and returns all verdicts.</summary>
     public IReadOnlyList<DemoVerdict> Run(Action<string, int, int>? progress = null, CancellationToken cancellation = default)
     {
-        string[] missing = [.. DemoTraining.Stages.Append("average").Where(s => !Directory.Exists(Stage(s)))];
+        string[] missing = [.. DemoTraining.Stages.Append("average").Where(s => s != "base" && !Directory.Exists(Stage(s)))];
         if (missing.Length > 0) throw new AfaException($"{options.Training}: the results of demo train were expected there; {string.Join(", ", missing)} {(missing.Length == 1 ? "is" : "are")} missing.");
         Directory.CreateDirectory(results);
         List<DemoVerdict> verdicts = ReadLog<DemoVerdict>(Log);
-        foreach (string method in Methods)
+        foreach (string method in Methods.Where(m => m != "base" || HasBase))
         {
             var done = verdicts.Where(v => v.Method == method).Select(v => (v.Class, v.Prompt, v.Seed)).ToHashSet();
             (string Class, int Prompt, string Text, int Seed)[] open =

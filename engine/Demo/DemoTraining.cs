@@ -115,6 +115,36 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
     /// <summary>A stage's folder is there, so it is done.</summary>
     public bool IsDone(string stage) => Directory.Exists(Result(stage));
 
+    /// <summary>
+    /// Takes the autoencoder and the experts of a trained ensemble as the results of the stages that make them, where there are none yet: only the aggregators are left to train. The base stays out.
+    /// </summary>
+    /// <exception cref="AfaException">It is no ensemble of as many experts as there are families of shapes.</exception>
+    public void Adopt(string ensemble)
+    {
+        EnsembleFolder from = EnsembleFolder.Open(ensemble);
+        if (from.UNets.Count != Scene.Families)
+        {
+            throw new AfaException($"{ensemble}: an ensemble of {Scene.Families} experts was expected, one for each family of shapes, but it has {from.UNets.Count}.");
+        }
+
+        Directory.CreateDirectory(folder);
+        if (!IsDone("vae")) WholeFolder.Write(Result("vae"), to => WholeFolder.Copy(from.Vae, to));
+        for (int n = 0; n < Scene.Families; n++)
+        {
+            if (IsDone($"expert-{n}")) continue;
+            int expert = n;
+            WholeFolder.Write(Result($"expert-{n}"), to =>
+            {
+                ConfigJson.Save(Path.Combine(to, "model_index.json"), ConfigJson.ModelIndex());
+                WholeFolder.Copy(from.Scheduler, Path.Combine(to, "scheduler"));
+                WholeFolder.Copy(from.Tokenizer, Path.Combine(to, "tokenizer"));
+                WholeFolder.Copy(from.Vae, Path.Combine(to, "vae"));
+                WholeFolder.Copy(from.UNets[expert], Path.Combine(to, "unet"));
+                WholeFolder.Copy(from.TextEncoders[expert], Path.Combine(to, "text_encoder"));
+            });
+        }
+    }
+
     /// <summary>Runs a stage to its end.</summary>
     /// <exception cref="AfaException">An earlier stage's result is missing.</exception>
     public void Run(string stage, DemoProgress? progress = null, CancellationToken cancellation = default)
@@ -122,7 +152,8 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         if (IsDone(stage)) return;
         int index = Stages.ToList().IndexOf(stage);
         if (index < 0) throw new AfaException($"'{stage}' is no stage; there are {string.Join(", ", Stages)}.");
-        string[] needed = stage == "sabw" ? [.. Stages.Take(index)] : [.. Stages.Take(Math.Min(index, 2))];
+        // Experts bring all that aggregators need; the base is only what they were made from.
+        string[] needed = stage == "sabw" ? [.. Stages.Take(index).Where(s => s != "base")] : [.. Stages.Take(Math.Min(index, 2))];
         if (needed.FirstOrDefault(s => !IsDone(s)) is { } missing) throw new AfaException($"Stage {stage} starts from the result of stage {missing}, which is not in {folder}.");
         Directory.CreateDirectory(folder);
         if (stage == "vae") TrainVae(progress, cancellation);
@@ -249,7 +280,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         string start = Path.Combine(folder, "average"), run = Path.Combine(folder, "sabw.run"), data = Path.Combine(folder, "sabw.data");
         if (!Directory.Exists(start))
         {
-            EnsembleBuilder.Create(start, new EnsembleOptions { Base = Result("base"), Experts = [.. Enumerable.Range(0, Scene.Families).Select(n => Result($"expert-{n}"))], HiddenSize = options.AggregatorWidth, Layers = 1, Heads = 4, Seed = options.Seed }, cancellation: cancellation);
+            EnsembleBuilder.Create(start, new EnsembleOptions { Base = Result("expert-0"), Experts = [.. Enumerable.Range(0, Scene.Families).Select(n => Result($"expert-{n}"))], HiddenSize = options.AggregatorWidth, Layers = 1, Heads = 4, Seed = options.Seed }, cancellation: cancellation);
         }
 
         EnsembleFolder ensemble = EnsembleFolder.Open(start);

@@ -102,7 +102,7 @@ public sealed class SingleFileTests : IDisposable
 
     internal static void SameTensors(string expected, string came)
     {
-        using Checkpoint a = Checkpoint.Open(expected, "diffusion_pytorch_model", "model"), b = Checkpoint.Open(came, "diffusion_pytorch_model", "model");
+        using Checkpoint a = Checkpoint.Open(expected, "diffusion_pytorch_model", "model", "aggregator"), b = Checkpoint.Open(came, "diffusion_pytorch_model", "model", "aggregator");
         foreach (string name in a.Names)
         {
             a.TryGet(name, out SafetensorsFile? left, out SafetensorsTensor? one);

@@ -40,6 +40,25 @@ public sealed class DemoTrainingTests : IDisposable
     }
 
     [Fact]
+    public void Aggregators_alone_are_trained_again_on_the_experts_of_an_ensemble()
+    {
+        var whole = new DemoTraining(_device, _folder.File("whole"), DemoOptions.Miniature);
+        foreach (string stage in DemoTraining.Stages) whole.Run(stage);
+        var again = new DemoTraining(_device, _folder.File("again"), DemoOptions.Miniature with { Seed = 2 });
+        again.Adopt(whole.Result("sabw"));
+        again.Run("sabw");
+        Assert.False(again.IsDone("base"));
+        foreach (string part in (string[])["vae", "unet", "additional_unet_1", "text_encoder"])
+        {
+            SingleFileTests.SameTensors(Path.Combine(whole.Result("sabw"), part), Path.Combine(again.Result("sabw"), part));
+        }
+
+        Assert.ThrowsAny<Xunit.Sdk.XunitException>(() =>
+            SingleFileTests.SameTensors(Path.Combine(whole.Result("sabw"), "aggregator_0"), Path.Combine(again.Result("sabw"), "aggregator_0")));
+        Assert.Contains("3 experts was expected", Assert.Throws<AfaException>(() => again.Adopt(whole.Result("base"))).Message);
+    }
+
+    [Fact]
     public void A_stage_repeats_bit_for_bit_also_when_cut_off_and_on_other_threads()
     {
         DemoOptions options = DemoOptions.Miniature;

@@ -19,15 +19,18 @@ internal static class DemoCommand
         var output = new Option<string>("--out", "-o") { Description = "Folder of the stages' results.", DefaultValueFactory = _ => "demo-run" };
         var stage = new Option<string?>("--stage") { Description = $"One stage ({string.Join(", ", DemoTraining.Stages)}) instead of all that are not done." };
         var miniature = new Option<bool>("--miniature") { Description = "All of the chain in a minute or two, to see that it works: nothing is learnt." };
+        var experts = new Option<string?>("--experts") { Description = "Takes autoencoder and experts of this trained demo ensemble instead of training them: the aggregators alone are trained, anew." };
         var seed = new Option<ulong>("--seed", "-s") { Description = "Decides everything.", DefaultValueFactory = _ => 1 };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
-        var command = new Command("train", "Trains the demo ensemble stage by stage: VAE, base, three experts, aggregators. A run that was stopped goes on where it was.") { output, stage, miniature, seed, device, threads };
+        var command = new Command("train", "Trains the demo ensemble stage by stage: VAE, base, three experts, aggregators. A run that was stopped goes on where it was.") { output, stage, experts, miniature, seed, device, threads };
         command.SetAction((r, cancellation) => Task.Run(() =>
         {
             using IDevice on = Devices.Open(r.GetValue(device)!, r.GetValue(threads), "f32");
             var training = new DemoTraining(on, r.GetValue(output)!, (r.GetValue(miniature) ? DemoOptions.Miniature : new DemoOptions()) with { Seed = r.GetValue(seed) });
-            foreach (string name in r.GetValue(stage) is { } one ? [one] : DemoTraining.Stages)
+            if (r.GetValue(experts) is { } adopted) training.Adopt(adopted);
+            // Adopted experts leave the aggregators alone to train.
+            foreach (string name in r.GetValue(stage) is { } one ? [one] : r.GetValue(experts) is null ? DemoTraining.Stages : ["sabw"])
             {
                 if (training.IsDone(name))
                 {
@@ -87,6 +90,7 @@ internal static class DemoCommand
             ProgressLine? line = null;
             string last = "";
             var evaluation = new DemoEvaluation(on, options, results);
+            if (!evaluation.HasBase) Terminal.Note($"{options.Training} has no base: it is left out of the comparison");
             IReadOnlyList<DemoVerdict> verdicts = evaluation.Run((what, done, of) =>
             {
                 if (what != last) (last, line) = (what, new ProgressLine(what, of));
