@@ -149,9 +149,7 @@ public sealed class Checkpoint : IDisposable
         var map = new Dictionary<string, string>(StringComparer.Ordinal);
         try
         {
-            if (new FileInfo(index).Length > SafetensorsHeader.MaximumLength)
-                throw new CheckpointException($"Expected at most {SafetensorsHeader.MaximumLength} bytes, but '{index}' has more.");
-            using var document = JsonDocument.Parse(File.ReadAllBytes(index), new JsonDocumentOptions { MaxDepth = 8 });
+            using var document = JsonDocument.Parse(RegularFile.ReadAllBytes(index, "an index of shards", SafetensorsHeader.MaximumLength), new JsonDocumentOptions { MaxDepth = 8 });
             if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out JsonElement weights)
                 || weights.ValueKind != JsonValueKind.Object)
                 throw new CheckpointException($"Expected an object weight_map, but '{index}' holds none.");

@@ -26,7 +26,7 @@ public sealed record EmbeddingRequest(string Path, string? Name = null, bool Lis
     public static IReadOnlyList<EmbeddingRequest> InFolder(string folder)
     {
         if (!Directory.Exists(folder)) throw new AfaException($"{folder}: there is no such folder of embeddings.");
-        string[] files = [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
+        string[] files = [.. FolderFiles.Enumerate(folder).Order(StringComparer.Ordinal)];
         HashSet<string> safe = [.. files.Where(IsSafe).Select(f => System.IO.Path.ChangeExtension(f, null))];
         return [.. files.Where(f => IsSafe(f) || (EmbeddingFile.IsPickle(f) && !safe.Contains(System.IO.Path.ChangeExtension(f, null)))).Select(f => new EmbeddingRequest(f, Listed: true))];
 

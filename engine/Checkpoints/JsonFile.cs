@@ -5,6 +5,9 @@ namespace AfaNative.Engine.Checkpoints;
 /// <summary>A configuration file whose values are checked as they are read; every error names the file and the key.</summary>
 internal sealed class JsonFile : IDisposable
 {
+    // Configurations have a few kilobytes.
+    private const long Limit = 4 << 20;
+
     private readonly JsonDocument _document;
 
     private JsonFile(string path, JsonDocument document)
@@ -21,7 +24,8 @@ internal sealed class JsonFile : IDisposable
     {
         try
         {
-            JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path));
+            if (RegularFile.Kind(path) == FileKind.Missing) throw new FileNotFoundException(null, path);
+            JsonDocument document = JsonDocument.Parse(RegularFile.ReadAllBytes(path, "a configuration", Limit), new JsonDocumentOptions { MaxDepth = 32 });
             if (document.RootElement.ValueKind == JsonValueKind.Object) return new JsonFile(path, document);
             document.Dispose();
             throw new CheckpointException($"{path}: expected a JSON object.");

@@ -29,7 +29,7 @@ public static class LoraFolder
     {
         if (folder is null) throw new AfaException($"The prompt asks for the LoRA {lora}: --lora-dir says in which folder it is.");
         if (!Directory.Exists(folder)) throw new AfaException($"{folder}: there is no such folder of LoRAs.");
-        string[] files = [.. Directory.EnumerateFiles(folder, "*.safetensors", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
+        string[] files = [.. FolderFiles.Enumerate(folder).Where(f => Path.GetExtension(f).Equals(".safetensors", StringComparison.OrdinalIgnoreCase)).Order(StringComparer.Ordinal)];
         foreach (StringComparison comparison in (StringComparison[])[StringComparison.Ordinal, StringComparison.OrdinalIgnoreCase])
         {
             string[] found = [.. files.Where(f => Path.GetFileNameWithoutExtension(f).Equals(lora.Name, comparison))];

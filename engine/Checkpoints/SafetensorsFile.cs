@@ -42,6 +42,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
         MemoryMappedFile? file = null;
         MemoryMappedViewAccessor? view = null;
         byte* start = null;
+        // Opening a pipe would wait for its writer.
+        if (RegularFile.Kind(path) is var kind and not (FileKind.Regular or FileKind.Missing))
+            throw new CheckpointException($"Expected a safetensors file, but '{path}' is {RegularFile.Name(kind)}.");
         try
         {
             var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);

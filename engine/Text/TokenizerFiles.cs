@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using AfaNative.Engine.Checkpoints;
 
 namespace AfaNative.Engine.Text;
 
@@ -12,10 +13,9 @@ internal static class TokenizerFiles
     {
         try
         {
-            long length = new FileInfo(path).Length;
-            if (length > Limit)
-                throw new CheckpointException($"Expected at most {Limit} bytes in a tokenizer file, but '{path}' has {length}.");
-            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(File.ReadAllBytes(path));
+            if (RegularFile.Kind(path) == FileKind.Missing)
+                throw new FileNotFoundException(null, path);
+            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(RegularFile.ReadAllBytes(path, "a tokenizer file", Limit));
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {

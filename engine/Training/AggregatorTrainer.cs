@@ -1,7 +1,7 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Layers;
@@ -72,7 +72,7 @@ public sealed class AggregatorTrainer : IDisposable
         _scale = Vae.VaeConfig.Load(models.Vae).ScalingFactor;
         string identity = JsonSerializer.Serialize(options with { Steps = 0, EvaluateEvery = 1, SaveEvery = 1, Keep = 1, Recompute = false }) + (options.Schedule == LearningRateSchedule.Constant ? 0 : options.Steps)
             + string.Join('\n', data.Select(d => Path.GetFileName(d.Latents) + Path.GetFileName(d.Text)));
-        _fingerprint = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(identity)))[..16];
+        _fingerprint = Convert.ToHexStringLower(Sha256.HashData(Encoding.UTF8.GetBytes(identity)))[..16];
         UNetConfig config = UNetConfig.Load(models.UNets[0]);
         (_unet, _frozen) = DiffusionModel.ReadComponent(device, models.UNets, p => new UNetModel(p, config));
         try

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Ensemble;
@@ -39,7 +38,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
             try
             {
                 byte[] bytes = File.ReadAllBytes(record.Image);
-                string latents = Path.Combine(folder, Key("latents", _vae, Convert.ToHexString(SHA256.HashData(bytes)), size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture)));
+                string latents = Path.Combine(folder, Key("latents", _vae, Convert.ToHexString(Sha256.HashData(bytes)), size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture)));
                 if (!File.Exists(latents)) Moments(encoders, bytes, latents, cancellation);
                 encoded.Add(new EncodedRecord(latents, Caption(encoders, record.Caption, cancellation), record.Image));
             }
@@ -70,7 +69,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
         return file.ReadFloat32("data");
     }
 
-    private static string Key(params string[] parts) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', parts))))[..32] + ".safetensors";
+    private static string Key(params string[] parts) => Convert.ToHexStringLower(Sha256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', parts))))[..32] + ".safetensors";
 
     private string Caption(Encoders encoders, string caption, CancellationToken cancellation)
     {
@@ -103,7 +102,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
         int width = Math.Max(size, (int)Math.Round(decoded.Width * scale)), height = Math.Max(size, (int)Math.Round(decoded.Height * scale));
         using SKBitmap scaled = decoded.Resize(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul), new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear))
             ?? throw new InvalidDataException("it could not be resized");
-        (uint x, uint y, _, _) = Kernels.Random.Philox.Block(seed, BitConverter.ToUInt64(SHA256.HashData(bytes)), 0);
+        (uint x, uint y, _, _) = Kernels.Random.Philox.Block(seed, BitConverter.ToUInt64(Sha256.HashData(bytes)), 0);
         int left = (int)(x % (uint)(width - size + 1)), top = (int)(y % (uint)(height - size + 1));
         var values = new float[size * size * 3];
         ReadOnlySpan<byte> from = scaled.GetPixelSpan();

@@ -1,9 +1,9 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Nodes;
 using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
@@ -123,9 +123,9 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
     // What a picture's text leaves out or rounds.
     private static string Beyond(GenerationOptions o) => string.Create(CultureInfo.InvariantCulture, $"{o.GuidanceScale:R} {o.Eta:R} {o.Magic.SwitchTimestep} {string.Join('+', o.Magic.Weights ?? [])} {o.TiledVae} {o.HighResolution} {Pixels(o.InitImage)} {Pixels(o.Mask)}");
 
-    private static string Pixels(float[]? picture) => picture is null ? "" : Convert.ToHexStringLower(SHA256.HashData(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(picture)))[..16];
+    private static string Pixels(float[]? picture) => picture is null ? "" : Convert.ToHexStringLower(Sha256.HashData(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(picture)))[..16];
 
-    private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..10];
+    private static string Hash(string text) => Convert.ToHexStringLower(Sha256.HashData(Encoding.UTF8.GetBytes(text)))[..10];
 
     // What every file system takes, and no more than fits.
     private static string Slug(string label)
