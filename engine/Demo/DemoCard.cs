@@ -35,6 +35,9 @@ internal static class DemoCard
         `afa-native demo evaluate` judges it, its experts, merges of them and other ways to join them on held-out captions; `docs/results` in the repository has what came out.
 
         ## Limits
+        The AFA authors' own loader does not read `scheduler/` and takes every model for one that predicts noise on Stable Diffusion 1.5's schedule. This ensemble predicts v: it will not sample there (its experts, loaded one by one, do
+        sample in diffusers, which reads the schedule). AfaNative reads it.
+
         Other words than the grammar's mean nothing to it. Sizes other than {o.Size} x {o.Size} were never trained. It exists to show and test the method, on a world where every picture can be judged exactly.
         """) + "\n";
 

@@ -164,6 +164,9 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
     // Noise prediction weighs what a picture shows while there is much noise little (a twelfth at step 700): in few updates it learns colours and places, and no shapes (Salimans and Ho, 2022).
     private const string Prediction = "v_prediction";
 
+    // The longest caption of the grammar has fifteen words; each is one token.
+    private const int TextPositions = 20;
+
     private string State(string stage) => Path.Combine(folder, stage + ".state.safetensors");
 
     private TrainingOptions Options(int steps, int batch, double rate, int warmup) => new()
@@ -228,8 +231,8 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         bool first = stage == "base";
         VaeConfig vaeConfig = VaeConfig.Load(Result("vae"));
         string tokens = Path.Combine(folder, "tokenizer");
-        int vocabulary = SceneTokenizer.Write(tokens);
-        var text = new ClipTextConfig { VocabularySize = vocabulary, HiddenSize = options.TextWidth, IntermediateSize = 2 * options.TextWidth, Layers = 2, Heads = 4, MaxPositions = 20 };
+        int vocabulary = SceneTokenizer.Write(tokens, TextPositions);
+        var text = new ClipTextConfig { VocabularySize = vocabulary, HiddenSize = options.TextWidth, IntermediateSize = 2 * options.TextWidth, Layers = 2, Heads = 4, MaxPositions = TextPositions };
         int family = first ? -1 : int.Parse(stage.AsSpan(stage.Length - 1), CultureInfo.InvariantCulture);
         TrainingOptions training = first ? Options(options.BaseSteps, options.Batch, 8e-4, 200) : Options(options.ExpertSteps, options.Batch, 6e-4, 50);
         var setup = new UNetTrainingSetup
@@ -272,6 +275,8 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
             {
                 WholeFolder.Copy(Path.Combine(Result("base"), "text_encoder"), Path.Combine(to, "text_encoder"));
             }
+
+            FolderConsistency.Require(to, Result(stage));
         });
     }
 
@@ -300,6 +305,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         {
             Narrow(Path.Combine(run, "model"), to);
             File.WriteAllText(Path.Combine(to, "README.md"), DemoCard.Text(options));
+            FolderConsistency.Require(to, Result("sabw"));
         });
     }
 

@@ -7,8 +7,8 @@ internal static class SceneTokenizer
 {
     private const string EndOfWord = "</w>";
 
-    /// <summary>Writes the files and returns the size of the vocabulary.</summary>
-    public static int Write(string folder)
+    /// <summary>Writes the files, for a text encoder of so many <paramref name="positions"/>, and returns the size of the vocabulary.</summary>
+    public static int Write(string folder, int positions)
     {
         List<string[]> words = [.. SceneGrammar.Words.Select(w => w.Select((c, i) => i == w.Length - 1 ? c + EndOfWord : c.ToString()).ToArray())];
         var merges = new List<(string Left, string Right)>();
@@ -21,7 +21,7 @@ internal static class SceneTokenizer
             words = [.. words.Select(w => Merge(w, pair))];
         }
 
-        return SyntheticTokenizer.Write(folder, merges);
+        return SyntheticTokenizer.Write(folder, merges, positions);
     }
 
     private static string[] Merge(string[] word, (string Left, string Right) pair)

@@ -102,6 +102,7 @@ public sealed class DiffusionModel : IDisposable
                 aggregators.Add(Read([aggregator], Path.GetFileName(aggregator), p => new Sabw(p, config), null, null, "aggregator"));
             }
 
+            model._warnings.AddRange(AggregatorWidth.Warnings(aggregators.Select(a => a.Config)));
             UNetModel unet = Read(folder.UNets, folder.UNets.Count == 1 ? "U-Net" : $"{folder.UNets.Count} U-Nets", p => new UNetModel(p, unetConfig), null, new LoraSet("unet", files));
             model.Ensemble = new AfaEnsemble(unet, aggregators);
             return model;

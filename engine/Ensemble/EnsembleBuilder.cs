@@ -25,7 +25,7 @@ public sealed record EnsembleOptions
     /// <summary>Link to the experts' files instead of copying them.</summary>
     public bool Link { get; init; }
 
-    /// <summary>Width of the aggregators.</summary>
+    /// <summary>Width of the aggregators, a multiple of 32 from <see cref="AggregatorWidth.Least"/> on.</summary>
     public int HiddenSize { get; init; } = 128;
 
     /// <summary>Transformer layers of an aggregator.</summary>
@@ -50,7 +50,8 @@ public static class EnsembleBuilder
     public static IReadOnlyList<SingleFileContents?> Create(string output, EnsembleOptions options, Action<string>? progress = null, CancellationToken cancellation = default)
     {
         if (options.Experts.Count < 1) throw new AfaException("An ensemble needs at least one --expert.");
-        if (options.HiddenSize < 32 || options.HiddenSize % 32 != 0) throw new AfaException($"--hidden-size takes a multiple of 32, not {options.HiddenSize}.");
+        // One expert needs no aggregators.
+        if (options.Experts.Count > 1) AggregatorWidth.Check(options.HiddenSize);
         if (options.Heads < 1 || options.HiddenSize % options.Heads != 0) throw new AfaException($"--heads takes a divisor of --hidden-size {options.HiddenSize}, not {options.Heads}.");
         if (options.Layers < 0) throw new AfaException($"--layers takes 0 or more, not {options.Layers}.");
         WholeFolder.MustBeFree(output);
@@ -72,7 +73,7 @@ public static class EnsembleBuilder
         Check(chosenVae, vaeSpecs, null);
         WholeFolder.Write(output, temporary =>
         {
-            CopyShared(basis, temporary);
+            CopyShared(basis, temporary, text.MaxPositions);
             Component(temporary, "vae", chosenVae, basis.Vae, "diffusion_pytorch_model", vaeSpecs);
             for (int e = 0; e < experts.Length; e++)
             {
@@ -81,6 +82,7 @@ public static class EnsembleBuilder
             }
 
             if (experts.Length > 1) Aggregators(temporary, unet, options, experts.Length, progress, cancellation);
+            FolderConsistency.Require(temporary, output);
         });
         return contents;
 
@@ -140,12 +142,11 @@ public static class EnsembleBuilder
     }
 
     /// <summary>What a model has besides weights: tokenizer, schedule and index.</summary>
-    internal static void CopyShared(EnsembleFolder from, string to)
+    internal static void CopyShared(EnsembleFolder from, string to, int positions)
     {
-        WholeFolder.Copy(from.Tokenizer, Path.Combine(to, "tokenizer"));
+        SyntheticTokenizer.Copy(from.Tokenizer, Path.Combine(to, "tokenizer"), positions);
         WholeFolder.Copy(from.Scheduler, Path.Combine(to, "scheduler"));
-        string index = Path.Combine(from.Path, "model_index.json");
-        if (File.Exists(index)) File.Copy(index, Path.Combine(to, "model_index.json"));
+        ModelIndex.Write(from.Path, to, ["unet", "text_encoder", "tokenizer", "vae", "scheduler"]);
     }
 
     private static void Aggregators(string folder, UNetConfig unet, EnsembleOptions options, int experts, Action<string>? progress, CancellationToken cancellation)

@@ -164,7 +164,7 @@ public static class ModelMerge
 
     private static void WriteFolder(string output, EnsembleFolder basis, (string Name, string File, List<TensorEntry> Entries)[] components, Action<string>? progress) => WholeFolder.Write(output, folder =>
     {
-        EnsembleBuilder.CopyShared(basis, folder);
+        EnsembleBuilder.CopyShared(basis, folder, ClipTextConfig.Load(basis.TextEncoders[0]).MaxPositions);
         foreach ((string name, string file, List<TensorEntry> entries) in components)
         {
             progress?.Invoke(name);
@@ -173,5 +173,7 @@ public static class ModelMerge
             File.Copy(Path.Combine(basis.Path, name, "config.json"), Path.Combine(to, "config.json"));
             SafetensorsWriter.Write(Path.Combine(to, file + ".safetensors"), entries, new Dictionary<string, string> { ["format"] = "pt" });
         }
+
+        FolderConsistency.Require(folder, output);
     });
 }

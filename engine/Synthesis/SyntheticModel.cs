@@ -54,7 +54,7 @@ public static class SyntheticModel
         bool full = options.FullSize;
         (UNetConfig unet, VaeConfig vae, ClipTextConfig text) = Sizes(full);
         ConfigJson.Save(System.IO.Path.Combine(folder, "model_index.json"), ConfigJson.ModelIndex());
-        SyntheticTokenizer.Write(System.IO.Path.Combine(folder, "tokenizer"), text.VocabularySize);
+        SyntheticTokenizer.Write(System.IO.Path.Combine(folder, "tokenizer"), text.VocabularySize, text.MaxPositions);
         ConfigJson.Save(System.IO.Path.Combine(folder, "scheduler", "scheduler_config.json"), ConfigJson.Scheduler());
         var weights = new SyntheticWeights(options.Type, options.Seed, cancellation);
         Component("vae", "diffusion_pytorch_model", ConfigJson.Vae(vae), p => new VaeModel(p, vae));
@@ -64,24 +64,29 @@ public static class SyntheticModel
             Component(e == 0 ? "unet" : $"additional_unet_{e - 1}", "diffusion_pytorch_model", ConfigJson.UNet(unet), p => new UNetModel(p, unet));
         }
 
-        if (options.Experts == 1) return;
-        IReadOnlyList<int> channels = unet.AggregationChannels;
-        for (int k = 0; k < channels.Count; k++)
-        {
-            var sabw = new SabwConfig
-            {
-                InChannels = channels[k],
-                HiddenSize = full ? 128 : 32,
-                NumExperts = options.Experts,
-                NumLayers = full ? 2 : 1,
-                NumAttentionHeads = full ? 8 : 4,
-                CrossAttentionDim = unet.CrossAttentionDim,
-                TimeEmbeddingChannels = unet.TimeEmbeddingDim,
-            };
-            Component($"aggregator_{k}", "aggregator", sabw.ToJson(), p => new Sabw(p, sabw));
-        }
+        if (options.Experts > 1) Aggregators();
+        FolderConsistency.Require(folder, folder);
 
-        ConfigJson.Save(System.IO.Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = options.Experts, ["num_aggregators"] = channels.Count });
+        void Aggregators()
+        {
+            IReadOnlyList<int> channels = unet.AggregationChannels;
+            for (int k = 0; k < channels.Count; k++)
+            {
+                var sabw = new SabwConfig
+                {
+                    InChannels = channels[k],
+                    HiddenSize = full ? 128 : 32,
+                    NumExperts = options.Experts,
+                    NumLayers = full ? 2 : 1,
+                    NumAttentionHeads = full ? 8 : 4,
+                    CrossAttentionDim = unet.CrossAttentionDim,
+                    TimeEmbeddingChannels = unet.TimeEmbeddingDim,
+                };
+                Component($"aggregator_{k}", "aggregator", sabw.ToJson(), p => new Sabw(p, sabw));
+            }
+
+            ConfigJson.Save(System.IO.Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = options.Experts, ["num_aggregators"] = channels.Count });
+        }
 
         void Component(string name, string file, JsonObject config, Action<Parameters> build)
         {

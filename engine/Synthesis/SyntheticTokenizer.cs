@@ -1,6 +1,8 @@
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Nodes;
+using AfaNative.Engine.Checkpoints;
 
 namespace AfaNative.Engine.Synthesis;
 
@@ -18,10 +20,27 @@ internal static class SyntheticTokenizer
 
     private const string EndOfWord = "</w>";
 
-    public static void Write(string folder, int vocabulary) => Write(folder, Merges().Take(vocabulary - 514));
+    /// <summary>The configuration's file.</summary>
+    private const string ConfigFile = "tokenizer_config.json";
 
-    /// <summary>Writes the files of a tokenizer with these merges; returns the size of its vocabulary.</summary>
-    public static int Write(string folder, IEnumerable<(string Left, string Right)> pairs)
+    /// <summary>Writes the files of a tokenizer of <paramref name="vocabulary"/> tokens for a text encoder of so many <paramref name="positions"/>.</summary>
+    public static void Write(string folder, int vocabulary, int positions) => Write(folder, Merges().Take(vocabulary - 514), positions);
+
+    /// <summary>Copies a tokenizer for a text encoder of so many <paramref name="positions"/>: a configuration that states another number of tokens gets this one.</summary>
+    public static void Copy(string from, string to, int positions)
+    {
+        WholeFolder.Copy(from, to);
+        string path = Path.Combine(from, ConfigFile);
+        if (!File.Exists(path)) return;
+        using JsonFile json = JsonFile.Open(path);
+        if (!json.Has("model_max_length") || (json.Root.GetProperty("model_max_length") is { ValueKind: JsonValueKind.Number } stated && stated.TryGetInt32(out int length) && length == positions)) return;
+        JsonObject config = JsonObject.Create(json.Root.Clone())!;
+        config["model_max_length"] = positions;
+        ConfigJson.Save(Path.Combine(to, ConfigFile), config);
+    }
+
+    /// <summary>Writes the files of a tokenizer with these merges, for a text encoder of so many <paramref name="positions"/>; returns the size of its vocabulary.</summary>
+    public static int Write(string folder, IEnumerable<(string Left, string Right)> pairs, int positions)
     {
         Directory.CreateDirectory(folder);
         List<string> tokens = [.. Bytes(), .. Bytes().Select(b => b + EndOfWord)];
@@ -37,10 +56,10 @@ internal static class SyntheticTokenizer
         var options = new JsonSerializerOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
         File.WriteAllText(Path.Combine(folder, "vocab.json"), JsonSerializer.Serialize(tokens.Select((t, i) => (t, i)).ToDictionary(p => p.t, p => p.i), options));
         File.WriteAllText(Path.Combine(folder, "merges.txt"), merges.ToString());
-        File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), """
+        File.WriteAllText(Path.Combine(folder, ConfigFile), $$"""
             {
               "tokenizer_class": "CLIPTokenizer",
-              "model_max_length": 77,
+              "model_max_length": {{positions}},
               "do_lower_case": true,
               "bos_token": "<|startoftext|>",
               "eos_token": "<|endoftext|>",

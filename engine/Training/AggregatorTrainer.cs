@@ -70,6 +70,12 @@ public sealed class AggregatorTrainer : IDisposable
         SchedulerConfig scheduler = SchedulerConfig.Load(models.Scheduler);
         _schedule = new NoiseSchedule(scheduler);
         _scale = Vae.VaeConfig.Load(models.Vae).ScalingFactor;
+        Warnings =
+        [
+            .. AggregatorWidth.Warnings(models.Aggregators.Select(SabwConfig.Load)),
+            .. FolderConsistency.Problems(models.Path).Select(p => $"{models.Path}: the trained ensemble will not load everywhere, as the one it starts from: {p}"),
+            .. AuthorsLoader.Notes(scheduler),
+        ];
         string identity = JsonSerializer.Serialize(options with { Steps = 0, EvaluateEvery = 1, SaveEvery = 1, Keep = 1, Recompute = false }) + (options.Schedule == LearningRateSchedule.Constant ? 0 : options.Steps)
             + string.Join('\n', data.Select(d => Path.GetFileName(d.Latents) + Path.GetFileName(d.Text)));
         _fingerprint = Convert.ToHexStringLower(Sha256.HashData(Encoding.UTF8.GetBytes(identity)))[..16];
@@ -119,6 +125,9 @@ public sealed class AggregatorTrainer : IDisposable
 
         return new TrainingPlan(planning.WeightBytes, 16 * trained.Parameters.Sum(p => (long)p.Parameter.Values.Length), planning.Peak, device.WorkspaceBytes);
     }
+
+    /// <summary>Whole sentences about what will not be as expected: aggregators that cannot see the time step, parts that would not load elsewhere, and loaders that take the schedule for another.</summary>
+    public IReadOnlyList<string> Warnings { get; }
 
     /// <summary>Updates done.</summary>
     public int Steps => _optimizer.Steps;

@@ -23,7 +23,7 @@ public sealed record TrainingOptions
     /// <summary>Forward passes of one update; their gradients are averaged.</summary>
     public int Accumulate { get; init; } = 1;
 
-    /// <summary>Edge of the square cut from every picture, a multiple of the VAE's factor (8).</summary>
+    /// <summary>Edge of the square cut from every picture, a multiple of the VAE's factor (8); <see cref="Ensemble.NativeSize"/> has what a model was made for.</summary>
     public int Size { get; init; } = 512;
 
     /// <summary>AdamW's learning rate after warm-up.</summary>
@@ -83,19 +83,22 @@ public sealed record TrainingOptions
     /// <exception cref="AfaException">One sentence that names the option.</exception>
     public void Validate()
     {
-        Check(Steps >= 1, "--steps takes 1 or more", Steps);
-        Check(BatchSize >= 1, "--batch-size takes 1 or more", BatchSize);
-        Check(Accumulate >= 1, "--accumulate takes 1 or more", Accumulate);
-        Check(LearningRate > 0 && LearningRate < 10, "--learning-rate takes a positive number", LearningRate);
-        Check(WeightDecay is >= 0 and < 1, "--weight-decay takes 0 to 1", WeightDecay);
-        Check(Beta2 is >= 0 and < 1, "AdamW's second decay takes 0 to 1", Beta2);
-        Check(ClipNorm >= 0, "--clip takes 0 or more", ClipNorm);
+        // No comparison is true of a number that is none, so each of these refuses NaN.
+        Check(Steps is >= 1 and <= 100_000_000, "--steps takes 1 to 100000000", Steps);
+        Check(BatchSize is >= 1 and <= 65536, "--batch-size takes 1 to 65536", BatchSize);
+        Check(Accumulate is >= 1 and <= 65536, "--accumulate takes 1 to 65536", Accumulate);
+        Check(Size is >= 1 and <= 16384, "--size takes 1 to 16384", Size);
+        Check(LearningRate is > 0 and < 10, "--learning-rate takes a number above 0 and below 10", LearningRate);
+        Check(WeightDecay is >= 0 and < 1, "--weight-decay takes 0 to 1 (1 itself not)", WeightDecay);
+        Check(Beta2 is >= 0 and < 1, "AdamW's second decay takes 0 to 1 (1 itself not)", Beta2);
+        Check(ClipNorm is >= 0 and < double.PositiveInfinity, "--clip takes 0 or more", ClipNorm);
+        Check(Enum.IsDefined(Schedule), "--schedule takes constant, linear or cosine", Schedule);
         Check(TextDropout is >= 0 and <= 1, "--text-dropout takes 0 to 1", TextDropout);
         Check(WarmupSteps >= 0, "--warmup takes 0 or more", WarmupSteps);
         Check(Holdout >= 0, "--holdout takes 0 or more", Holdout);
         Check(EvaluateEvery >= 1, "--evaluate-every takes 1 or more", EvaluateEvery);
         Check(SaveEvery >= 1, "--save-every takes 1 or more", SaveEvery);
-        Check(Ema is >= 0 and < 1, "--ema takes 0 to 1", Ema);
+        Check(Ema is >= 0 and < 1, "--ema takes 0 to 1 (1 itself not)", Ema);
         Check(Keep >= 1, "--keep takes 1 or more", Keep);
 
         static void Check(bool good, string what, object came)

@@ -85,7 +85,7 @@ public sealed class SingleFileTests : IDisposable
     public void An_ensemble_of_files_averages_until_it_is_trained(bool link)
     {
         string output = _folder.File("ensemble"), second = _folder.File("a-1.safetensors");
-        EnsembleBuilder.Create(output, new EnsembleOptions { Base = _base, Experts = [_file, second, Path.Combine(_base)], HiddenSize = 32, Layers = 1, Heads = 4, Link = link, Vae = second });
+        EnsembleBuilder.Create(output, new EnsembleOptions { Base = _base, Experts = [_file, second, Path.Combine(_base)], HiddenSize = 64, Layers = 1, Heads = 4, Link = link, Vae = second });
         EnsembleFolder folder = EnsembleFolder.Open(output);
         Assert.Equal((3, 3, 25), (folder.UNets.Count, folder.TextEncoders.Count, folder.Aggregators.Count));
         SameTensors(Path.Combine(_base, "additional_unet_0"), folder.UNets[1]);

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 
 namespace AfaNative.Tool.Commands;
@@ -16,7 +17,7 @@ internal static class EnsembleCommand
         var expert = new Option<string[]>("--expert") { Description = "A single-file checkpoint (.safetensors) or a model folder; once per expert, the first is expert 0.", Required = true, AllowMultipleArgumentsPerToken = true };
         var vae = new Option<string?>("--vae") { Description = "VAE to use instead of the base's: a folder, a VAE file, or a checkpoint with one baked in." };
         var link = new Option<bool>("--link") { Description = "Link to the experts' files instead of copying them; they must then stay where they are." };
-        var hidden = new Option<int>("--hidden-size") { Description = "Width of the aggregators, a multiple of 32.", DefaultValueFactory = _ => 128 };
+        var hidden = new Option<int>("--hidden-size") { Description = "Width of the aggregators, a multiple of 32 from 64 on: in narrower ones the norms take the time step away.", DefaultValueFactory = _ => 128 };
         var layers = new Option<int>("--layers") { Description = "Transformer layers of an aggregator.", DefaultValueFactory = _ => 2 };
         var heads = new Option<int>("--heads") { Description = "Attention heads of an aggregator.", DefaultValueFactory = _ => 8 };
         var seed = new Option<ulong>("--seed") { Description = "Decides the aggregators' first weights; untrained they average whatever it is." };
@@ -40,6 +41,13 @@ internal static class EnsembleCommand
                 if (contents[e] is { } found) Terminal.Note($"expert {e}: {options.Experts[e]}: {found}");
             }
 
+            EnsembleFolder written = EnsembleFolder.Open(r.GetValue(output)!);
+            if (written.Aggregators.Count > 0)
+            {
+                foreach (string note in AuthorsLoader.Notes(SchedulerConfig.Load(written.Scheduler))) Terminal.Warn(note);
+            }
+
+            if (options.Link && contents.Any(c => c is not null)) Terminal.Note("with --link the folder holds links to single files: this program reads them there, others want a component's own file");
             Terminal.Result(r.GetValue(output)!);
             return 0;
         }, cancellation));

@@ -14,7 +14,7 @@ internal static class ScreenCommand
     {
         var experts = new Option<string[]>("--experts") { Description = "Plain diffusers folders, one per expert, or one ensemble folder.", Required = true, AllowMultipleArgumentsPerToken = true };
         var data = new Option<string>("--data") { Description = "Pictures with captions, as train takes them.", Required = true };
-        var size = new Option<int>("--size") { Description = "Edge of the square cut from every picture.", DefaultValueFactory = _ => 512 };
+        var size = new Option<int?>("--size") { Description = "Edge of the square cut from every picture; what the models were made for when left out." };
         var pictures = new Option<int>("--pictures") { Description = "Pictures to look at.", DefaultValueFactory = _ => 16 };
         var draws = new Option<int>("--draws") { Description = "Noise draws of every picture and time step; an even number of at least 4.", DefaultValueFactory = _ => 4 };
         var steps = new Option<int>("--timesteps") { Description = "Time steps, evenly spaced.", DefaultValueFactory = _ => 5 };
@@ -27,12 +27,14 @@ internal static class ScreenCommand
         return command;
     }
 
-    private static int Run(string[] paths, string data, int size, int pictures, int draws, int steps, string cacheFolder, ulong seed, string deviceName, int threads, CancellationToken cancellation)
+    private static int Run(string[] paths, string data, int? wantedSize, int pictures, int draws, int steps, string cacheFolder, ulong seed, string deviceName, int threads, CancellationToken cancellation)
     {
         if (pictures < 1 || steps < 1) throw new AfaException("--pictures and --timesteps take 1 or more.");
         EnsembleFolder[] folders = [.. paths.Select(EnsembleFolder.Open)];
         EnsembleFolder models = folders.Length == 1 ? folders[0] : folders[0] with { UNets = [.. folders.Select(f => f.UNets[0])], TextEncoders = [.. folders.Select(f => f.TextEncoders[0])], Aggregators = [] };
         ModelWarnings.SayScheduler(models);
+        int size = wantedSize ?? NativeSize.Of(models), factor = Engine.Vae.VaeConfig.Load(models.Vae).Downscale;
+        if (size < factor || size > 16384 || size % factor != 0) throw new AfaException($"--size takes a multiple of {factor} up to 16384, not {size}.");
         IReadOnlyList<TrainingRecord> records = TrainingRecords.Find(data);
         using IDevice device = Devices.Open(deviceName, threads, "f32");
         var cache = new LatentCache(cacheFolder, models, size, seed);

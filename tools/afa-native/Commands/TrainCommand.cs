@@ -24,7 +24,7 @@ internal static class TrainCommand
         var steps = new Option<int>("--steps") { Description = "Updates.", DefaultValueFactory = _ => defaults.Steps };
         var batch = new Option<int>("--batch-size") { Description = "Pictures of one forward pass.", DefaultValueFactory = _ => defaults.BatchSize };
         var accumulate = new Option<int>("--accumulate") { Description = "Forward passes of one update.", DefaultValueFactory = _ => defaults.Accumulate };
-        var size = new Option<int>("--size") { Description = "Edge of the square cut from every picture.", DefaultValueFactory = _ => defaults.Size };
+        var size = new Option<int?>("--size") { Description = "Edge of the square cut from every picture; what the model was made for when left out." };
         var rate = new Option<double>("--learning-rate", "--lr") { Description = "AdamW's learning rate.", DefaultValueFactory = _ => defaults.LearningRate };
         var decay = new Option<double>("--weight-decay") { Description = "AdamW's weight decay.", DefaultValueFactory = _ => defaults.WeightDecay };
         var clip = new Option<double>("--clip") { Description = "Largest gradient norm; 0 turns clipping off.", DefaultValueFactory = _ => defaults.ClipNorm };
@@ -32,6 +32,7 @@ internal static class TrainCommand
         schedule.AcceptOnlyFromAmong("constant", "linear", "cosine");
         var warmup = new Option<int>("--warmup") { Description = "Updates over which the learning rate grows.", DefaultValueFactory = _ => defaults.WarmupSteps };
         var dropout = new Option<double>("--text-dropout") { Description = "Chance that a batch goes without captions.", DefaultValueFactory = _ => defaults.TextDropout };
+        var means = new Option<bool>("--posterior-means") { Description = "Learn from the means of the VAE's posteriors instead of samples: for autoencoders whose posteriors are wide." };
         var seed = new Option<ulong>("--seed", "-s") { Description = "Decides everything that is random.", DefaultValueFactory = _ => defaults.Seed };
         var holdout = new Option<int>("--holdout") { Description = "Pictures set aside for evaluation.", DefaultValueFactory = _ => defaults.Holdout };
         var evaluate = new Option<int>("--evaluate-every") { Description = "Updates between evaluations.", DefaultValueFactory = _ => defaults.EvaluateEvery };
@@ -43,7 +44,7 @@ internal static class TrainCommand
         Option<int> threads = Devices.ThreadsOption();
         var command = new Command("train", "Trains the aggregators of an ensemble, or the U-Net or VAE of a single model.")
         {
-            model, what, scratch, text, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, seed, holdout, evaluate, save, keep, ema, recompute, device, threads,
+            model, what, scratch, text, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, means, seed, holdout, evaluate, save, keep, ema, recompute, device, threads,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -52,13 +53,14 @@ internal static class TrainCommand
                 Steps = r.GetValue(steps),
                 BatchSize = r.GetValue(batch),
                 Accumulate = r.GetValue(accumulate),
-                Size = r.GetValue(size),
+                Size = r.GetValue(size) ?? NativeSize.Of(EnsembleFolder.Open(r.GetValue(model)!)),
                 LearningRate = r.GetValue(rate),
                 WeightDecay = r.GetValue(decay),
                 ClipNorm = r.GetValue(clip),
                 Schedule = Enum.Parse<LearningRateSchedule>(r.GetValue(schedule)!, ignoreCase: true),
                 WarmupSteps = r.GetValue(warmup),
                 TextDropout = r.GetValue(dropout),
+                PosteriorMeans = r.GetValue(means),
                 Seed = r.GetValue(seed),
                 Holdout = r.GetValue(holdout),
                 EvaluateEvery = r.GetValue(evaluate),
@@ -69,7 +71,12 @@ internal static class TrainCommand
             };
             if (r.GetValue(what) is { } network and not "sabw")
             {
-                if (options.Accumulate != 1) throw new AfaException("--accumulate is for aggregators; --what unet and vae take a --batch-size.");
+                Option[] foreign = network == "vae" ? [accumulate, holdout, evaluate, keep, dropout, means, recompute] : [accumulate, holdout, evaluate, keep];
+                if (foreign.FirstOrDefault(o => r.GetResult(o) is { Implicit: false }) is { } useless)
+                {
+                    throw new AfaException($"{useless.Name} is nothing that --what {network} takes; it is for {(network == "vae" && (useless == dropout || useless == means || useless == recompute) ? "sabw and unet" : "sabw")}.");
+                }
+
                 if (r.GetValue(text) && network != "unet") throw new AfaException("--train-text-encoder goes with --what unet.");
                 var setup = new NetworkTrainingSetup { Model = r.GetValue(model)!, What = network == "vae" ? TrainedNetwork.Vae : TrainedNetwork.UNet, Records = TrainingRecords.Find(r.GetValue(data)!), Output = r.GetValue(output)!, Options = options, FromScratch = r.GetValue(scratch), TrainText = r.GetValue(text) };
                 return Task.Run(() => RunNetwork(setup, r.GetValue(resume), r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
@@ -108,6 +115,7 @@ internal static class TrainCommand
         string empty = cache.EncodeCaption(device, "", cancellation);
         using var trainer = new AggregatorTrainer(device, folder, encoded, empty, options, output);
         Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{trainer.ParameterCount:N0} trained numbers in {folder.Aggregators.Count} aggregators of {folder.UNets.Count} experts, {encoded.Count - options.Holdout} pictures, {options.Holdout} held out"));
+        foreach (string warning in trainer.Warnings) Terminal.Warn(warning);
         if (resume && trainer.Resume()) Terminal.Note($"going on after {trainer.Steps} updates");
         int first = trainer.Steps;
         var progress = new ProgressLine("update", options.Steps - first);
