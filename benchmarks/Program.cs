@@ -1,4 +1,4 @@
-using AfaNative.Benchmarks;
+using AfaNative.Tool;
 
-
-return BenchmarkProgram.Run(args);
+// The same program as afa-native bench: one implementation, one set of options.
+return await CommandLineProgram.RunAsync(["bench", .. args]).ConfigureAwait(false);

@@ -43,6 +43,8 @@ if [ -n "$python" ] && [ -n "$torch" ]; then
     "$python" "$torch" --experts 3 --batch 2 --latent "$latent" --mode $mode --json "$out/torch-$mode.json" || failed=1
   done
 fi
-{ echo; "$bin/AfaNative.Benchmarks" table "$out"/ours-*.json "$out"/torch-*.json; } >>"$page"
+reports=()
+for file in "$out"/ours-*.json "$out"/torch-*.json; do [ -f "$file" ] && reports+=("$file"); done
+if [ ${#reports[@]} -gt 0 ]; then { echo; "$bin/AfaNative.Benchmarks" table "${reports[@]}"; } >>"$page" || failed=1; fi
 echo "$page"
 exit $failed

@@ -7,19 +7,45 @@ namespace AfaNative.Engine.Verification;
 /// <summary>Replays reference cases on a device.</summary>
 public static class CaseRunner
 {
-    /// <summary>Folders with a <c>case.json</c> at any depth below <paramref name="folder"/>, sorted; model folders are not descended into needlessly.</summary>
+    /// <summary>
+    /// Folders with a <c>case.json</c> at any depth below <paramref name="folder"/>, sorted; model folders are not descended into
+    /// needlessly.
+    /// </summary>
     /// <exception cref="AfaException">The folder does not exist.</exception>
     public static IReadOnlyList<string> Find(string folder)
     {
         if (!Directory.Exists(folder)) throw new AfaException($"{folder}: no such folder of cases.");
-        return [.. Directory.EnumerateFiles(folder, "case.json", SearchOption.AllDirectories).Select(f => Path.GetDirectoryName(Path.GetFullPath(f))!).Order(StringComparer.Ordinal)];
+        var found = new List<string>();
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        Descend(new DirectoryInfo(folder));
+        found.Sort(StringComparer.Ordinal);
+        return found;
+
+        void Descend(DirectoryInfo at)
+        {
+            // Links may lead back to where they lie.
+            if (!seen.Add((at.ResolveLinkTarget(returnFinalTarget: true) ?? at).FullName)) return;
+            if (File.Exists(Path.Combine(at.FullName, "case.json"))) found.Add(at.FullName);
+            try
+            {
+                foreach (DirectoryInfo inner in at.EnumerateDirectories()) Descend(inner);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new AfaException($"{at.FullName}: the folder of cases cannot be read: {e.Message}", e);
+            }
+        }
     }
 
-    /// <summary>Runs one case, with <paramref name="gradients"/> also backwards where the device can. A case that cannot be read or run fails; a kind that is not implemented is skipped.</summary>
+    /// <summary>
+    /// Runs one case, with <paramref name="gradients"/> also backwards where the device can. A case that cannot be read or run
+    /// fails; a kind that is not implemented is skipped.
+    /// </summary>
     public static CaseResult Run(string folder, IDevice device, CancellationToken cancellation = default, bool gradients = false)
     {
         string id = Path.GetFileName(folder), kind = "?";
-        // Half-precision activations: 5e-3 of the largest value for float16, eight times that for bfloat16's shorter mantissa; half of it where only what is multiplied is rounded.
+        // Half-precision activations: 5e-3 of the largest value for float16, eight times that for bfloat16's shorter mantissa;
+        // half of it where only what is multiplied is rounded.
         double floor = device.Products switch { ElementType.Float16 => 5e-3, ElementType.BFloat16 => 4e-2, _ => 0 };
         var compare = new Comparer(device.Products == device.Storage ? floor : floor / 2, floor);
         try
@@ -29,22 +55,33 @@ public static class CaseRunner
             var ops = new Ops(device, cancellation);
             using TensorScope scope = ops.Scope();
             string? skipped = null;
-            using GradientRecorder? recorder = c.Recorder = gradients && device.Gradients is not null ? new GradientRecorder(ops) : null;
-            if (!CheckpointCases.TryRun(c, compare) && !OpCases.TryRun(c, ops, compare) && !NetworkCases.TryRun(c, ops, compare) && !PipelineCases.TryRun(c, ops, compare, out skipped))
+            using GradientRecorder? recorder = c.Recorder = gradients && device.Gradients is not null ? new GradientRecorder(ops)
+                : null;
+            if (!CheckpointCases.TryRun(c, compare) && !OpCases.TryRun(c, ops, compare) && !NetworkCases.TryRun(c, ops, compare)
+                && !PipelineCases.TryRun(c, ops, compare, out skipped))
             {
                 skipped = $"kind '{kind}' is not known";
             }
 
-            if (skipped is not null) return new CaseResult(id, kind, CaseVerdict.Skipped, 0, 0, 0, 0, skipped);
+            if (skipped is not null) return new CaseResult(id, kind, CaseVerdict.Skipped, 0, 0, 0, 0,
+                skipped) { Tensors = compare.Tensors };
+        }
+        catch (Exception e) when (e is AfaException or IOException or UnauthorizedAccessException)
+        {
+            compare.Fail("", e.Message);
         }
         catch (Exception e) when (e is not OperationCanceledException and not OutOfMemoryException)
         {
-            compare.Fail(e.GetType().Name, e.Message);
+            // The files are there, but not as this kind of case has them: a key, a shape, a type.
+            compare.Fail("", $"the case's files are not as a case of kind '{Printable.Shortened(kind)}' has them: {e.Message}");
         }
 
-        if (compare.Count == 0) compare.Fail("nothing", "the case held nothing to compare");
-        bool passed = compare.Failures.Count == 0;
-        return new CaseResult(id, kind, passed ? CaseVerdict.Passed : CaseVerdict.Failed, compare.MaxAbsolute, compare.MaxRelative, compare.Tolerance, compare.Count,
-            passed ? compare.Worst : string.Join("; ", compare.Failures.Take(3)) + (compare.Failures.Count > 3 ? $" and {compare.Failures.Count - 3} more" : ""));
+        if (compare.Count == 0) compare.Fail("", "the case held nothing to compare");
+        IReadOnlyList<string> failures = compare.Failures;
+        bool passed = failures.Count == 0;
+        return new CaseResult(id, kind, passed ? CaseVerdict.Passed : CaseVerdict.Failed, compare.MaxAbsolute,
+            compare.MaxRelative, compare.Tolerance, compare.Count,
+            passed ? compare.Worst : string.Join("; ", failures.Take(3))
+                + (failures.Count > 3 ? $" and {failures.Count - 3} more" : "")) { Tensors = compare.Tensors };
     }
 }

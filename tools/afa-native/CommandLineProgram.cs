@@ -16,13 +16,16 @@ internal static class CommandLineProgram
     /// <summary>Exit code after Ctrl+C, as shells count it.</summary>
     public const int Interrupted = 130;
 
-    private static readonly Option<bool> s_verbose = new("--verbose") { Description = "Show the stack trace of an error.", Recursive = true };
+    private static readonly Option<bool> s_verbose = new("--verbose") { Description = "Show the stack trace of an error; verify lists every tensor too.", Recursive = true };
+
+    /// <summary>Whether more than usual is to be said.</summary>
+    public static bool IsVerbose(ParseResult parsed) => parsed.GetValue(s_verbose);
 
     public static async Task<int> RunAsync(string[] args)
     {
         var root = new RootCommand("Samples from several Stable Diffusion models as one (adaptive feature aggregation).")
         {
-            SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), SamplersCommand.Create(), DemoCommand.Create(), CompletionCommand.Create(),
+            SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), SamplersCommand.Create(), DemoCommand.Create(), BenchCommand.Create(), CompletionCommand.Create(),
         };
         // As words of a path they would stand in the way of completing one.
         foreach (HelpOption help in root.Options.OfType<HelpOption>()) _ = help.Aliases.Remove("/?") && help.Aliases.Remove("/h");

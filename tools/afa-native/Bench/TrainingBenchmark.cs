@@ -1,4 +1,4 @@
-using System.Globalization;
+using AfaNative.Engine;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Layers;
 using AfaNative.Engine.Tensors;
@@ -6,15 +6,21 @@ using AfaNative.Engine.Training;
 using AfaNative.Engine.UNet;
 using AfaNative.Kernels.Devices;
 
-namespace AfaNative.Benchmarks;
+namespace AfaNative.Tool.Bench;
 
 /// <summary>A training step of an ensemble's aggregators beside its forward pass, part by part.</summary>
 internal static class TrainingBenchmark
 {
-    public static void Run(IDevice device, EnsembleFolder folder, int batch, int latent, int repeats, bool recompute)
+    /// <summary>Needs a device with gradients.</summary>
+    public static void Run(IDevice device, EnsembleFolder folder, NetworkBenchmarkOptions options)
     {
+        (int latent, int batch, int repeats, bool recompute) = (options.Latent, options.Batch, options.Repeats,
+            options.Recompute);
+        if (folder.Aggregators.Count == 0) throw new AfaException($"{folder.Path}: it has no aggregators to train.");
+        if (device.Gradients is null) throw new AfaException($"{device.Name} has no gradients: nothing can be trained there.");
         UNetConfig config = UNetConfig.Load(folder.UNets[0]);
-        (UNetModel unet, CheckpointParameters weights) = DiffusionModel.ReadComponent(device, folder.UNets, p => new UNetModel(p, config));
+        (UNetModel unet, CheckpointParameters weights) = DiffusionModel.ReadComponent(device, folder.UNets, p =>
+            new UNetModel(p, config));
         using (weights)
         {
             using TrainedAggregators trained = TrainedAggregators.Load(device, folder.Aggregators);
@@ -22,7 +28,8 @@ internal static class TrainingBenchmark
             var optimizer = new Optimizer(new AdamW(), [.. trained.Parameters.Select(p => p.Parameter)]);
             var ops = new Ops(device);
             using TensorScope scope = ops.Scope();
-            Tensor text = Noise(ops, new Shape(folder.UNets.Count, batch, 77, 1, config.CrossAttentionDim)), latents = Noise(ops, new Shape(1, batch, latent, latent, config.InChannels));
+            Tensor text = Noise(ops, new Shape(folder.UNets.Count, batch, 77, 1, config.CrossAttentionDim));
+            Tensor latents = Noise(ops, new Shape(1, batch, latent, latent, config.InChannels));
             Tensor sinusoids = ops.TimestepEmbedding([.. Enumerable.Repeat(500f, batch)], config.BlockOutChannels[0]);
             var times = new List<double>[] { [], [], [], [], [] };
             for (int i = 0; i < repeats + 1; i++)
@@ -60,8 +67,12 @@ internal static class TrainingBenchmark
             }
 
             double[] median = [.. times.Select(t => t.Order().ElementAt(t.Count / 2))];
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"training step, {folder.UNets.Count} experts, {latent}x{latent} latents, batch {batch}{(recompute ? ", recomputing" : "")}: {median[4]:F0} ms = {median[4] / median[0]:F2} x the forward pass of {median[0]:F0} ms (recorded forward {median[1]:F0}, backward {median[2]:F0}, clipping and AdamW {median[3]:F0})"));
+            string size = $"{latent}x{latent} latents, batch {batch}{(recompute ? ", recomputing" : "")}";
+            Terminal.Result($"training step, {folder.UNets.Count} experts, {size}: "
+                + FormattableString.Invariant($"{median[4]:F0} ms = {median[4] / median[0]:F2} x the forward pass of ")
+                + FormattableString.Invariant($"{median[0]:F0} ms ")
+                + FormattableString.Invariant($"(recorded forward {median[1]:F0}, backward {median[2]:F0}, ")
+                + FormattableString.Invariant($"clipping and AdamW {median[3]:F0})"));
         }
     }
 
