@@ -1,3 +1,4 @@
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Tensors;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
@@ -7,34 +8,21 @@ namespace AfaNative.Engine.Verification;
 /// <summary>Replays reference cases on a device.</summary>
 public static class CaseRunner
 {
-    /// <summary>
-    /// Folders with a <c>case.json</c> at any depth below <paramref name="folder"/>, sorted; model folders are not descended into
-    /// needlessly.
-    /// </summary>
+    /// <summary>Folders with a <c>case.json</c> at any depth below <paramref name="folder"/>, sorted, each once.</summary>
     /// <exception cref="AfaException">The folder does not exist.</exception>
     public static IReadOnlyList<string> Find(string folder)
     {
         if (!Directory.Exists(folder)) throw new AfaException($"{folder}: no such folder of cases.");
-        var found = new List<string>();
-        var seen = new HashSet<string>(StringComparer.Ordinal);
-        Descend(new DirectoryInfo(folder));
-        found.Sort(StringComparer.Ordinal);
-        return found;
-
-        void Descend(DirectoryInfo at)
+        // Links may lead back to where they lie, or twice to the same place.
+        IEnumerable<string> files = FolderFiles.Enumerate(folder, (path, why) =>
         {
-            // Links may lead back to where they lie.
-            if (!seen.Add((at.ResolveLinkTarget(returnFinalTarget: true) ?? at).FullName)) return;
-            if (File.Exists(Path.Combine(at.FullName, "case.json"))) found.Add(at.FullName);
-            try
-            {
-                foreach (DirectoryInfo inner in at.EnumerateDirectories()) Descend(inner);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                throw new AfaException($"{at.FullName}: the folder of cases cannot be read: {e.Message}", e);
-            }
-        }
+            if (Directory.Exists(path)) throw new AfaException($"{path}: the folder of cases cannot be read: {why}");
+        });
+        return
+        [
+            .. files.Where(f => Path.GetFileName(f) == "case.json").Select(f => Path.GetDirectoryName(Path.GetFullPath(f))!)
+                .Order(StringComparer.Ordinal),
+        ];
     }
 
     /// <summary>

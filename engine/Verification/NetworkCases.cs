@@ -249,8 +249,14 @@ internal static class NetworkCases
 
     private static Action<int, Tensor, Tensor> ComparePoint(GoldenCase c, Ops ops, Comparer compare, int set) => (k, fused, maps) =>
     {
-        if (c.Has($"{set}.attn.{k}", "attn_maps.safetensors")) compare.Close($"{set}.attn.{k}", ops.DownloadNchw(maps), c.Values($"{set}.attn.{k}", "attn_maps.safetensors"), Tolerance);
-        if (c.HasFile("features.safetensors") && c.Has($"{set}.feat.{k}", "features.safetensors")) compare.Close($"{set}.feat.{k}", ops.DownloadNchw(fused), c.Values($"{set}.feat.{k}", "features.safetensors"), Tolerance);
+        Beside("attn", "attn_maps.safetensors", maps);
+        Beside("feat", "features.safetensors", fused);
+
+        void Beside(string kind, string file, Tensor tensor)
+        {
+            string name = $"{set}.{kind}.{k}";
+            if (c.HasFile(file) && c.Has(name, file)) compare.Close(name, ops.DownloadNchw(tensor), c.Values(name, file), Tolerance);
+        }
     };
 
     // With conv_out = 0 every map is exactly 1/N.

@@ -188,7 +188,7 @@ public sealed class VerifyTests
     private static float[] Numbers(ulong seed, int count)
     {
         var values = new float[count];
-        Kernels.Random.GaussianNoise.Fill(values, seed, 0);
+        AfaNative.Kernels.Random.GaussianNoise.Fill(values, seed, 0);
         return values;
     }
 
