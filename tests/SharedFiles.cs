@@ -17,6 +17,10 @@ internal static class SharedFiles
         return null;
     }
 
+    /// <summary>The folder <c>goldens-more</c> beside it, or null where there is none.</summary>
+    internal static string? MoreGoldens() =>
+        Goldens() is { } goldens ? Existing(Path.Combine(Path.GetDirectoryName(goldens)!, "goldens-more")) : null;
+
     private static string? Existing(string folder) => Directory.Exists(folder) ? folder : null;
 }
 

@@ -62,6 +62,7 @@ internal sealed class InitialPicture
         Tensor moments = model.Vae.Encode(ops, ops.Upload([.. picture.Select(v => 2 * v - 1)], new Shape(1, 1, height, width, 3)));
         float[] all = ops.DownloadNchw(moments), latents = new float[all.Length / 2];
         for (int i = 0; i < latents.Length; i++) latents[i] = all[i] * model.Vae.Config.ScalingFactor;
+        FiniteCheck.Autoencoder(latents, "an encoded picture");
         return latents;
     }
 

@@ -3,6 +3,11 @@ namespace AfaNative.Engine.Diffusion;
 /// <summary>How much signal and how much noise a sample holds at each training step, in float32 as the models were trained.</summary>
 public sealed class NoiseSchedule
 {
+    /// <summary>
+    /// The share of the signal's power that stands for none (2^-24, as in diffusers): methods that divide by it start there.
+    /// </summary>
+    internal const float Least = 1f / (1 << 24);
+
     private readonly float[] _betas;
     private readonly float[] _alphasCumprod;
 
@@ -66,6 +71,58 @@ public sealed class NoiseSchedule
 
     private static float[] Betas(SchedulerConfig config)
     {
+        float[] betas = config.TrainedBetas is { } given ? [.. given.Select(b => (float)b)] : config.BetaSchedule switch
+        {
+            BetaSchedule.SquaredCosine => SquaredCosine(config.NumTrainTimesteps),
+            BetaSchedule.Sigmoid => Sigmoid(config),
+            _ => Linear(config),
+        };
+        return config.ZeroTerminalSnr ? Rescaled(betas) : betas;
+    }
+
+    // The share of the signal's power falls as a squared cosine; no step takes more than 0.999 of it.
+    private static float[] SquaredCosine(int count)
+    {
+        return [.. Enumerable.Range(0, count)
+            .Select(t => (float)Math.Min(1 - Alpha((t + 1) / (double)count) / Alpha(t / (double)count), 0.999))];
+
+        static double Alpha(double share) => Math.Pow(Math.Cos((share + 0.008) / 1.008 * Math.PI / 2), 2);
+    }
+
+    private static float[] Sigmoid(SchedulerConfig config)
+    {
+        int count = config.NumTrainTimesteps;
+        double range = config.BetaEnd - config.BetaStart;
+        return [.. Enumerable.Range(0, count)
+            .Select(t => (float)(range / (1 + Math.Exp(6 - 12 * t / (count - 1.0))) + config.BetaStart))];
+    }
+
+    // Lin et al., Common diffusion noise schedules and sample steps are flawed (2023), algorithm 1: the signal's share is moved
+    // and stretched so that the last is 0 and the first stays.
+    private static float[] Rescaled(float[] betas)
+    {
+        var signal = new float[betas.Length];
+        double product = 1;
+        for (int t = 0; t < betas.Length; t++)
+        {
+            product *= 1f - betas[t];
+            signal[t] = MathF.Sqrt((float)product);
+        }
+
+        float first = signal[0], last = signal[^1], stretch = first / (first - last);
+        for (int t = 0; t < signal.Length; t++) signal[t] = (signal[t] - last) * stretch;
+        var rescaled = new float[betas.Length];
+        for (int t = 0; t < signal.Length; t++)
+        {
+            float alpha = signal[t] * signal[t], before = t == 0 ? 1 : signal[t - 1] * signal[t - 1];
+            rescaled[t] = 1f - alpha / before;
+        }
+
+        return rescaled;
+    }
+
+    private static float[] Linear(SchedulerConfig config)
+    {
         bool scaled = config.BetaSchedule == BetaSchedule.ScaledLinear;
         float start = (float)(scaled ? Math.Sqrt(config.BetaStart) : config.BetaStart);
         float end = (float)(scaled ? Math.Sqrt(config.BetaEnd) : config.BetaEnd);
@@ -112,6 +169,7 @@ public sealed class NoiseSchedule
             };
         }
 
-        double LogRatio(int t) => 0.5 * Math.Log((1.0 - _alphasCumprod[t]) / _alphasCumprod[t]);
+        // Where no signal is left the logarithm has no end.
+        double LogRatio(int t) => 0.5 * Math.Log((1.0 - _alphasCumprod[t]) / Math.Max(_alphasCumprod[t], Least));
     }
 }

@@ -7,7 +7,7 @@ using AfaNative.Kernels.Random;
 namespace AfaNative.Engine.Diffusion;
 
 /// <summary>What to draw, and how.</summary>
-public sealed record GenerationOptions
+public sealed partial record GenerationOptions
 {
     /// <summary>What the picture shows.</summary>
     public required string Prompt { get; init; }
@@ -30,8 +30,11 @@ public sealed record GenerationOptions
     /// <summary>Pixels, a multiple of the VAE's factor (8).</summary>
     public int Height { get; init; } = 512;
 
-    /// <summary>Noise added back at every step (DDIM's eta): 0 is deterministic, 1 is DDPM-like.</summary>
-    public float Eta { get; init; }
+    /// <summary>
+    /// Share of the noise that is renewed at every step, 0 to 1; null: what is usual for the sampler (DDIM 0, Euler a and DPM++
+    /// 2M SDE 1). Others have none.
+    /// </summary>
+    public float? Eta { get; init; }
 
     /// <summary>A picture to start from [Height, Width, 3], 0 to 1, instead of noise alone.</summary>
     public float[]? InitImage { get; init; }
@@ -80,31 +83,6 @@ public sealed record GenerationOptions
 
     /// <summary>Start from these latents [count, C, H/8, W/8] (unit variance) instead of the seeds' noise.</summary>
     public float[]? InitialLatents { get; init; }
-}
-
-/// <summary>Told about a run as it goes; every member may be null.</summary>
-public sealed record GenerationObserver
-{
-    /// <summary>Steps done, steps in all.</summary>
-    public Action<int, int>? Step { get; init; }
-
-    /// <summary>Latents [count, C, h, w] after a step (0 = the start); larger ones in a high-resolution run's second pass, which goes on counting.</summary>
-    public Action<int, float[]>? Latents { get; init; }
-
-    /// <summary>Steps done, and the finished latents [count, C, h, w] as the model sees them coming at that step: what previews show.</summary>
-    public Action<int, float[], int, int>? Denoised { get; init; }
-
-    /// <summary>Step index, aggregation point, fused map and expert weights [1, B, H, W, N] (B as the model ran: negatives first under guidance).</summary>
-    public Action<int, int, Tensor, Tensor>? Aggregation { get; init; }
-
-    // For the part of a run that begins after some steps.
-    internal GenerationObserver Part(int before, int total) => new()
-    {
-        Step = Step is { } step ? (done, _) => step(before + done, total) : null,
-        Latents = Latents is { } latents ? (done, values) => latents(before + done, values) : null,
-        Denoised = Denoised is { } denoised ? (done, values, height, width) => denoised(before + done, values, height, width) : null,
-        Aggregation = Aggregation is { } aggregation ? (step, point, fused, maps) => aggregation(before + step, point, fused, maps) : null,
-    };
 }
 
 /// <summary>Text to image with classifier-free guidance, for an ensemble or a single model.</summary>
@@ -166,12 +144,19 @@ public sealed class TextToImagePipeline(DiffusionModel model)
     public int Evaluations(GenerationOptions options) =>
         options.HighResolution is { } pass ? Evaluations(options with { HighResolution = null }, false) + Evaluations(pass.Second(options, model.Scheduler.NumTrainTimesteps), true) : Evaluations(options, options.InitImage is not null);
 
-    private int Evaluations(GenerationOptions options, bool fromPicture)
+    private int Evaluations(GenerationOptions options, bool fromPicture) => Timesteps(options, fromPicture).Count;
+
+    /// <summary>The training step of every evaluation of a run, both passes' of a high-resolution one.</summary>
+    public IReadOnlyList<double> Timesteps(GenerationOptions options) => options.HighResolution is { } pass
+        ? [.. Timesteps(options, false), .. Timesteps(pass.Second(options, model.Scheduler.NumTrainTimesteps), true)]
+        : Timesteps(options, options.InitImage is not null);
+
+    private IReadOnlyList<double> Timesteps(GenerationOptions options, bool fromPicture)
     {
         Sampler sampler = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
         // Leaving out steps may change how the others are evaluated.
         int begin = Begin(sampler, options, fromPicture);
-        return Math.Max(0, sampler.Timesteps.Count - begin);
+        return [.. sampler.Timesteps.Skip(begin)];
     }
 
     // A picture to start from leaves out the first steps.
@@ -189,6 +174,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
     /// <summary>The denoising loop, or both of a high-resolution run: final latents [count, C, h, w].</summary>
     public float[] GenerateLatents(GenerationOptions options, GenerationObserver? observer = null, CancellationToken cancellation = default)
     {
+        options.Validate();
         if (options.HighResolution is not { } pass) return Denoise(options, null, observer, cancellation);
         GenerationOptions first = options with { HighResolution = null }, second = pass.Second(options, model.Scheduler.NumTrainTimesteps);
         CheckSize(second);
@@ -211,8 +197,6 @@ public sealed class TextToImagePipeline(DiffusionModel model)
     {
         int factor = model.Vae.Config.Downscale, channels = model.Ensemble.Config.InChannels, count = options.Seeds.Count;
         CheckSize(options);
-        if (options.Steps < 1) throw new AfaException($"At least one step is needed, got {options.Steps}.");
-        if (count < 1) throw new AfaException("At least one seed is needed.");
         if (options.Prompts is { } prompts && prompts.Count != count) throw new AfaException($"{prompts.Count} prompts came for {count} seeds.");
         int experts = model.Ensemble.Experts;
         bool noisy = options.Fusion is FusionMode.Mean or FusionMode.Magic;
@@ -224,6 +208,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         int height = options.Height / factor, width = options.Width / factor, perImage = channels * height * width;
         var schedule = new NoiseSchedule(model.Scheduler);
         Sampler sampler = options.Sampler.Create(schedule, options.Steps, options.Eta);
+        sampler.Pictures = count;
         var ops = new Ops(model.Device, cancellation);
         using TensorScope scope = ops.Scope();
         bool guided = options.GuidanceScale > 1;
@@ -232,7 +217,10 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         picture ??= options.InitImage is null ? null : InitialPicture.Encode(model, ops, options);
         int begin = Begin(sampler, options, picture is not null), evaluations = sampler.Timesteps.Count;
 
-        float[] latents = Start(options, streams, perImage, picture is null ? sampler.InitNoiseSigma : 1);
+        float[] latents = Start(options, streams, perImage);
+        observer?.Noise?.Invoke([.. latents]);
+        float initial = picture is null ? sampler.InitNoiseSigma : 1;
+        for (int i = 0; i < latents.Length; i++) latents[i] *= initial;
         if (picture is not null)
         {
             picture.Noise = [.. latents];
@@ -263,6 +251,8 @@ public sealed class TextToImagePipeline(DiffusionModel model)
                 _ => NoiseFusion.Guide(predicted, 1, guided, options.GuidanceScale)[0],
             };
 
+            FiniteCheck.Prediction(predicted, options.Seeds, index + 1, evaluations - begin);
+            observer?.Predicted?.Invoke(index, predicted);
             if (observer?.Denoised is { } denoised)
             {
                 var clean = new float[latents.Length];
@@ -274,7 +264,8 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             for (int i = 0; sampler.NeedsNoise(step) && i < count; i++) streams[i].Fill(noise.AsSpan(i * perImage, perImage), step + 1);
             sampler.Step(step, predicted, noise, latents);
             picture?.Keep(sampler, step + 1, evaluations, latents);
-            observer?.Latents?.Invoke(step + 1, latents);
+            FiniteCheck.Latents(latents, options.Seeds, index + 1, evaluations - begin);
+            observer?.Latents?.Invoke(index + 1, latents);
             observer?.Step?.Invoke(step + 1 - begin, evaluations - begin);
         }
 
@@ -295,6 +286,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             for (int j = 0; j < unscaled.Length; j++) unscaled[j] /= model.Vae.Config.ScalingFactor;
             bool tiled = options.TiledVae ?? height * width > TiledDecoder.AutomaticFrom;
             float[] image = tiled ? TiledDecoder.Decode(ops, model.Vae, unscaled, height, width) : ops.Download(model.Vae.Decode(ops, ops.UploadNchw(unscaled, new Shape(1, 1, height, width, channels))));
+            FiniteCheck.Autoencoder(image, $"a picture of seed {options.Seeds[i]}");
             for (int j = 0; j < image.Length; j++) image[j] = Math.Clamp(image[j] / 2 + 0.5f, 0f, 1f);
             if (options is { Mask: { } mask, InitImage: { } original }) InitialPicture.Paste(image, original, mask);
             images.Add(image);
@@ -303,7 +295,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         return images;
     }
 
-    private static float[] Start(GenerationOptions options, NoiseStream[] streams, int perImage, float sigma)
+    private static float[] Start(GenerationOptions options, NoiseStream[] streams, int perImage)
     {
         int count = streams.Length;
         var latents = new float[count * perImage];
@@ -317,7 +309,6 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             for (int i = 0; i < count; i++) streams[i].Fill(latents.AsSpan(i * perImage, perImage), 0);
         }
 
-        for (int i = 0; i < latents.Length; i++) latents[i] *= sigma;
         return latents;
     }
 }

@@ -32,8 +32,11 @@ public sealed record GenerationMetadata
     /// <summary>Last layers of the text encoder left out.</summary>
     public int ClipSkip { get; init; }
 
-    /// <summary>DDIM's eta, where it is not 0.</summary>
-    public double Eta { get; init; }
+    /// <summary>The sampler's eta, where it is not the usual one.</summary>
+    public double? Eta { get; init; }
+
+    /// <summary>Short hash of the latents the picture started from, where they are not its seed's.</summary>
+    public string? Latents { get; init; }
 
     /// <summary>Share of a picture to start from, or of a high-resolution pass's, that was changed; null when there was none.</summary>
     public double? Strength { get; init; }
@@ -83,7 +86,8 @@ public sealed record GenerationMetadata
             string.Create(CultureInfo.InvariantCulture, $"Size: {Width}x{Height}"),
         ];
         if (ClipSkip > 0) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Clip skip: {ClipSkip + 1}"));
-        if (Eta > 0) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Eta: {Eta}"));
+        if (Eta is { } eta) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Eta: {eta}"));
+        if (Latents is not null) fields.Add($"Latents: {Value(Latents)}");
         if (Strength is { } strength) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Denoising strength: {strength}"));
         fields.AddRange(Hires?.Fields().Select(f => $"{f.Key}: {Value(f.Value)}") ?? []);
         if (Noise is not null) fields.Add($"RNG: {Value(Noise)}");
@@ -120,7 +124,10 @@ public sealed record GenerationMetadata
             Width = size.Length == 2 && int.TryParse(size[0], NumberStyles.None, CultureInfo.InvariantCulture, out int w) ? w : throw Bad("Size"),
             Height = int.TryParse(size[1], NumberStyles.None, CultureInfo.InvariantCulture, out int h) ? h : throw Bad("Size"),
             ClipSkip = Math.Max(0, (int)Number("Clip skip", "1") - 1),
-            Eta = Number("Eta", "0"),
+            // A1111 has a field of its own for DDIM's.
+            Eta = fields.ContainsKey("Eta") ? Number("Eta", "0") : fields.ContainsKey("Eta DDIM") ? Number("Eta DDIM", "0")
+                : null,
+            Latents = fields.GetValueOrDefault("Latents"),
             Strength = fields.ContainsKey("Denoising strength") ? Number("Denoising strength", "0") : null,
             Hires = HiresSettings.Parse(fields),
             Noise = fields.GetValueOrDefault("RNG"),

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using AfaNative.Engine;
 using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Diffusion.Samplers;
 using Xunit;
 
 namespace AfaNative.Tests.Diffusion;
@@ -8,7 +9,7 @@ namespace AfaNative.Tests.Diffusion;
 public class SchedulerConfigTests
 {
     [Fact]
-    public void A_scheduler_folder_is_read_and_unknown_keys_are_ignored()
+    public void A_scheduler_folder_is_read_and_unknown_keys_are_named()
     {
         string folder = Directory.CreateTempSubdirectory("scheduler").FullName;
         try
@@ -18,7 +19,11 @@ public class SchedulerConfigTests
                  "num_train_timesteps": 1000, "clip_sample": false, "set_alpha_to_one": false, "steps_offset": 1,
                  "skip_prk_steps": true, "trained_betas": null, "future": {"a": [1]}}
                 """);
-            Assert.Equal(SchedulerConfig.StableDiffusion, SchedulerConfig.Load(folder));
+            SchedulerConfig config = SchedulerConfig.Load(folder);
+            Assert.Equal(SchedulerConfig.StableDiffusion,
+                config with { ClassName = null, Sampler = SamplerChoice.Default, Warnings = [] });
+            Assert.Equal("pndm", config.Sampler.Id);
+            Assert.Contains("future is no key of a scheduler", Assert.Single(config.Warnings));
         }
         finally
         {
@@ -27,7 +32,7 @@ public class SchedulerConfigTests
     }
 
     [Theory]
-    [InlineData("""{"beta_schedule": "squaredcos_cap_v2"}""", "beta_schedule")]
+    [InlineData("""{"beta_schedule": "cosine"}""", "beta_schedule")]
     [InlineData("""{"prediction_type": 3}""", "prediction_type")]
     [InlineData("""{"timestep_spacing": "sideways"}""", "timestep_spacing")]
     [InlineData("""{"num_train_timesteps": 1.5}""", "num_train_timesteps")]
@@ -36,7 +41,19 @@ public class SchedulerConfigTests
     [InlineData("""{"beta_end": 2}""", "beta_end")]
     [InlineData("""{"clip_sample": 1}""", "clip_sample")]
     [InlineData("""{"steps_offset": -1}""", "steps_offset")]
-    [InlineData("""{"rescale_betas_zero_snr": true}""", "rescale_betas_zero_snr")]
+    [InlineData("""{"rescale_betas_zero_snr": 1}""", "rescale_betas_zero_snr")]
+    [InlineData("""{"num_train_timesteps": 2, "trained_betas": [0.1, 1.5]}""", "trained_betas")]
+    [InlineData("""{"sample_max_value": 0}""", "sample_max_value")]
+    [InlineData("""{"use_flow_sigmas": true}""", "use_flow_sigmas")]
+    [InlineData("""{"prediction_type": "flow_prediction"}""", "prediction_type")]
+    [InlineData("""{"_class_name": "FlowMatchEulerDiscreteScheduler"}""", "FlowMatchEulerDiscreteScheduler")]
+    [InlineData("""{"_class_name": "EDMEulerScheduler"}""", "EDMEulerScheduler")]
+    [InlineData("""{"_class_name": 7}""", "_class_name")]
+    [InlineData("""{"_class_name": "\ud800"}""", "_class_name")]
+    [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "solver_order": 4}""", "solver_order")]
+    [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "best"}""", "algorithm_type")]
+    [InlineData("""{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true, "use_beta_sigmas": true}""", "use_beta_sigmas")]
+    [InlineData("""{"_class_name": "EulerDiscreteScheduler", "sigma_min": 3, "sigma_max": 2}""", "sigma_min")]
     [InlineData("""{"trained_betas": [0.1]}""", "trained_betas")]
     [InlineData("[]", "JSON object")]
     public void Bad_values_are_named(string json, string named)

@@ -12,11 +12,13 @@ internal static class AttentionSheets
     public static string Write(string folder, string name, DiffusionModel model, GenerationOptions options, RgbImage picture, IReadOnlyList<AttentionRecord> records)
     {
         IReadOnlyList<string> points = AttentionRecorder.PointNames(model.Ensemble.Config);
-        var sampler = options.Sampler.Create(new NoiseSchedule(model.Scheduler), options.Steps, options.Eta);
+        IReadOnlyList<double> timesteps = new TextToImagePipeline(model).Timesteps(options);
         string[] experts = [.. model.Folder.UNets.Select((u, i) => $"expert {i}")];
         foreach (IGrouping<int, AttentionRecord> point in records.GroupBy(r => r.Point).OrderBy(g => g.Key))
         {
-            AttentionStep[] steps = [.. point.OrderBy(r => r.Step).Select(r => new AttentionStep(r.Step + 1, (int)Math.Round(sampler.Timesteps[r.Step]), r.Height, r.Width, r.Maps))];
+            AttentionStep[] steps = [
+                .. point.OrderBy(r => r.Step)
+                .Select(r => new AttentionStep(r.Step + 1, (int)Math.Round(timesteps[r.Step]), r.Height, r.Width, r.Maps))];
             AttentionRecord first = point.First();
             string title = $"point {point.Key} of {points.Count}: after {points[point.Key]} ({first.Height} x {first.Width})";
             string path = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{name}-point-{point.Key:D2}.png"));

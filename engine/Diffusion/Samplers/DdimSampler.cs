@@ -12,8 +12,7 @@ public sealed class DdimSampler : Sampler
     /// <summary>A sampler of <paramref name="steps"/> steps over a schedule.</summary>
     public DdimSampler(NoiseSchedule schedule, int steps, double eta) : base(schedule, steps)
     {
-        if (!(eta >= 0 && eta <= 1)) throw new AfaException($"Expected an eta from 0 to 1, but {eta} came.");
-        _eta = eta;
+        _eta = InRange(eta);
         _timesteps = Spread(TimestepSpacing.Leading);
     }
 
@@ -40,6 +39,7 @@ public sealed class DdimSampler : Sampler
         float signalPrevious = MathF.Sqrt(alphaPrevious);
         float direction = MathF.Sqrt(MathF.Max(1f - alphaPrevious - deviation * deviation, 0f));
         float clip = config.ClipSample ? (float)config.ClipSampleRange : float.PositiveInfinity;
+        float[]? bounded = Thresholded(modelOutput, sample, signal, sigma);
 
         for (int i = 0; i < sample.Length; i++)
         {
@@ -51,7 +51,7 @@ public sealed class DdimSampler : Sampler
                 PredictionType.VPrediction => (signal * x - sigma * output, signal * output + sigma * x),
                 _ => (output, (x - signal * output) / sigma),
             };
-            clean = Math.Clamp(clean, -clip, clip);
+            clean = bounded is null ? Math.Clamp(clean, -clip, clip) : bounded[i];
             float next = signalPrevious * clean + direction * epsilon;
             sample[i] = deviation > 0f ? next + deviation * noise[i] : next;
         }

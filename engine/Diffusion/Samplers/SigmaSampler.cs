@@ -5,40 +5,66 @@ public abstract class SigmaSampler : Sampler
 {
     private readonly double[] _timesteps;
     private readonly bool _fromTop;
+    private readonly double _startsAt;
 
-    /// <summary>Spreads the noise levels; <paramref name="twice"/> evaluates twice at all but the first.</summary>
-    protected SigmaSampler(NoiseSchedule schedule, int steps, bool karras, bool twice = false) : base(schedule, steps)
+    /// <summary>
+    /// Spreads the noise levels; <paramref name="twice"/> evaluates twice at all but the first. A single step starts at the
+    /// highest level, however they are spread; diffusers starts it at the lowest one where steps are spread evenly ("linspace",
+    /// these methods' default).
+    /// </summary>
+    protected SigmaSampler(NoiseSchedule schedule, int steps, SamplerSettings? settings, bool twice = false)
+        : base(schedule, steps)
     {
+        settings ??= new SamplerSettings();
         SchedulerConfig config = schedule.Config;
         double[] trained = SigmaSchedule.Trained(schedule);
         TimestepSpacing spacing = config.StatesSpacing ? config.TimestepSpacing : TimestepSpacing.Linspace;
         int last = config.NumTrainTimesteps - 1;
-        double[] timesteps = spacing == TimestepSpacing.Linspace
-            ? [.. Enumerable.Range(0, steps).Select(k => (double)(float)(steps == 1 ? 0 : (steps - 1 - k) * (last / (double)(steps - 1))))]
+        double[] timesteps = spacing == TimestepSpacing.Linspace && steps > 1
+            ? [.. Enumerable.Range(0, steps).Select(k => (double)(float)((steps - 1 - k) * (last / (double)(steps - 1))))]
             : [.. Spread(spacing).Select(t => (double)t)];
         double[] sigmas = [.. timesteps.Select(t => SigmaSchedule.At(trained, t))];
-        if (karras)
+        double end = settings.EndsAtLeast ? trained[0] : 0;
+        if (settings.LogLinear) sigmas = SigmaSchedule.Exponential(trained[0], trained[^1], steps + 1);
+        if (settings is { LogLinear: true, Spacing: SigmaSpacing.Timesteps })
         {
-            sigmas = SigmaSchedule.Karras(sigmas[^1], sigmas[0], steps);
+            // One more than steps, so that the last step ends at the lowest level and not at none.
+            (end, sigmas) = (sigmas[^1], sigmas[..^1]);
+        }
+        else if (settings.Spacing != SigmaSpacing.Timesteps)
+        {
+            sigmas = SigmaSchedule.Spread(
+                settings.Spacing, settings.SigmaMin ?? sigmas[^1], settings.SigmaMax ?? sigmas[0], steps);
             timesteps = [.. sigmas.Select(s => (double)(float)SigmaSchedule.TimestepOf(trained, s))];
         }
 
+        _startsAt = timesteps[0];
+        if (settings.Continuous && config.PredictionType == PredictionType.VPrediction)
+        {
+            timesteps = [.. sigmas.Select(s => (double)(float)(0.25 * Math.Log(s)))];
+        }
         _fromTop = spacing != TimestepSpacing.Leading;
-        Sigmas = [.. sigmas, 0];
+        Sigmas = [.. sigmas, end];
         if (twice)
         {
-            Sigmas = [Sigmas[0], .. Sigmas[1..^1].SelectMany(s => (double[])[s, s]), 0];
+            Sigmas = [Sigmas[0], .. Sigmas[1..^1].SelectMany(s => (double[])[s, s]), end];
             timesteps = [timesteps[0], .. timesteps[1..].SelectMany(t => (double[])[t, t])];
         }
 
         _timesteps = timesteps;
     }
 
-    /// <summary>The noise level of every evaluation, and 0 at the end.</summary>
+    /// <summary>The noise level of every evaluation, and what is left at the end: as a rule 0.</summary>
     protected double[] Sigmas { get; }
 
     /// <inheritdoc/>
     public override IReadOnlyList<double> Timesteps => _timesteps;
+
+    /// <inheritdoc/>
+    public override double StartsAt => _startsAt;
+
+    /// <inheritdoc/>
+    public override bool Thresholds => false;
 
     /// <inheritdoc/>
     public override float InitNoiseSigma => (float)(_fromTop ? Sigmas.Max() : Math.Sqrt(Sigmas.Max() * Sigmas.Max() + 1));
@@ -74,7 +100,8 @@ public abstract class SigmaSampler : Sampler
 }
 
 /// <summary>Euler's method on the probability flow (Karras et al. 2022, algorithm 2 without churn).</summary>
-public sealed class EulerSampler(NoiseSchedule schedule, int steps, bool karras) : SigmaSampler(schedule, steps, karras)
+public sealed class EulerSampler(NoiseSchedule schedule, int steps, SamplerSettings? settings = null)
+    : SigmaSampler(schedule, steps, settings)
 {
     /// <inheritdoc/>
     public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
@@ -87,26 +114,41 @@ public sealed class EulerSampler(NoiseSchedule schedule, int steps, bool karras)
     }
 }
 
-/// <summary>Euler's method with part of the noise renewed at every step (k-diffusion's ancestral sampling, eta 1).</summary>
-public sealed class EulerAncestralSampler(NoiseSchedule schedule, int steps, bool karras) : SigmaSampler(schedule, steps, karras)
+/// <summary>
+/// Euler's method with part of the noise renewed at every step (k-diffusion's ancestral sampling): <paramref name="eta"/> of as
+/// much as keeps the noise's variance right. With 1 it is diffusers' method, with 0 Euler's.
+/// </summary>
+public sealed class EulerAncestralSampler(NoiseSchedule schedule, int steps, SamplerSettings? settings = null, double eta = 1)
+    : SigmaSampler(schedule, steps, settings)
 {
+    private readonly double _eta = InRange(eta);
+
     /// <inheritdoc/>
-    public override bool NeedsNoise(int evaluation) => true;
+    public override bool NeedsNoise(int evaluation) => _eta > 0;
 
     /// <inheritdoc/>
     public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
     {
         Check(evaluation, modelOutput, noise, sample);
-        double from = Sigmas[evaluation], to = Sigmas[evaluation + 1], up = Math.Sqrt(to * to * (from * from - to * to) / (from * from)), down = Math.Sqrt(to * to - up * up);
+        double from = Sigmas[evaluation], to = Sigmas[evaluation + 1],
+            all = Math.Sqrt(to * to * (from * from - to * to) / (from * from));
+        double up = Math.Min(to, _eta * all), down = Math.Sqrt(to * to - up * up);
         var slope = new float[sample.Length];
         Slope(from, modelOutput, sample, slope);
         float step = (float)(down - from), renewed = (float)up;
+        if (_eta == 0)
+        {
+            for (int i = 0; i < slope.Length; i++) sample[i] += slope[i] * step;
+            return;
+        }
+
         for (int i = 0; i < slope.Length; i++) sample[i] += slope[i] * step + noise[i] * renewed;
     }
 }
 
 /// <summary>Heun's method: a step of Euler's, then again with the mean of the slopes at both ends (Karras et al. 2022, algorithm 2); two evaluations a step but the last.</summary>
-public sealed class HeunSampler(NoiseSchedule schedule, int steps, bool karras) : SigmaSampler(schedule, steps, karras, twice: true)
+public sealed class HeunSampler(NoiseSchedule schedule, int steps, SamplerSettings? settings = null)
+    : SigmaSampler(schedule, steps, settings, twice: true)
 {
     private float[]? _slope, _start;
 
@@ -134,7 +176,8 @@ public sealed class HeunSampler(NoiseSchedule schedule, int steps, bool karras) 
 }
 
 /// <summary>Linear multistep (Adams-Bashforth of up to fourth order on the uneven noise levels, as k-diffusion has it).</summary>
-public sealed class LmsSampler(NoiseSchedule schedule, int steps, bool karras) : SigmaSampler(schedule, steps, karras)
+public sealed class LmsSampler(NoiseSchedule schedule, int steps, SamplerSettings? settings = null)
+    : SigmaSampler(schedule, steps, settings)
 {
     private const int MaxOrder = 4;
     private readonly List<float[]> _slopes = [];

@@ -5,8 +5,28 @@ internal static class SigmaSchedule
 {
     private const double Rho = 7;
 
-    /// <summary>Of every training step.</summary>
-    public static double[] Trained(NoiseSchedule schedule) => [.. schedule.AlphasCumprod.Select(a => (double)(float)Math.Sqrt((1 - (double)a) / a))];
+    /// <summary>Of every training step; one without signal counts as 2^-24 of it.</summary>
+    public static double[] Trained(NoiseSchedule schedule) =>
+        [.. schedule.AlphasCumprod.Select(a => Math.Max(a, NoiseSchedule.Least))
+        .Select(a => (double)(float)Math.Sqrt((1 - (double)a) / a))];
+
+    /// <summary>
+    /// Noise levels from <paramref name="most"/> down to <paramref name="least"/> in some way; a single one is the most.
+    /// </summary>
+    public static double[] Spread(SigmaSpacing spacing, double least, double most, int count) => spacing switch
+    {
+        SigmaSpacing.Karras => Karras(least, most, count),
+        SigmaSpacing.Beta => [
+            .. Shares(count).Select(s => (double)(float)(least + BetaDistribution.Quantile(1 - s, 0.6, 0.6) * (most - least)))],
+        _ => Exponential(least, most, count),
+    };
+
+    /// <summary>Evenly in the logarithm.</summary>
+    public static double[] Exponential(double least, double most, int count) =>
+        [.. Shares(count).Select(s => (double)(float)Math.Exp(Math.Log(most) + s * (Math.Log(least) - Math.Log(most))))];
+
+    private static IEnumerable<double> Shares(int count) =>
+        Enumerable.Range(0, count).Select(i => count == 1 ? 0 : i / (count - 1.0));
 
     /// <summary>Between two training steps by linear interpolation.</summary>
     public static double At(double[] trained, double timestep)
@@ -23,6 +43,19 @@ internal static class SigmaSchedule
         while (low < trained.Length - 2 && Math.Log(trained[low + 1]) <= log) low++;
         double a = Math.Log(trained[low]), b = Math.Log(trained[low + 1]);
         return low + Math.Clamp((a - log) / (a - b), 0, 1);
+    }
+
+    /// <summary>
+    /// The last whole training step below a noise level, from logarithms in float32 as in diffusers: they decide where a level is
+    /// a step's own.
+    /// </summary>
+    public static double WholeTimestepOf(double[] trained, double sigma)
+    {
+        double log = Math.Log(Math.Max(sigma, 1e-10));
+        int low = 0;
+        while (low < trained.Length - 2 && MathF.Log((float)trained[low + 1]) <= log) low++;
+        double a = MathF.Log((float)trained[low]), b = MathF.Log((float)trained[low + 1]);
+        return Math.Floor(low + Math.Clamp((a - log) / (a - b), 0, 1));
     }
 
     /// <summary>The schedule of Karras et al. (equation 5) from <paramref name="most"/> down to <paramref name="least"/>.</summary>

@@ -121,7 +121,15 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
     }
 
     // What a picture's text leaves out or rounds.
-    private static string Beyond(GenerationOptions o) => string.Create(CultureInfo.InvariantCulture, $"{o.GuidanceScale:R} {o.Eta:R} {o.Magic.SwitchTimestep} {string.Join('+', o.Magic.Weights ?? [])} {o.TiledVae} {o.HighResolution} {Pixels(o.InitImage)} {Pixels(o.Mask)}");
+    private static string Beyond(GenerationOptions o) =>
+        string.Create(CultureInfo.InvariantCulture,
+        $"{o.GuidanceScale:R} {Eta(o)} {o.Magic.SwitchTimestep} {string.Join('+', o.Magic.Weights ?? [])} {o.TiledVae} "
+        + $"{o.HighResolution} {Pixels(o.InitImage)} {Pixels(o.Mask)}");
+
+    // The usual one is 0 here, as it was before samplers had different ones.
+    private static string Eta(GenerationOptions o) =>
+        o.Eta is not { } eta || eta == o.Sampler.DefaultEta ? "0" : eta == 0 ? "none"
+        : eta.ToString("R", CultureInfo.InvariantCulture);
 
     private static string Pixels(float[]? picture) => picture is null ? "" : Convert.ToHexStringLower(Sha256.HashData(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(picture)))[..16];
 

@@ -30,10 +30,10 @@ internal static class SampleCommand
         syntax.AcceptOnlyFromAmong("a1111", "plain");
         var steps = new Option<int?>("--steps") { Description = "Denoising steps; 50 when left out (20 for the demo ensemble)." };
         var guidance = new Option<float?>("--guidance") { Description = "Classifier-free guidance; 1 turns it off; 7.5 when left out (4 for the demo ensemble)." };
-        var sampler = new Option<string>("--sampler") { Description = "How noise becomes a picture: ddim, euler, dpmpp_2m_karras ... or \"DPM++ 2M Karras\" (afa-native samplers lists them).", DefaultValueFactory = _ => SamplerChoice.Default.Id };
+        Option<string?> sampler = SamplerOptions.Sampler();
         var noise = new Option<string>("--noise") { Description = "Whose random numbers seeds stand for: own (the same on every device), cpu (torch on the CPU) or cuda-philox (torch on CUDA).", DefaultValueFactory = _ => "own" };
         noise.AcceptOnlyFromAmong("own", "cpu", "cuda-philox");
-        var eta = new Option<float>("--eta") { Description = "DDIM's eta: 0 deterministic, 1 as noisy as DDPM." };
+        Option<float?> eta = SamplerOptions.Eta();
         var seed = new Option<ulong?>("--seed", "-s") { Description = "Seed of the first picture; picture i has seed + i. Random when left out." };
         var count = new Option<int>("--count", "-c") { Description = "Pictures to draw.", DefaultValueFactory = _ => 4 };
         var batch = new Option<int>("--batch-size") { Description = "Pictures drawn at once; changes memory and speed, not the pictures.", DefaultValueFactory = _ => 1 };
@@ -66,6 +66,7 @@ internal static class SampleCommand
             model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, extras.X, extras.Y, extras.Experts, ResultLines.Json, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
         };
         prompting.AddTo(command);
+        extras.Tensors.AddTo(command);
         command.SetAction((r, cancellation) =>
         {
             GenerationMetadata? old = r.GetValue(from) is { } source ? Settle(source) : null;
@@ -75,7 +76,7 @@ internal static class SampleCommand
             if (r.GetValue(prompts) is not null && (r.GetValue(maps) is not null || r.GetValue(init) is not null)) throw new AfaException("--prompts does not go with --attention-maps or --init-image yet.");
             // One expert alone has nothing to be joined with.
             bool joined = old is not null && r.GetValue(expert) is null;
-            SampleExtras more = extras.Read(r, joined ? old!.Experts : null);
+            SampleExtras more = extras.Read(r, joined ? old!.Experts : null, r.GetValue(prompts) is null);
             if (more.Plot is not null && (r.GetValue(prompts) is not null || r.GetValue(maps) is not null)) throw new AfaException("--x and --y do not go with --prompts or --attention-maps.");
             if (more.Plot is not null && r.GetResult(count) is { Implicit: false }) throw new AfaException("--x and --y draw one picture a cell, not --count of them; an axis can vary the seed.");
             // A file of prompts or a plot can be gone on with only if seeds stay what they are.
@@ -83,6 +84,9 @@ internal static class SampleCommand
             int pictures = more.Plot is not null ? 1 : Pick(count, old is null ? (r.GetValue(prompts) is null ? null : 1) : 1);
             if (pictures < 1) throw new AfaException($"--count takes 1 or more, not {pictures}.");
             if (r.GetValue(batch) < 1) throw new AfaException($"--batch-size takes 1 or more, not {r.GetValue(batch)}.");
+            if (more.Tensors.Latents is { } noisy && r.GetResult(count) is not { Implicit: false }) pictures = noisy.Count;
+            if (old?.Latents is { } lost && more.Tensors.Latents is null) Terminal.Warn(
+                $"the picture started from latents of its own ({lost}), not from its seed's: --latents FILE gives them");
             ModelDefaults defaults = ModelDefaults.Of(r.GetValue(model), r.GetValue(basis));
             int wide = r.GetValue(width) ?? old?.Width ?? defaults.Size, high = r.GetValue(height) ?? old?.Height ?? defaults.Size;
             if (r.GetValue(mask) is not null && r.GetValue(init) is null) throw new AfaException("--mask says where --init-image is repainted; there is none.");
@@ -100,9 +104,9 @@ internal static class SampleCommand
                 Steps = r.GetValue(steps) ?? old?.Steps ?? defaults.Steps,
                 GuidanceScale = r.GetValue(guidance) ?? (float?)old?.CfgScale ?? defaults.Guidance,
                 Syntax = (r.GetResult(syntax) is { Implicit: false } || old is null ? r.GetValue(syntax) == "plain" : old.PlainPrompt) ? PromptSyntax.Plain : PromptSyntax.Weighted,
-                Sampler = SamplerChoice.Find(r.GetResult(sampler) is { Implicit: false } || old is null ? r.GetValue(sampler)! : old.Sampler),
+                Sampler = SamplerOptions.Choose(r.GetValue(sampler) ?? old?.Sampler, defaults.Model, r.GetValue(basis), r.GetValue(model) is not null),
                 Noise = (r.GetResult(noise) is { Implicit: false } || old is null ? r.GetValue(noise) : old.Noise switch { "CPU" => "cpu", "GPU" => "cuda-philox", _ => "own" }) switch { "cpu" => NoiseSource.TorchCpu, "cuda-philox" => NoiseSource.TorchCuda, _ => NoiseSource.Own },
-                Eta = Pick(eta, (float?)old?.Eta),
+                Eta = r.GetValue(eta) ?? (float?)old?.Eta,
                 Width = wide,
                 Height = high,
                 InitImage = r.GetValue(init) is { } picture ? PictureFile.Read(picture, wide, high) : null,
@@ -140,6 +144,8 @@ internal static class SampleCommand
         Plan(device, folder, settings);
         using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Terminal.Note($"loading {what}"), cancellation: cancellation, loras: settings.Loras, embeddings: settings.Embeddings);
         ModelWarnings.Say(model);
+        ModelWarnings.SayRuns(model, settings.Jobs?.Select(j => j.Options) ?? settings.Extras.Plot?.Cells(all, "").Select(c => c.Options) ?? [all]);
+        settings.Extras.Tensors.Prepare(model, all, settings.Count);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         // An embedding that does not fit is named before the first picture is drawn.
         foreach (GenerationOptions one in settings.Jobs?.Select(j => j.Options) ?? [all]) model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt);
@@ -176,14 +182,16 @@ internal static class SampleCommand
             for (int done = 0; done < settings.Count; done += settings.BatchSize)
             {
                 int batch = Math.Min(settings.BatchSize, settings.Count - done);
-                GenerationOptions options = all with { Seeds = [.. all.Seeds.Skip(done).Take(batch)] };
+                GenerationOptions options = settings.Extras.Tensors.Start(
+                    model, all with { Seeds = [.. all.Seeds.Skip(done).Take(batch)] }, settings.Count, done);
+                TensorRecorder? tensors = settings.Extras.Tensors.Record(model, options);
                 int evaluations = pipeline.Evaluations(options);
                 AttentionRecorder? recorder = settings.Maps is null ? null : new AttentionRecorder(model, evaluations, batch);
                 string which = batch == 1 ? $"{done + 1}" : $"{done + 1}-{done + batch}";
                 var progress = new ProgressLine($"picture {which} of {settings.Count}, step", evaluations);
                 var observer = new GenerationObserver { Step = (step, _) => progress.Report(step), Aggregation = recorder is null ? null : recorder.Record, Denoised = preview?.For(evaluations) };
                 var watch = Stopwatch.StartNew();
-                IReadOnlyList<float[]> images = pipeline.Generate(options, observer, cancellation);
+                IReadOnlyList<float[]> images = pipeline.Generate(options, tensors?.Observe(observer) ?? observer, cancellation);
                 for (int i = 0; i < batch; i++)
                 {
                     RgbImage picture = RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight);
@@ -192,6 +200,7 @@ internal static class SampleCommand
                     PngFile.Write(path, picture, Metadata(options, options.Seeds[i], model, hashes.GetAwaiter().GetResult()));
                     results.Write(path, () => SampleExtras.Describe(path, options with { Seeds = [options.Seeds[i]] }, watch.Elapsed / batch));
                     pictures.Add(picture);
+                    foreach (string file in tensors?.Write(name, i) ?? []) results.WriteBeside(file);
                     if (recorder is not null) results.WriteBeside(AttentionSheets.Write(settings.Maps!, name, model, options, picture, recorder.For(i)));
                 }
             }
@@ -315,7 +324,8 @@ internal static class SampleCommand
         ModelHashes = hashes.Models,
         AggregatorHash = hashes.Aggregators,
         ClipSkip = options.ClipSkip,
-        Eta = Math.Round(options.Eta, 6),
+        Eta = options.Sampler.DefaultEta is { } usual && options.Eta is { } eta && eta != usual ? Math.Round(eta, 6) : null,
+        Latents = LatentFile.HashOf(options, seed),
         Strength = options.InitImage is null ? options.HighResolution?.Strength : options.Strength,
         Hires = PromptOptions.Recorded(options.HighResolution),
         Noise = options.Noise switch { NoiseSource.TorchCpu => "CPU", NoiseSource.TorchCuda => "GPU", _ => null },

@@ -15,6 +15,9 @@ namespace AfaNative.Tool.Commands;
 /// <param name="Results">Where finished pictures are told of.</param>
 internal sealed record SampleExtras(int? Preview, Plot? Plot, IReadOnlyList<int>? Experts, ResultLines Results)
 {
+    /// <summary>Numbers in and out.</summary>
+    public TensorRequest Tensors { get; init; } = TensorRequest.None;
+
     /// <summary>A finished picture, as --json tells of it; <paramref name="time"/> is its share of its batch's.</summary>
     public static JsonObject Describe(string path, GenerationOptions options, TimeSpan time) => new()
     {
@@ -54,19 +57,31 @@ internal sealed class SampleExtraOptions
 
     public Option<string?> Experts { get; } = new("--experts") { Description = "The experts of an ensemble that take part, as 0+2: the others' weights are 0 everywhere, and the rest is shared out in proportion. Left out: all." };
 
+    /// <summary>Numbers in and out.</summary>
+    public TensorOptions Tensors { get; } = new();
+
     /// <summary>Lets shells complete values that are not a fixed set, <paramref name="sampler"/>'s as well.</summary>
-    public SampleExtraOptions(Option<string> sampler)
+    public SampleExtraOptions(Option<string?> sampler)
     {
         sampler.CompletionSources.Add([.. SamplerChoice.All.Select(s => s.Id)]);
         foreach (Option<string?> axis in new[] { X, Y }) axis.CompletionSources.Add([.. PlotAxis.Names.Select(n => n + "=")]);
     }
 
-    /// <summary>Their values; <paramref name="recordedExperts"/> is what a picture that is drawn again says of its experts.</summary>
+    /// <summary>
+    /// Their values; <paramref name="single"/>: the run draws pictures of one prompt alone; <paramref name="recordedExperts"/> is
+    /// what a picture that is drawn again says of its experts.
+    /// </summary>
     /// <exception cref="AfaException">They make no sense.</exception>
-    public SampleExtras Read(ParseResult result, string? recordedExperts)
+    public SampleExtras Read(ParseResult result, string? recordedExperts, bool single)
     {
         int? preview = result.GetValue(Preview);
         if (preview < 1) throw new AfaException($"--preview takes a number of steps from 1 on, not {preview}.");
-        return new SampleExtras(preview, Plot.Of(result.GetValue(X), result.GetValue(Y)), (result.GetValue(Experts) ?? recordedExperts) is { } experts ? SampleExtras.ParseExperts("--experts", experts) : null, ResultLines.Of(result));
+        return new SampleExtras(
+            preview, Plot.Of(result.GetValue(X), result.GetValue(Y)),
+            (result.GetValue(Experts) ?? recordedExperts) is { } experts ? SampleExtras.ParseExperts("--experts", experts) : null,
+            ResultLines.Of(result))
+        {
+            Tensors = Tensors.Read(result, single && result.GetValue(X) is null && result.GetValue(Y) is null),
+        };
     }
 }
