@@ -25,20 +25,44 @@ public sealed class Checkpoint : IDisposable
             }
         }
 
-        if (OriginalNames.Recognises(_owners.Keys)) _names = OriginalNames.Map(_owners.Keys);
+        try
+        {
+            IsOriginal = OriginalNames.Recognises(_owners.Keys);
+            _names = IsOriginal ? OriginalNames.Map(_owners.Keys) : NetworkNames.Unwrap(_owners.Keys);
+        }
+        catch (CheckpointException e)
+        {
+            throw new CheckpointException($"{description}: {e.Message}", e);
+        }
     }
 
     /// <summary>The path of the file or of the index.</summary>
     public string Description { get; }
 
-    /// <summary>The names of all tensors, as diffusers has them: a file in the original layout shows the tensors of all its networks under their new names.</summary>
+    /// <summary>
+    /// The names of all tensors, as diffusers has them: a file in the original layout shows the tensors of all its networks under their new names, one whose
+    /// networks are wrapped in others shows them without.
+    /// </summary>
     public IReadOnlyCollection<string> Names => _names is { } map ? [.. map.Keys] : _owners.Keys;
 
     /// <summary>The names as the file has them.</summary>
     public IReadOnlyCollection<string> FileNames => _owners.Keys;
 
     /// <summary>The file has original (CompVis) names and holds all networks of a model.</summary>
-    public bool IsOriginal => _names is not null;
+    public bool IsOriginal { get; }
+
+    /// <summary>A file that stands for itself, so that its configuration comes from a base model's folder.</summary>
+    internal bool IsAlone => File.Exists(Description) && !File.Exists(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(Description))!, "config.json"));
+
+    /// <summary>The tensors that belong to none of a model's networks, by the file's names, without schedules, counters and position numbers.</summary>
+    internal IReadOnlyList<string> Strays
+    {
+        get
+        {
+            HashSet<string> used = _names is { } map ? [.. map.Where(n => NetworkNames.Of(n.Key) != NetworkNames.Network.None).Select(n => n.Value)] : [.. _owners.Keys.Where(n => NetworkNames.Of(n) != NetworkNames.Network.None)];
+            return [.. _owners.Keys.Where(n => !used.Contains(n) && !KnownExtras.IsSilent(n)).Order(StringComparer.Ordinal)];
+        }
+    }
 
     /// <summary>A tensor by the file's own name, or null.</summary>
     public SafetensorsTensor? FileTensor(string name) => _owners.TryGetValue(name, out SafetensorsFile? file) ? file.Tensors[name] : null;
@@ -49,7 +73,16 @@ public sealed class Checkpoint : IDisposable
         ArgumentNullException.ThrowIfNull(path);
         if (PickleExtensions.Contains(Path.GetExtension(path), StringComparer.OrdinalIgnoreCase))
             throw Pickle(path);
-        return new Checkpoint(path, [SafetensorsFile.Open(path)]);
+        SafetensorsFile file = SafetensorsFile.Open(path);
+        try
+        {
+            return new Checkpoint(path, [file]);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
     }
 
     /// <summary>

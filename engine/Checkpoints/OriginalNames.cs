@@ -23,7 +23,7 @@ public static partial class OriginalNames
 
     /// <summary>True for the names of a file in the original layout, with U-Net or of a VAE alone.</summary>
     public static bool Recognises(IEnumerable<string> names) => names.Any(n =>
-        n.StartsWith(UNet, StringComparison.Ordinal) || n.StartsWith(Vae, StringComparison.Ordinal) || n.StartsWith("decoder.up.", StringComparison.Ordinal));
+        n.StartsWith(UNet, StringComparison.Ordinal) || n.StartsWith(Vae, StringComparison.Ordinal) || n.StartsWith(Text, StringComparison.Ordinal) || n.StartsWith("decoder.up.", StringComparison.Ordinal));
 
     /// <summary>diffusers' name of every tensor of the three networks, to the file's name; what is left out belongs to none.</summary>
     public static IReadOnlyDictionary<string, string> Map(IReadOnlyCollection<string> names)

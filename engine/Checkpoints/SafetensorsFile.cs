@@ -120,6 +120,17 @@ public sealed unsafe class SafetensorsFile : IDisposable
             return;
         }
 
+        if (t.Type is ElementType.Float8E4M3 or ElementType.Float8E5M2)
+        {
+            ReadOnlySpan<float> values = Float8.Values(t.Type);
+            float scale = Float8.Scale(this, t);
+            for (int i = 0; i < result.Length; i++) result[i] = values[at[i]];
+            for (int i = 0; scale != 1 && i < result.Length; i++) result[i] *= scale;
+            return;
+        }
+
+        if (t.Type == ElementType.Opaque)
+            throw new CheckpointException($"Expected a tensor of numbers this program reads, but '{name}' of '{Path}' holds {t.TypeName}.");
         for (int i = 0; i < result.Length; i++, at += size)
         {
             var one = new ReadOnlySpan<byte>(at, size);
@@ -141,7 +152,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     {
         SafetensorsTensor t = Find(name);
         if (t.Type is not (ElementType.Int64 or ElementType.Int32 or ElementType.UInt8 or ElementType.Boolean))
-            throw new CheckpointException($"Expected whole numbers in the tensor '{name}', but '{Path}' holds {SafetensorsHeader.TypeName(t.Type)}.");
+            throw new CheckpointException($"Expected whole numbers in the tensor '{name}', but '{Path}' holds {t.TypeName}.");
         long[] result = new long[t.ElementCount];
         byte* at = (byte*)Pointer(t);
         int size = t.Type.Size();

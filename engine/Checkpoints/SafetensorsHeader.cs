@@ -9,6 +9,13 @@ internal static class SafetensorsHeader
 {
     internal const long MaximumLength = 100_000_000;
 
+    // The format's other types, with their bits: a tensor of one is no reason not to read its neighbours.
+    private static readonly Dictionary<string, int> s_opaque = new(StringComparer.Ordinal)
+    {
+        ["F4"] = 4, ["F6_E2M3"] = 6, ["F6_E3M2"] = 6, ["F8_E8M0"] = 8, ["F8_E4M3FNUZ"] = 8, ["F8_E5M2FNUZ"] = 8,
+        ["I8"] = 8, ["I16"] = 16, ["U16"] = 16, ["U32"] = 32, ["U64"] = 64, ["C64"] = 64,
+    };
+
     internal static (Dictionary<string, SafetensorsTensor> Tensors, Dictionary<string, string> Metadata) Parse(
         string path, ReadOnlySpan<byte> json, long fileLength)
     {
@@ -58,13 +65,17 @@ internal static class SafetensorsHeader
         ElementType.Int32 => "I32",
         ElementType.UInt8 => "U8",
         ElementType.Boolean => "BOOL",
+        ElementType.Float8E4M3 => "F8_E4M3",
+        ElementType.Float8E5M2 => "F8_E5M2",
+        ElementType.Opaque => "?",
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "unknown element type"),
     };
 
     /// <summary>The bytes of a tensor of that shape, or null where a dimension is negative or the product overflows.</summary>
-    internal static long? ByteLength(ElementType type, ReadOnlySpan<long> shape)
+    internal static long? ByteLength(ElementType type, ReadOnlySpan<long> shape) => Product(type.Size(), shape);
+
+    private static long? Product(long length, ReadOnlySpan<long> shape)
     {
-        long length = type.Size();
         bool empty = false;
         foreach (long dimension in shape)
         {
@@ -99,6 +110,7 @@ internal static class SafetensorsHeader
         if (element.ValueKind != JsonValueKind.Object)
             throw Bad("an object", element.ValueKind.ToString());
         ElementType? type = null;
+        string dtype = "";
         long[]? shape = null, offsets = null;
         foreach (JsonProperty field in element.EnumerateObject())
         {
@@ -122,22 +134,27 @@ internal static class SafetensorsHeader
             throw Bad("dtype, shape and data_offsets", "fewer fields");
         if (offsets.Length != 2 || offsets[0] > offsets[1] || offsets[1] > fileLength - dataStart)
             throw Bad($"two ascending data_offsets up to {fileLength - dataStart}", $"[{string.Join(", ", offsets)}]");
-        if (ByteLength(known, shape) is not long length)
+        int bits = known == ElementType.Opaque ? s_opaque[dtype] : 8 * known.Size();
+        if (Product(bits, shape) is not long counted || counted % 8 != 0)
             throw Bad("a shape whose bytes can be counted", $"[{string.Join(", ", shape)}]");
+        long length = counted / 8;
         if (length != offsets[1] - offsets[0])
             throw Bad($"{length} bytes for its shape and dtype", $"{offsets[1] - offsets[0]}");
-        return new SafetensorsTensor(name, known, shape, dataStart + offsets[0], length);
+        return new SafetensorsTensor(name, known, shape, dataStart + offsets[0], length) { TypeName = dtype };
 
         ElementType ReadType(JsonElement value)
         {
-            string? text = value.ValueKind == JsonValueKind.String ? value.GetString() : value.ValueKind.ToString();
+            string text = value.ValueKind == JsonValueKind.String ? value.GetString()! : value.ValueKind.ToString();
+            dtype = text;
             foreach (ElementType candidate in Enum.GetValues<ElementType>())
             {
-                if (TypeName(candidate) == text)
+                if (candidate != ElementType.Opaque && TypeName(candidate) == text)
                     return candidate;
             }
 
-            throw Bad("the dtype F64, F32, F16, BF16, I64, I32, U8 or BOOL", $"'{text}'");
+            if (s_opaque.ContainsKey(text))
+                return ElementType.Opaque;
+            throw Bad("a dtype of the format (F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, U8, BOOL and others)", $"'{Printable.Shortened(text)}'");
         }
 
         long[] ReadNumbers(JsonElement value, string field)

@@ -45,7 +45,7 @@ public static class BlockWeights
         var values = new double[parts.Length];
         for (int i = 0; i < parts.Length; i++)
         {
-            if (!double.TryParse(parts[i], NumberStyles.Float, CultureInfo.InvariantCulture, out values[i]) || !double.IsFinite(values[i])) throw new AfaException($"--blocks: '{parts[i]}' is no number, and '{text}' no preset ({string.Join(", ", s_presets.Keys)}).");
+            if (!Numbers.TryDouble(parts[i], out values[i])) throw new AfaException($"--blocks: '{parts[i]}' is no number, and '{text}' no preset ({string.Join(", ", s_presets.Keys)}).");
         }
 
         return values.Length switch

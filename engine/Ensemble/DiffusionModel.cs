@@ -123,6 +123,7 @@ public sealed class DiffusionModel : IDisposable
             progress?.Invoke(what);
             (TModel built, CheckpointParameters parameters) = ReadComponent(device, folders, build, ignore, changes, names);
             model._owned.Add(parameters);
+            model._warnings.AddRange(parameters.Warnings.Except(model._warnings));
             return built;
         }
     }

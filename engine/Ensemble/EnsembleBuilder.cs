@@ -45,9 +45,14 @@ public sealed record EnsembleOptions
 public static class EnsembleBuilder
 {
     /// <summary>Writes the ensemble; the folder appears whole or not at all.</summary>
+    /// <param name="output">The folder to create.</param>
+    /// <param name="options">What goes into it.</param>
+    /// <param name="progress">Told what is being written.</param>
+    /// <param name="cancellation">Stops it, leaving nothing.</param>
+    /// <param name="warn">Told, in whole sentences, what the files hold that was not used.</param>
     /// <returns>What was found in each single file, or null for an expert that was a folder.</returns>
     /// <exception cref="AfaException">An expert does not fit the base, or something cannot be read or written.</exception>
-    public static IReadOnlyList<SingleFileContents?> Create(string output, EnsembleOptions options, Action<string>? progress = null, CancellationToken cancellation = default)
+    public static IReadOnlyList<SingleFileContents?> Create(string output, EnsembleOptions options, Action<string>? progress = null, CancellationToken cancellation = default, Action<string>? warn = null)
     {
         if (options.Experts.Count < 1) throw new AfaException("An ensemble needs at least one --expert.");
         // One expert needs no aggregators.
@@ -63,14 +68,16 @@ public static class EnsembleBuilder
         EnsembleFolder[] experts = [.. options.Experts.Select((e, i) => File.Exists(e) ? EnsembleFolder.OpenSingleFile(e, options.Base, out contents[i]!) : EnsembleFolder.Open(e))];
         string chosenVae = options.Vae is null ? basis.Vae : basis.WithVae(options.Vae).Vae;
         // All is looked over before anything is written.
+        HashSet<string> warnings = [];
         List<ParameterSpec> unetSpecs = Specs(p => new UNetModel(p, unet)), textSpecs = Specs(p => new ClipTextEncoder(p, text)), vaeSpecs = Specs(p => new VaeModel(p, vae));
         foreach (EnsembleFolder expert in experts)
         {
-            Check(expert.UNets[0], unetSpecs, null);
-            Check(expert.TextEncoders[0], textSpecs, ClipTextEncoder.IsIgnorable);
+            Check(expert.UNets[0], unetSpecs, null, warnings);
+            Check(expert.TextEncoders[0], textSpecs, ClipTextEncoder.IsIgnorable, warnings);
         }
 
-        Check(chosenVae, vaeSpecs, null);
+        Check(chosenVae, vaeSpecs, null, warnings);
+        foreach (string warning in warnings) warn?.Invoke(warning);
         WholeFolder.Write(output, temporary =>
         {
             CopyShared(basis, temporary, text.MaxPositions);
@@ -108,17 +115,19 @@ public static class EnsembleBuilder
         }
     }
 
-    /// <summary>A network's tensors of a checkpoint under diffusers' names and in its shapes, bytes as they are.</summary>
+    /// <summary>A network's tensors of a checkpoint under diffusers' names and in its shapes, bytes as they are; float8 becomes float16, float64 float32.</summary>
     internal static List<TensorEntry> Entries(Checkpoint checkpoint, IEnumerable<ParameterSpec> specs, CancellationToken cancellation = default)
     {
         List<TensorEntry> entries = [];
         foreach (ParameterSpec spec in specs)
         {
             (SafetensorsFile owner, SafetensorsTensor found) = checkpoint.Get(spec);
-            entries.Add(new TensorEntry(spec.Name, found.Type, [.. spec.Shape], stream =>
+            ElementType type = found.Type.IsWeight() ? found.Type : Float8.Held(owner, found);
+            entries.Add(new TensorEntry(spec.Name, type, [.. spec.Shape], stream =>
             {
                 cancellation.ThrowIfCancellationRequested();
-                stream.Write(owner.Bytes(found));
+                FiniteWeights.Check(owner, found);
+                stream.Write(type == found.Type ? owner.Bytes(found) : Kernels.MatrixMultiply.Widening.ToBytes(owner.ReadFloat32(found.Name), type));
                 owner.Release(found);
             }));
         }
@@ -135,10 +144,10 @@ public static class EnsembleBuilder
 
     private static Checkpoint Open(string path) => Checkpoint.Open(path, "diffusion_pytorch_model", "model");
 
-    private static void Check(string path, IReadOnlyList<ParameterSpec> specs, Func<string, bool>? ignore)
+    private static void Check(string path, IReadOnlyList<ParameterSpec> specs, Func<string, bool>? ignore, HashSet<string> warnings)
     {
         using Checkpoint checkpoint = Open(path);
-        CheckpointParameters.Check(checkpoint, specs, ignore);
+        warnings.UnionWith(CheckpointParameters.Check(checkpoint, specs, ignore));
     }
 
     /// <summary>What a model has besides weights: tokenizer, schedule and index.</summary>

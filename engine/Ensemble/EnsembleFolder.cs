@@ -39,8 +39,8 @@ public sealed record EnsembleFolder
     public string Config(string component, string name) => File.Exists(component) ? System.IO.Path.Combine(Path, name) : component;
 
     /// <summary>
-    /// A single-file checkpoint on a base model: weights from the file, tokenizer, schedule and configurations (and a VAE or text encoder the file lacks) from the
-    /// base folder.
+    /// A single-file checkpoint on a base model: weights from the file, tokenizer, schedule and configurations (and the networks the file lacks: a U-Net or a text encoder may
+    /// come alone) from the base folder.
     /// </summary>
     /// <exception cref="CheckpointException">The file is no Stable Diffusion 1.x checkpoint, or the base no model folder.</exception>
     public static EnsembleFolder OpenSingleFile(string file, string? basePath) => OpenSingleFile(file, basePath, out _);
@@ -51,8 +51,8 @@ public sealed record EnsembleFolder
         contents = SingleFile.Describe(file);
         if (basePath is null) throw new CheckpointException($"{file}: a single file brings no tokenizer and no configuration; name a model folder (diffusers layout) that has them with --base DIR.");
         EnsembleFolder model = Open(basePath);
-        if (contents.UNet == 0) throw new CheckpointException($"{file}: expected a model, but it holds no U-Net; a VAE alone goes with --vae.");
-        return model with { UNets = [file], TextEncoders = [contents.Text > 0 ? file : model.TextEncoders[0]], Aggregators = [], Vae = contents.Vae > 0 ? file : model.Vae };
+        if (contents.UNet == 0 && contents.Text == 0) throw new CheckpointException($"{file}: expected a model, but it holds no U-Net; a VAE alone goes with --vae.");
+        return model with { UNets = [contents.UNet > 0 ? file : model.UNets[0]], TextEncoders = [contents.Text > 0 ? file : model.TextEncoders[0]], Aggregators = [], Vae = contents.Vae > 0 ? file : model.Vae };
     }
 
     /// <summary>The same model with another VAE: a component folder, a VAE file or a checkpoint that has one baked in.</summary>

@@ -1,3 +1,4 @@
+using System.Globalization;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Layers;
 using AfaNative.Engine.Text;
@@ -39,6 +40,7 @@ public sealed record MergeOptions
     {
         if (blocks.Count == 1 && models.Count == 2)
         {
+            foreach (double weight in blocks[0].Concat(text)) MustBeSensible("A block weight", weight);
             return new() { Models = models, Blocks = [[.. blocks[0].Select(a => 1 - a)], blocks[0]], Text = text.Count == 1 ? [1 - text[0], text[0]] : throw new AfaException($"Two models take one weight for the text encoder, {text.Count} came.") };
         }
 
@@ -57,6 +59,7 @@ public sealed record MergeOptions
     /// <summary>A + multiplier (B - C): what B learnt beyond C, given to A.</summary>
     public static MergeOptions AddDifference(string a, string b, string c, double multiplier)
     {
+        MustBeSensible("The multiplier", multiplier);
         double[] weights = [1, multiplier, -multiplier];
         return new() { Models = [a, b, c], Blocks = [.. weights.Select(w => Enumerable.Repeat(w, BlockWeights.Count).ToArray())], Text = weights };
     }
@@ -65,8 +68,15 @@ public sealed record MergeOptions
     {
         if (weights.Count != count) throw new AfaException($"{count} models take {count} weights, {weights.Count} came.");
         double sum = weights.Sum();
+        foreach (double weight in weights) MustBeSensible("A weight", weight);
         if (!double.IsFinite(sum) || Math.Abs(sum) < 1e-9) throw new AfaException($"Weights that add up to {sum} cannot be divided by their sum.");
         return Math.Abs(sum - 1) < 1e-12 ? [.. weights] : [.. weights.Select(w => w / sum)];
+    }
+
+    // Far beyond what any merge uses; what overflows in spite of it is found in the sums.
+    private static void MustBeSensible(string what, double value)
+    {
+        if (!double.IsFinite(value) || Math.Abs(value) > 1000) throw new AfaException(string.Create(CultureInfo.InvariantCulture, $"{what} of a merge is a number from -1000 to 1000, not {value}."));
     }
 }
 
@@ -75,10 +85,15 @@ public static class ModelMerge
 {
     /// <summary>
     /// Writes the merged model: a single file with original names when <paramref name="output"/> ends in .safetensors, else a folder in diffusers layout.
-    /// Storage types are the first model's.
+    /// Storage types are the first model's (float16 for its float8 tensors, float32 for float64). Values that are not finite, in the models or in the sums, are refused.
     /// </summary>
+    /// <param name="output">The file or folder to create.</param>
+    /// <param name="options">What is merged, and how.</param>
+    /// <param name="progress">Told what is being written.</param>
+    /// <param name="cancellation">Stops it, leaving nothing.</param>
+    /// <param name="warn">Told, in whole sentences, what the files hold that was not used.</param>
     /// <exception cref="AfaException">Models do not fit each other, or something cannot be read or written.</exception>
-    public static void Write(string output, MergeOptions options, Action<string>? progress = null, CancellationToken cancellation = default)
+    public static void Write(string output, MergeOptions options, Action<string>? progress = null, CancellationToken cancellation = default, Action<string>? warn = null)
     {
         if (options.Models.Count < 2) throw new AfaException("A merge needs at least two models.");
         bool single = output.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
@@ -92,6 +107,7 @@ public static class ModelMerge
         VaeConfig vae = VaeConfig.Load(basis.Vae);
         string vaePath = options.Base is not null ? basis.Vae : models[0].Vae;
         var open = new List<Checkpoint>();
+        HashSet<string> warnings = [];
         try
         {
             List<TensorEntry> unets = Merged([.. models.Select(m => m.UNets[0])], EnsembleBuilder.Specs(p => new UNetModel(p, unet)), name =>
@@ -102,7 +118,8 @@ public static class ModelMerge
             List<TensorEntry> texts = Merged([.. models.Select(m => m.TextEncoders[0])], EnsembleBuilder.Specs(p => new ClipTextEncoder(p, text)), _ => options.Text, ClipTextEncoder.IsIgnorable);
             Checkpoint vaeFile = Open(vaePath);
             List<ParameterSpec> vaeSpecs = EnsembleBuilder.Specs(p => new VaeModel(p, vae));
-            CheckpointParameters.Check(vaeFile, vaeSpecs);
+            warnings.UnionWith(CheckpointParameters.Check(vaeFile, vaeSpecs));
+            foreach (string warning in warnings) warn?.Invoke(warning);
             List<TensorEntry> vaes = EnsembleBuilder.Entries(vaeFile, vaeSpecs, cancellation);
             if (single)
             {
@@ -129,7 +146,7 @@ public static class ModelMerge
         List<TensorEntry> Merged(string[] paths, List<ParameterSpec> specs, Func<string, double[]> weights, Func<string, bool>? ignore)
         {
             Checkpoint[] checkpoints = [.. paths.Select(Open)];
-            foreach (Checkpoint checkpoint in checkpoints) CheckpointParameters.Check(checkpoint, specs, ignore);
+            foreach (Checkpoint checkpoint in checkpoints) warnings.UnionWith(CheckpointParameters.Check(checkpoint, specs, ignore));
             return [.. specs.Select(spec => Entry(checkpoints, spec, weights(spec.Name), cancellation))];
         }
     }

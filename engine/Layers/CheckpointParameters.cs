@@ -22,6 +22,9 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
     /// <inheritdoc/>
     public override int Experts => _checkpoints.Count;
 
+    /// <summary>Whole sentences about what the files hold and was not used, or not as it is.</summary>
+    public IReadOnlyList<string> Warnings { get; private init; } = [];
+
     /// <summary>
     /// Builds a model of E experts. First every checkpoint is compared with what the model needs (missing, unexpected and misshapen tensors all in one
     /// message); only then is anything loaded.
@@ -36,9 +39,9 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
     {
         var list = new ParameterList();
         build(list);
-        foreach (Checkpoint checkpoint in checkpoints) Check(checkpoint, list.Specs, ignore);
+        string[] warnings = [.. checkpoints.SelectMany(c => Check(c, list.Specs, ignore)).Distinct()];
         loras?.MustFit(list.Specs);
-        var parameters = new CheckpointParameters(device, checkpoints, loras);
+        var parameters = new CheckpointParameters(device, checkpoints, loras) { Warnings = warnings };
         try
         {
             return (build(parameters), parameters);
@@ -52,8 +55,10 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
 
     /// <summary>Compares a checkpoint's keys and shapes with a model's.</summary>
     /// <exception cref="CheckpointException">Something is missing, unexpected or misshapen.</exception>
-    public static void Check(Checkpoint checkpoint, IReadOnlyList<ParameterSpec> specs, Func<string, bool>? ignore = null)
+    /// <returns>Whole sentences about what the file holds besides, or holds in another way than a model does.</returns>
+    public static IReadOnlyList<string> Check(Checkpoint checkpoint, IReadOnlyList<ParameterSpec> specs, Func<string, bool>? ignore = null)
     {
+        int wide = 0;
         List<string> missing = [], shapes = [];
         var known = new HashSet<string>();
         foreach (ParameterSpec spec in specs)
@@ -62,18 +67,42 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
             known.UnionWith(spec.Aliases);
             if (Find(checkpoint, [spec.Name, .. spec.Aliases], out _, out SafetensorsTensor? tensor) is null) missing.Add(spec.Name);
             else if (!SameShape(tensor!.Shape, spec.Shape)) shapes.Add($"{tensor.Name} is [{string.Join(", ", tensor.Shape)}] instead of [{string.Join(", ", spec.Shape)}]");
-            else if (!tensor.Type.IsWeight() && tensor.Type != ElementType.Float64) shapes.Add($"{tensor.Name} holds {tensor.Type} instead of floating-point numbers");
+            else if (!tensor.Type.IsReadable()) shapes.Add($"{tensor.Name} holds {tensor.TypeName} instead of F32, F16, BF16, F8_E4M3, F8_E5M2 or F64");
+            else if (tensor.Type == ElementType.Float64) wide++;
         }
 
-        // A file in the original layout holds other networks too.
-        List<string> unexpected = checkpoint.IsOriginal ? [] : [.. checkpoint.Names.Where(n => !known.Contains(n) && ignore?.Invoke(n) != true).Order(StringComparer.Ordinal)];
-        if (missing.Count + unexpected.Count + shapes.Count == 0) return;
+        // Strangers inside the network's own modules mean that its configuration is another's; what lies outside them changes nothing.
+        HashSet<string> roots = [.. specs.Select(s => NetworkNames.Root(s.Name))];
+        List<string> unexpected = [], extra = [];
+        foreach (string name in checkpoint.Names.Where(n => !known.Contains(n) && ignore?.Invoke(n) != true).Order(StringComparer.Ordinal))
+        {
+            if (KnownExtras.IsSilent(name) && !IsUnusedFactor(checkpoint, name)) continue;
+            if (roots.Contains(NetworkNames.Root(name)) || KnownExtras.ChangesPictures(name) || Float8.IsFactor(name)) unexpected.Add(name);
+            else if (NetworkNames.Of(name) == NetworkNames.Network.None) extra.Add(name);
+        }
+
+        if (missing.Count + unexpected.Count + shapes.Count == 0)
+        {
+            List<string> warnings = [];
+            if (KnownExtras.Sentence(checkpoint.Description, checkpoint.IsOriginal ? checkpoint.Strays : extra) is { } sentence) warnings.Add(sentence);
+            if (wide > 0) warnings.Add($"{checkpoint.Description}: {wide} tensors hold float64, which is narrowed to float32.");
+            return warnings;
+        }
+
         SingleFile.Refuse(checkpoint);
         List<string> parts = [];
         if (missing.Count > 0) parts.Add($"{missing.Count} missing ({Some(missing)})");
         if (unexpected.Count > 0) parts.Add($"{unexpected.Count} unexpected ({Some(unexpected)})");
+        if (extra.Count > 0) parts.Add($"{extra.Count} of no network ({Some(extra)})");
         if (shapes.Count > 0) parts.Add($"{shapes.Count} of the wrong shape or type ({Some(shapes)})");
-        throw new CheckpointException($"{checkpoint.Description}: its tensors do not match the model {(checkpoint.IsOriginal ? "the base folder's" : "its")} config.json describes: {string.Join("; ", parts)}.");
+        throw new CheckpointException($"{checkpoint.Description}: its tensors do not match the model {(checkpoint.IsAlone ? "the base folder's" : "its")} config.json describes: {string.Join("; ", parts)}.");
+    }
+
+    // A factor of a weight that is no float8 would be of a kind of quantization this program does not know.
+    private static bool IsUnusedFactor(Checkpoint checkpoint, string name)
+    {
+        if (!Float8.IsFactor(name) || name.LastIndexOf('.') is var dot && dot < 0) return false;
+        return checkpoint.TryGet(name[..dot] + ".weight", out _, out SafetensorsTensor? weight) && weight.Type is not (ElementType.Float8E4M3 or ElementType.Float8E5M2);
     }
 
     /// <inheritdoc/>
@@ -94,16 +123,23 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
             for (int e = 0; e < Experts; e++)
             {
                 Find(_checkpoints[e], names, out SafetensorsFile? file, out SafetensorsTensor? tensor);
-                float[]? changed = _device.ReadsData ? _loras?.Change(e, names[0], fileShape, () => file!.ReadFloat32(tensor!.Name)) : null;
-                if (changed is null && tensor!.Type.IsWeight())
+                // A changed tensor is stored as it was: merging a LoRA takes no more memory.
+                ElementType type = Float8.Held(file!, tensor!);
+                if (!_device.ReadsData)
                 {
-                    sources[e] = new WeightSource(file!.Pointer(tensor), tensor.Type);
+                    sources[e] = new WeightSource(file!.Pointer(tensor!), type);
                     continue;
                 }
 
-                // A changed tensor is stored as it was: merging a LoRA takes no more memory.
-                ElementType type = tensor!.Type.IsWeight() ? tensor.Type : ElementType.Float32;
-                buffers[e] = Kernels.MatrixMultiply.Widening.ToBytes(changed ?? file!.ReadFloat32(tensor.Name), type);
+                FiniteWeights.Check(file!, tensor!);
+                float[]? changed = _loras?.Change(e, names[0], fileShape, type, () => file!.ReadFloat32(tensor!.Name));
+                if (changed is null && tensor!.Type.IsWeight())
+                {
+                    sources[e] = new WeightSource(file!.Pointer(tensor), type);
+                    continue;
+                }
+
+                buffers[e] = Kernels.MatrixMultiply.Widening.ToBytes(changed ?? file!.ReadFloat32(tensor!.Name), type);
                 var pin = System.Runtime.InteropServices.GCHandle.Alloc(buffers[e], System.Runtime.InteropServices.GCHandleType.Pinned);
                 pins.Add(pin);
                 sources[e] = new WeightSource((void*)pin.AddrOfPinnedObject(), type);
@@ -144,6 +180,14 @@ public sealed unsafe class CheckpointParameters : Parameters, IDisposable
         for (int e = 0; e < Experts; e++)
         {
             Find(_checkpoints[e], names, out SafetensorsFile? file, out SafetensorsTensor? tensor);
+            FiniteWeights.Check(file!, tensor!);
+            if (_loras?.Change(e, names[0], shape, ElementType.Float32, () => file!.ReadFloat32(tensor!.Name)) is { } changed)
+            {
+                _device.Upload(changed, buffer, e * count);
+                file!.Release(tensor!);
+                continue;
+            }
+
             for (long done = 0; done < count; done += piece.Length)
             {
                 Span<float> part = piece.AsSpan(0, (int)Math.Min(piece.Length, count - done));

@@ -1,4 +1,5 @@
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Kernels;
 
 namespace AfaNative.Engine.Layers;
 
@@ -13,7 +14,7 @@ internal sealed class LoraSet(string component, IReadOnlyList<(LoraFile File, do
     }
 
     /// <summary>The changed values of an expert's tensor, or null where nothing changes it.</summary>
-    public float[]? Change(int expert, string name, IReadOnlyList<long> shape, Func<float[]> read)
+    public float[]? Change(int expert, string name, IReadOnlyList<long> shape, ElementType type, Func<float[]> read)
     {
         float[]? values = null;
         foreach ((LoraFile file, double weight, int? only) in loras)

@@ -27,7 +27,7 @@ public sealed class ClipTextEncoder
     public ClipTextConfig Config { get; }
 
     /// <summary>Tensors real files carry that hold no weights.</summary>
-    public static bool IsIgnorable(string name) => name.EndsWith("embeddings.position_ids", StringComparison.Ordinal);
+    public static bool IsIgnorable(string name) => name.EndsWith("position_ids", StringComparison.Ordinal);
 
     /// <summary>Hidden states [E, B, length, 1, D] of ids [B, length], with the final norm; <paramref name="clipSkip"/> leaves out that many last layers (diffusers' counting), <paramref name="vectors"/> take the place of tokens' embeddings.</summary>
     public Tensor Encode(Ops ops, ReadOnlySpan<int> ids, int length, int clipSkip = 0, IReadOnlyList<TokenVector>? vectors = null)

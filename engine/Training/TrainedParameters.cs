@@ -34,7 +34,9 @@ public sealed class TrainedParameters : Parameters, IDisposable
         {
             foreach (string name in names)
             {
-                if (checkpoint.TryGet(name, out SafetensorsFile? file, out SafetensorsTensor? tensor)) return file!.ReadFloat32(tensor!.Name);
+                if (!checkpoint.TryGet(name, out SafetensorsFile? file, out SafetensorsTensor? tensor)) continue;
+                FiniteWeights.Check(file, tensor);
+                return file.ReadFloat32(tensor.Name);
             }
 
             throw new CheckpointException($"{checkpoint.Description}: no tensor {names[0]}.");

@@ -56,7 +56,7 @@ internal sealed class AutoMerge
         {
             var list = new ParameterList();
             _ = new UNetModel(list, config);
-            foreach (Checkpoint checkpoint in unets) CheckpointParameters.Check(checkpoint, list.Specs);
+            foreach (string warning in unets.SelectMany(u => CheckpointParameters.Check(u, list.Specs)).Distinct()) Terminal.Warn(warning);
             EnsembleFolder alone = models[0] with { UNets = [models[0].UNets[0]], TextEncoders = [models[0].TextEncoders[0]], Aggregators = [] };
             using Scorer score = data is not null ? new DataScorer(device, alone, data, r, this, cancellation) : new PictureScorer(device, alone, scorer!, prompts!, r, this, cancellation);
             string log = r.GetValue(_log) ?? Path.TrimEndingDirectorySeparator(output) + ".trials.jsonl";

@@ -35,7 +35,7 @@ internal static class EnsembleCommand
                 Heads = r.GetValue(heads),
                 Seed = r.GetValue(seed),
             };
-            IReadOnlyList<SingleFileContents?> contents = EnsembleBuilder.Create(r.GetValue(output)!, options, what => Terminal.Note($"writing {what}"), cancellation);
+            IReadOnlyList<SingleFileContents?> contents = EnsembleBuilder.Create(r.GetValue(output)!, options, what => Terminal.Note($"writing {what}"), cancellation, Terminal.Warn);
             for (int e = 0; e < contents.Count; e++)
             {
                 if (contents[e] is { } found) Terminal.Note($"expert {e}: {options.Experts[e]}: {found}");

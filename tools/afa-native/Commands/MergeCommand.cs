@@ -43,7 +43,7 @@ internal static class MergeCommand
                 "add-difference" => paths.Length == 3 ? MergeOptions.AddDifference(paths[0], paths[1], paths[2], r.GetValue(multiplier)) : throw new AfaException($"--mode add-difference takes three models, A, B and C; {paths.Length} came."),
                 _ => MergeOptions.Weighted(paths, shares),
             };
-            ModelMerge.Write(r.GetValue(output)!, options with { Base = r.GetValue(basis) }, what => Terminal.Note($"writing {what}"), cancellation);
+            ModelMerge.Write(r.GetValue(output)!, options with { Base = r.GetValue(basis) }, what => Terminal.Note($"writing {what}"), cancellation, Terminal.Warn);
             Terminal.Result(r.GetValue(output)!);
             return 0;
         }, cancellation));
