@@ -1,33 +1,46 @@
 using System.Globalization;
+using AfaNative.Kernels;
 
 namespace AfaNative.Engine.Checkpoints;
 
-/// <summary>A low-rank change of a layer: delta W = alpha / rank * up down (Hu et al., LoRA, 2021).</summary>
+/// <summary>What a LoRA does to one layer: a low-rank change delta W = scale * up down (Hu et al., LoRA, 2021), whole differences, or both.</summary>
 /// <param name="Name">The layer as the file writes it.</param>
-/// <param name="Down">[rank, in] or [rank, in, k, k].</param>
-/// <param name="Up">[out, rank] or [out, rank, 1, 1].</param>
-/// <param name="Alpha">The rank where the file does not say.</param>
-internal sealed record LoraLayer(string Name, SafetensorsTensor Down, SafetensorsTensor Up, float Alpha);
+/// <param name="Component"><c>unet</c> or <c>text_encoder</c>; null where the layer's name decides.</param>
+/// <param name="Stem">The layer's name without wrappings, dots as underscores.</param>
+internal sealed record LoraLayer(string Name, string? Component, string Stem)
+{
+    /// <summary>Its tensors.</summary>
+    public Dictionary<LoraPart, SafetensorsTensor> Parts { get; } = [];
 
-/// <summary>
-/// A LoRA file for the U-Net, the text encoder, or both, in kohya's style (<c>lora_unet_mid_block_..._to_q.lora_down.weight</c>) or that of diffusers and PEFT
-/// (<c>unet.mid_block...to_q.lora_A.weight</c>, <c>.lora.down.weight</c>, <c>.lora_linear_layer.down.weight</c>).
-/// </summary>
+    /// <summary>Rows of the down matrix; 1 without one.</summary>
+    public long Rank => Parts.TryGetValue(LoraPart.Down, out SafetensorsTensor? down) ? down.Shape[0] : 1;
+
+    /// <summary>What up times down is multiplied by; known once it is bound to a model.</summary>
+    public double Scale { get; set; } = 1;
+}
+
+/// <summary>A LoRA file for the U-Net, the text encoder, or both; <see cref="LoraKey"/> knows the styles of names.</summary>
 internal sealed class LoraFile : IDisposable
 {
-    private static readonly (string Down, string Up)[] s_pairs =
-        [(".lora_down.weight", ".lora_up.weight"), (".lora_A.weight", ".lora_B.weight"), (".lora_A.default.weight", ".lora_B.default.weight"), (".lora.down.weight", ".lora.up.weight"), ("_lora.down.weight", "_lora.up.weight"), (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight")];
-
     private readonly SafetensorsFile _file;
-    private readonly Dictionary<string, LoraLayer> _unet = [], _text = [];
+    private readonly LoraMetadata? _metadata;
+    private readonly Dictionary<string, LoraLayer> _layers = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Dictionary<string, LoraLayer>> _bound = new(StringComparer.Ordinal);
+    private readonly List<string> _warnings = [];
 
-    private LoraFile(string path, SafetensorsFile file) => (Path, _file) = (path, file);
+    private LoraFile(SafetensorsFile file, LoraMetadata? metadata) => (_file, _metadata) = (file, metadata);
 
     /// <summary>Where it is.</summary>
-    public string Path { get; }
+    public string Path => _file.Path;
 
     /// <summary>Layers it changes.</summary>
-    public int Count => _unet.Count + _text.Count;
+    public int Count => _layers.Count;
+
+    /// <summary>Whole sentences about what the file holds and is not used.</summary>
+    public IReadOnlyList<string> Warnings => [.. _warnings, .. _metadata?.Warnings ?? []];
+
+    /// <summary>A bound component's layers by their names in the model.</summary>
+    internal IReadOnlyDictionary<string, LoraLayer> Bound(string component) => _bound[component];
 
     /// <summary>Opens a file.</summary>
     /// <exception cref="CheckpointException">It is no LoRA, or one for another kind of model.</exception>
@@ -36,7 +49,7 @@ internal sealed class LoraFile : IDisposable
         SafetensorsFile file = SafetensorsFile.Open(path);
         try
         {
-            var lora = new LoraFile(path, file);
+            var lora = new LoraFile(file, LoraMetadata.Read(file));
             lora.Read();
             return lora;
         }
@@ -47,113 +60,146 @@ internal sealed class LoraFile : IDisposable
         }
     }
 
-    /// <summary>The change of a component's tensor by its diffusers name, or null.</summary>
-    public LoraLayer? For(string component, string tensor)
+    /// <summary>Finds the file's layers among a component's, by either naming of them.</summary>
+    /// <param name="component"><c>unet</c> or <c>text_encoder</c>.</param>
+    /// <param name="tensors">The names of all its tensors, as diffusers has them.</param>
+    /// <exception cref="CheckpointException">It was made for another base model, changes one layer twice, or holds what is no number.</exception>
+    public void Bind(string component, IReadOnlyCollection<string> tensors)
     {
-        if (!tensor.EndsWith(".weight", StringComparison.Ordinal)) return null;
-        return (component == "unet" ? _unet : _text).GetValueOrDefault(Plain(tensor[..^".weight".Length]));
-    }
-
-    /// <summary>Refuses a file that changes layers the component does not have.</summary>
-    /// <exception cref="CheckpointException">It was made for another base model.</exception>
-    public void MustFit(string component, IEnumerable<string> tensors)
-    {
-        HashSet<string> known = [.. tensors.Where(t => t.EndsWith(".weight", StringComparison.Ordinal)).Select(t => Plain(t[..^".weight".Length]))];
-        LoraLayer[] strangers = [.. (component == "unet" ? _unet : _text).Where(l => !known.Contains(l.Key)).Select(l => l.Value)];
-        if (strangers.Length > 0) throw new CheckpointException($"{Path}: {strangers.Length} of the {Count} layers this LoRA changes are not in the model's {component.Replace('_', ' ')} ({strangers[0].Name}); it was made for another base model.");
-    }
-
-    /// <summary>Adds a layer's change, times <paramref name="weight"/>, to a weight [out, in * k * k].</summary>
-    /// <exception cref="CheckpointException">Shapes do not fit.</exception>
-    public void Add(LoraLayer layer, double weight, IReadOnlyList<long> shape, float[] values)
-    {
-        long rank = layer.Down.Shape[0], outputs = shape[0], inputs = values.Length / outputs;
-        if (layer.Up.Shape[0] != outputs || layer.Up.Shape[1] != rank || layer.Down.ElementCount != rank * inputs || layer.Up.ElementCount != outputs * rank)
+        var bound = new Dictionary<string, LoraLayer>(StringComparer.Ordinal);
+        _bound[component] = bound;
+        Dictionary<string, string> modules = Modules(component, tensors);
+        HashSet<string> names = [.. tensors];
+        List<LoraLayer> strangers = [];
+        foreach (LoraLayer layer in _layers.Values.Where(l => (l.Component ?? "unet") == component))
         {
-            throw new CheckpointException($"{Path}: {layer.Name} changes a layer of [{layer.Up.Shape[0]}, {layer.Down.ElementCount / rank}], the model's is [{outputs}, {inputs}]; the LoRA was made for another base model.");
-        }
-
-        float[] down = _file.ReadFloat32(layer.Down.Name), up = _file.ReadFloat32(layer.Up.Name);
-        double scale = weight * layer.Alpha / rank;
-        Parallel.For(0, (int)outputs, o =>
-        {
-            var sums = new double[inputs];
-            for (int r = 0; r < rank; r++)
+            if (!modules.TryGetValue(layer.Stem, out string? module))
             {
-                double u = up[o * rank + r];
-                for (int i = 0; i < sums.Length; i++) sums[i] += u * down[r * inputs + i];
+                strangers.Add(layer);
+                continue;
             }
 
-            for (int i = 0; i < sums.Length; i++) values[o * inputs + i] = (float)(values[o * inputs + i] + scale * sums[i]);
-        });
+            if (!bound.TryAdd(module, layer)) throw new CheckpointException($"{Path}: '{bound[module].Name}' and '{layer.Name}' are both the model's {module}; a file changes a layer once.");
+            if (layer.Parts.Keys.Any(p => p is LoraPart.UpBias or LoraPart.DiffBias or LoraPart.NormBias) && !names.Contains(module + ".bias")) throw new CheckpointException($"{Path}: {layer.Name} changes the layer's bias, but the model's {module} has none.");
+            if (!layer.Parts.ContainsKey(LoraPart.Alpha)) layer.Scale = _metadata?.Scale(component, module, layer.Rank) ?? 1;
+            foreach (SafetensorsTensor tensor in layer.Parts.Values) FiniteWeights.Check(_file, tensor);
+        }
+
+        if (strangers.Count == 0) return;
+        string made = _file.Metadata.TryGetValue("ss_base_model_version", out string? version) || _file.Metadata.TryGetValue("modelspec.architecture", out version) ? $" ({Printable.Shortened(version)}, it says)" : "";
+        throw new CheckpointException($"{Path}: {strangers.Count} of the {Count} layers this LoRA changes are not in the model's {component.Replace('_', ' ')} ({strangers[0].Name}); it was made for another base model{made}.");
+    }
+
+    /// <summary>Adds what the file changes of a component's tensor, times <paramref name="weight"/>, to its values; false when it changes nothing there.</summary>
+    /// <param name="component"><c>unet</c> or <c>text_encoder</c>, bound before.</param>
+    /// <param name="name">The tensor's diffusers name.</param>
+    /// <param name="shape">Its shape in a file.</param>
+    /// <param name="weight">1 as trained.</param>
+    /// <param name="values">Its values.</param>
+    /// <exception cref="CheckpointException">Shapes do not fit.</exception>
+    public bool Add(string component, string name, IReadOnlyList<long> shape, double weight, Func<float[]> values)
+    {
+        int dot = name.LastIndexOf('.');
+        return dot > 0 && _bound.TryGetValue(component, out Dictionary<string, LoraLayer>? bound) && bound.TryGetValue(name[..dot], out LoraLayer? layer) && name[(dot + 1)..] switch
+        {
+            "weight" => new LoraChange(_file, layer).AddToWeight(shape, weight, values),
+            "bias" => new LoraChange(_file, layer).AddToBias(weight, values),
+            _ => false,
+        };
     }
 
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
 
-    // Dots and underscores are the same: kohya writes only the latter.
-    private static string Plain(string name) => name.Replace('.', '_');
+    // Both ways of flattening a layer's name, to the name.
+    private static Dictionary<string, string> Modules(string component, IReadOnlyCollection<string> tensors)
+    {
+        var modules = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (string tensor in tensors)
+        {
+            int dot = tensor.LastIndexOf('.');
+            if (dot < 0) continue;
+            string module = tensor[..dot];
+            modules[LoraKey.Plain(module)] = module;
+            if (component != "unet") continue;
+            string original = OriginalNames.Of(module + ".weight")["model.diffusion_model.".Length..];
+            modules.TryAdd(LoraKey.Plain(original[..original.LastIndexOf('.')]), module);
+        }
+
+        return modules;
+    }
 
     private void Read()
     {
+        List<string> unused = [], bundled = [];
         foreach (SafetensorsTensor tensor in _file.Tensors.Values)
         {
-            if (tensor.Name.Contains(".hada_", StringComparison.Ordinal) || tensor.Name.Contains(".lokr_", StringComparison.Ordinal) || tensor.Name.Contains("dora_scale", StringComparison.Ordinal) || tensor.Name.Contains(".lora_mid.", StringComparison.Ordinal))
+            if (tensor.Name.StartsWith("bundle_emb.", StringComparison.Ordinal))
             {
-                throw new CheckpointException($"{Path}: {tensor.Name} belongs to LoHa, LoKr, DoRA or a factored convolution, which this program does not know; plain LoRA files work.");
+                bundled.Add(tensor.Name.Split('.')[1]);
+                continue;
             }
 
-            foreach ((string downName, string upName) in s_pairs)
+            if (LoraKey.Foreign(tensor.Name) is { } kind) throw new CheckpointException($"{Path}: {tensor.Name} belongs to {kind}, which this program does not know; LoRA, LoCon, DoRA, whole differences and norms work.");
+            if (LoraKey.Parse(tensor.Name) is not { } key)
             {
-                if (!tensor.Name.EndsWith(downName, StringComparison.Ordinal)) continue;
-                string layer = tensor.Name[..^downName.Length];
-                if (!_file.Tensors.TryGetValue(layer + upName, out SafetensorsTensor? up)) throw new CheckpointException($"{Path}: {tensor.Name} has no {layer + upName} beside it.");
-                if (tensor.Shape.Length < 2 || up.Shape.Length < 2) throw new CheckpointException($"{Path}: {layer} is [{string.Join(", ", tensor.Shape)}] and [{string.Join(", ", up.Shape)}] instead of matrices.");
-                float alpha = _file.Tensors.TryGetValue(layer + ".alpha", out SafetensorsTensor? a) && a.ElementCount == 1 ? _file.ReadFloat32(a.Name)[0] : tensor.Shape[0];
-                Place(new LoraLayer(layer, tensor, up, alpha));
-                break;
+                unused.Add(tensor.Name);
+                continue;
             }
+
+            MustBeOfThisFamily(key);
+            string id = $"{key.Component ?? "unet"}/{key.Stem}";
+            if (!_layers.TryGetValue(id, out LoraLayer? layer)) _layers[id] = layer = new LoraLayer(key.Layer, key.Component, key.Stem);
+            if (!layer.Parts.TryAdd(key.Part, tensor)) throw new CheckpointException($"{Path}: '{layer.Parts[key.Part].Name}' and '{tensor.Name}' are both the same part of one layer; a file holds one adapter.");
+            if (!tensor.Type.IsReadable() && (key.Part != LoraPart.Alpha || tensor.Type == ElementType.Opaque)) throw new CheckpointException($"{Path}: {tensor.Name} holds {tensor.TypeName} instead of floating-point numbers.");
+        }
+
+        // An alpha without anything to multiply changes nothing.
+        foreach ((string id, LoraLayer layer) in _layers.Where(l => l.Value.Parts.Keys.All(p => p == LoraPart.Alpha)).ToArray())
+        {
+            _layers.Remove(id);
+            unused.Add(layer.Parts[LoraPart.Alpha].Name);
         }
 
         if (Count == 0) throw new CheckpointException($"{Path}: it holds no LoRA layers (pairs of lora_down and lora_up, or lora_A and lora_B); it has {_file.Tensors.Count} tensors{(_file.Tensors.Count > 0 ? $" such as {_file.Tensors.Keys.First()}" : "")}.");
+        foreach (LoraLayer layer in _layers.Values) Check(layer);
+        if (unused.Count > 0) _warnings.Add($"{Path}: {unused.Count} of its {_file.Tensors.Count} tensors are of no kind this program knows and are not used ({string.Join(", ", unused.Order(StringComparer.Ordinal).Take(4).Select(n => Printable.Shortened(n, 100)))}{(unused.Count > 4 ? ", ..." : "")}).");
+        if (bundled.Count > 0) _warnings.Add($"{Path}: the embeddings bundled with it ({string.Join(", ", bundled.Distinct().Take(8).Select(n => Printable.Shortened(n, 100)))}) are not loaded; saved as files of their own they go with --embedding.");
+        WarnOfTrainersAlpha();
     }
 
-    private void Place(LoraLayer layer)
+    private void MustBeOfThisFamily(LoraKey key)
     {
-        string name = Plain(layer.Name);
-        if (name.StartsWith("lora_te1_", StringComparison.Ordinal) || name.StartsWith("lora_te2_", StringComparison.Ordinal) || name.StartsWith("text_encoder_2_", StringComparison.Ordinal)) throw new CheckpointException($"{Path}: this LoRA was made for Stable Diffusion XL ({layer.Name}); this program runs Stable Diffusion 1.x.");
-        if (name.Contains("single_transformer_blocks", StringComparison.Ordinal) || name.Contains("double_blocks", StringComparison.Ordinal) || name.StartsWith("transformer_", StringComparison.Ordinal)) throw new CheckpointException($"{Path}: this LoRA was made for a diffusion transformer ({layer.Name}); this program runs Stable Diffusion 1.x.");
-        foreach ((string prefix, Dictionary<string, LoraLayer> layers) in ((string, Dictionary<string, LoraLayer>)[])[("lora_unet_", _unet), ("unet_", _unet), ("lora_te_", _text), ("text_encoder_", _text)])
+        string name = LoraKey.Plain(key.Layer);
+        if (name.StartsWith("lora_te2_", StringComparison.Ordinal) || name.StartsWith("text_encoder_2_", StringComparison.Ordinal)) throw new CheckpointException($"{Path}: this LoRA was made for Stable Diffusion XL ({key.Layer}); this program runs Stable Diffusion 1.x.");
+        if (name.Contains("single_transformer_blocks", StringComparison.Ordinal) || name.Contains("double_blocks", StringComparison.Ordinal) || name.StartsWith("transformer_", StringComparison.Ordinal)) throw new CheckpointException($"{Path}: this LoRA was made for a diffusion transformer ({key.Layer}); this program runs Stable Diffusion 1.x.");
+        if (key.Component is null && !(NetworkNames.IsUNetStem(key.Stem))) throw new CheckpointException($"{Path}: '{key.Layer}' is neither of a U-Net nor of a text encoder as Stable Diffusion 1.x has them.");
+    }
+
+    private void Check(LoraLayer layer)
+    {
+        Dictionary<LoraPart, SafetensorsTensor> parts = layer.Parts;
+        bool hasDown = parts.TryGetValue(LoraPart.Down, out SafetensorsTensor? down), hasUp = parts.TryGetValue(LoraPart.Up, out SafetensorsTensor? up);
+        if (hasDown != hasUp) throw new CheckpointException($"{Path}: {(down ?? up)!.Name} has no {(hasDown ? "up" : "down")} matrix beside it.");
+        if (!hasDown && parts.Keys.FirstOrDefault(p => p is LoraPart.Mid or LoraPart.UpBias, LoraPart.Alpha) is var lonely and not LoraPart.Alpha) throw new CheckpointException($"{Path}: {parts[lonely].Name} has no down and up matrix beside it.");
+        if (!hasDown && !parts.ContainsKey(LoraPart.Diff) && parts.Keys.FirstOrDefault(p => p is LoraPart.DoraScale or LoraPart.Magnitude, LoraPart.Alpha) is var length and not LoraPart.Alpha) throw new CheckpointException($"{Path}: {parts[length].Name} has no change of the weight beside it.");
+        if (hasDown)
         {
-            if (!name.StartsWith(prefix, StringComparison.Ordinal)) continue;
-            // Older files of diffusers name the attention's processor in between and leave out the list its output projection is in.
-            string inner = name[prefix.Length..].Replace("_processor_", "_", StringComparison.Ordinal);
-            layers[inner.EndsWith("_to_out", StringComparison.Ordinal) ? inner + "_0" : inner] = layer;
-            return;
+            if (down!.Shape.Length < 2 || up!.Shape.Length < 2) throw new CheckpointException($"{Path}: {layer.Name} is [{string.Join(", ", down.Shape)}] and [{string.Join(", ", up!.Shape)}] instead of matrices.");
+            if (down.ElementCount == 0 || up.ElementCount == 0) throw new CheckpointException($"{Path}: {layer.Name} has rank 0 or no values: [{string.Join(", ", down.Shape)}] and [{string.Join(", ", up.Shape)}].");
         }
 
-        throw new CheckpointException($"{Path}: '{layer.Name}' is neither of a U-Net nor of a text encoder as Stable Diffusion 1.x has them.");
+        if (!parts.TryGetValue(LoraPart.Alpha, out SafetensorsTensor? alpha)) return;
+        if (alpha.ElementCount != 1) throw new CheckpointException($"{Path}: {alpha.Name} should be one number, but is [{string.Join(", ", alpha.Shape)}].");
+        float value = _file.ReadFloat32(alpha.Name)[0];
+        if (!float.IsFinite(value)) throw new CheckpointException(string.Create(CultureInfo.InvariantCulture, $"{Path}: {alpha.Name} is {value}, which is no finite number."));
+        layer.Scale = value / (double)layer.Rank;
     }
-}
 
-/// <summary>A LoRA to load: file, weight, and which expert gets it.</summary>
-/// <param name="Path">A safetensors file.</param>
-/// <param name="Weight">1 as trained.</param>
-/// <param name="Expert">One expert, or null for all.</param>
-public sealed record LoraRequest(string Path, double Weight = 1, int? Expert = null)
-{
-    /// <summary><c>file</c>, <c>file:weight</c>, <c>file@expert</c> or <c>file:weight@expert</c>.</summary>
-    /// <exception cref="AfaException">Weight or expert are no numbers.</exception>
-    public static LoraRequest Parse(string text)
+    private void WarnOfTrainersAlpha()
     {
-        string rest = text;
-        int? expert = null;
-        double weight = 1;
-        int at = rest.LastIndexOf('@');
-        if (at > 0 && int.TryParse(rest.AsSpan(at + 1), NumberStyles.None, CultureInfo.InvariantCulture, out int number)) (expert, rest) = (number, rest[..at]);
-        int colon = rest.LastIndexOf(':');
-        if (colon > 0 && double.TryParse(rest.AsSpan(colon + 1), NumberStyles.Float, CultureInfo.InvariantCulture, out double value)) (weight, rest) = (value, rest[..colon]);
-        if (!double.IsFinite(weight)) throw new AfaException($"--lora {text}: the weight {weight} is no finite number.");
-        return new LoraRequest(rest, weight, expert);
+        if (_metadata is not null || _layers.Values.Any(l => l.Parts.ContainsKey(LoraPart.Alpha)) || !_layers.Values.Any(l => l.Parts.ContainsKey(LoraPart.Down))) return;
+        if (!_file.Metadata.TryGetValue("ss_network_alpha", out string? alpha) || !Numbers.TryDouble(alpha, out double value) || value == _layers.Values.First(l => l.Parts.ContainsKey(LoraPart.Down)).Rank) return;
+        _warnings.Add(string.Create(CultureInfo.InvariantCulture, $"{Path}: its training notes an alpha of {value}, but no layer has one, so that its changes count as they are; a weight of {value / _layers.Values.First(l => l.Parts.ContainsKey(LoraPart.Down)).Rank:G4} would be alpha / rank."));
     }
 }

@@ -22,6 +22,7 @@ internal static class NetworkNames
     private const string UNetAnchor = "time_embedding.linear_1.weight", VaeAnchor = "decoder.conv_in.weight", TokenTable = "embeddings.token_embedding.weight";
 
     private static readonly HashSet<string> s_unet = ["conv_in", "time_embedding", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out"];
+    private static readonly string[] s_original = ["input_blocks", "middle_block", "output_blocks", "time_embed", "out"];
     private static readonly HashSet<string> s_vae = ["encoder", "decoder", "quant_conv", "post_quant_conv"];
 
     /// <summary>The network of a tensor by its diffusers name.</summary>
@@ -32,6 +33,9 @@ internal static class NetworkNames
         var root when s_vae.Contains(root) => Network.Vae,
         _ => Network.None,
     };
+
+    /// <summary>Whether a U-Net's layer may have this name, dots as underscores, in either naming.</summary>
+    public static bool IsUNetStem(string stem) => s_unet.Concat(s_original).Any(r => stem == r || stem.StartsWith(r + "_", StringComparison.Ordinal));
 
     /// <summary>What stands before the first dot.</summary>
     public static string Root(string name) => name.IndexOf('.', StringComparison.Ordinal) is var dot and >= 0 ? name[..dot] : name;

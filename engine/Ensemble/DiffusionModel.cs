@@ -105,6 +105,7 @@ public sealed class DiffusionModel : IDisposable
             model._warnings.AddRange(AggregatorWidth.Warnings(aggregators.Select(a => a.Config)));
             UNetModel unet = Read(folder.UNets, folder.UNets.Count == 1 ? "U-Net" : $"{folder.UNets.Count} U-Nets", p => new UNetModel(p, unetConfig), null, new LoraSet("unet", files));
             model.Ensemble = new AfaEnsemble(unet, aggregators);
+            model._warnings.AddRange(files.SelectMany(f => f.File.Warnings).Distinct());
             return model;
         }
         catch

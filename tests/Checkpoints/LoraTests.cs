@@ -70,7 +70,7 @@ public sealed class LoraTests : IDisposable
 
         TensorEntry Tensor(string name, params long[] shape) => TensorEntry.FromFloat32(name, shape, new float[shape.Aggregate(1L, (a, b) => a * b)]);
         Refused("holds no LoRA layers", Tensor("conv_in.weight", 4, 4));
-        Refused("Stable Diffusion XL", Tensor("lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", 2, 32), Tensor("lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight", 32, 2));
+        Refused("Stable Diffusion XL", Tensor("lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", 2, 32), Tensor("lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight", 32, 2));
         Refused("made for another base model", Tensor("lora_unet_down_blocks_7_attentions_0_proj_in.lora_down.weight", 2, 32), Tensor("lora_unet_down_blocks_7_attentions_0_proj_in.lora_up.weight", 32, 2));
         Refused("the model's is [32, 32]", Tensor("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight", 2, 320), Tensor("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight", 320, 2));
         Refused("has no", Tensor("lora_unet_conv_in.lora_down.weight", 2, 32));
