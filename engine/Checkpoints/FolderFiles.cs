@@ -8,8 +8,9 @@ public static class FolderFiles
     /// </summary>
     /// <param name="folder">Where to begin.</param>
     /// <param name="skipped">Told of what is neither file nor folder, or cannot be read: its path, and why it is left out.</param>
+    /// <param name="entered">Told of every folder that is gone through.</param>
     /// <returns>Paths that begin with <paramref name="folder"/>, in ordinal order within each folder.</returns>
-    public static IEnumerable<string> Enumerate(string folder, Action<string, string>? skipped = null)
+    public static IEnumerable<string> Enumerate(string folder, Action<string, string>? skipped = null, Action<string>? entered = null)
     {
         ArgumentNullException.ThrowIfNull(folder);
         var seen = new HashSet<string>(StringComparer.Ordinal);
@@ -19,6 +20,7 @@ public static class FolderFiles
         {
             string here = folders.Count > 0 ? folders.Pop() : links.Dequeue();
             if (!seen.Add(RegularFile.Look(here).Identity)) continue;
+            entered?.Invoke(here);
             FileSystemInfo[] entries = [];
             try
             {
