@@ -218,6 +218,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         double deviation;
         using (var written = new VaeTrainer(device, training, pictures, Vae, first)) deviation = written.LatentDeviation(Math.Min(64, options.Pool));
         using var decoder = new VaeTrainer(device, second, pictures, Vae, first, latentNoise: (float)(options.DecoderNoise * deviation));
+        decoder.Identity.AddContents("VAE to start from", new ContentHashes().OfWeights(first));
         decoder.Run(State("decoder"), step => progress?.Step?.Invoke(step with { Step = training.Steps + step.Step }, all), cancellation);
         WholeFolder.Write(Result("vae"), to =>
         {
@@ -246,17 +247,27 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
             UNetFrom = first ? null : Path.Combine(Result("base"), "unet"),
             TextFrom = first ? null : Path.Combine(Result("base"), "text_encoder"),
         };
+        var hashes = new ContentHashes();
+        RunIdentity encoded = new RunIdentity().AddContents("VAE", hashes.OfWeights(Result("vae")), vaeConfig.ScalingFactor.ToString("R", CultureInfo.InvariantCulture));
         LatentPool pool;
         (VaeModel vae, CheckpointParameters parameters) = DiffusionModel.ReadComponent(device, [Result("vae")], p => new VaeModel(p, vaeConfig));
         using (parameters)
         {
             // A third for an expert: its world is smaller.
             int count = first ? options.Pool : options.Pool / 3;
-            var pictures = new ScenePictures(first ? SceneDistribution.All : SceneDistribution.OfFamily(family), options.Size, options.Seed + 1 + (ulong)(family + 1));
-            pool = LatentPool.Encode(device, vae, pictures, 0, count, Path.Combine(folder, stage + ".latents.safetensors"), done => progress?.Preparing?.Invoke(done, count), cancellation);
+            ulong seed = options.Seed + 1 + (ulong)(family + 1);
+            var pictures = new ScenePictures(first ? SceneDistribution.All : SceneDistribution.OfFamily(family), options.Size, seed);
+            encoded.Add("scenes", $"{stage}, {count} of seed {seed}, {options.Size} pixels");
+            pool = LatentPool.Encode(device, vae, pictures, 0, count, Path.Combine(folder, stage + ".latents.safetensors"), encoded.Copy(), done => progress?.Preparing?.Invoke(done, count), cancellation);
         }
 
         using var trainer = new UNetTrainer(device, training, setup, pool);
+        foreach ((string what, string? from) in new[] { ("U-Net to start from", setup.UNetFrom), ("text encoder to start from", setup.TextFrom) })
+        {
+            if (from is not null) trainer.Identity.AddContents(what, hashes.OfWeights(from));
+        }
+
+        trainer.Identity.AddContents("encoded pictures", encoded.ToString());
         trainer.Run(State(stage), step => progress?.Step?.Invoke(step, training.Steps), cancellation);
         WholeFolder.Write(Result(stage), to =>
         {

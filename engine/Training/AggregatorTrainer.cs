@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text;
 using System.Text.Json;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
@@ -45,6 +44,7 @@ public sealed class AggregatorTrainer : IDisposable
     private readonly IDevice _device;
     private readonly TrainingOptions _options;
     private readonly string _run, _fingerprint;
+    private readonly RunIdentity _identity;
     private readonly EnsembleFolder _models;
     private readonly UNetModel _unet;
     private readonly CheckpointParameters _frozen;
@@ -76,9 +76,12 @@ public sealed class AggregatorTrainer : IDisposable
             .. FolderConsistency.Problems(models.Path).Select(p => $"{models.Path}: the trained ensemble will not load everywhere, as the one it starts from: {p}"),
             .. AuthorsLoader.Notes(scheduler),
         ];
-        string identity = JsonSerializer.Serialize(options with { Steps = 0, EvaluateEvery = 1, SaveEvery = 1, Keep = 1, Recompute = false }) + (options.Schedule == LearningRateSchedule.Constant ? 0 : options.Steps)
-            + string.Join('\n', data.Select(d => Path.GetFileName(d.Latents) + Path.GetFileName(d.Text)));
-        _fingerprint = Convert.ToHexStringLower(Sha256.HashData(Encoding.UTF8.GetBytes(identity)))[..16];
+        var hashes = new ContentHashes(Path.Combine(run, "cache", LatentCache.HashFile));
+        _identity = new RunIdentity().Add(options, device.Storage, aggregators: true)
+            .AddContents("pictures", data.Select(d => d.Content)).AddContents("captions", data.Select(d => d.Caption))
+            .AddContents("VAE", ModelIdentity.Vae(models, hashes)).AddContents("text encoders or tokenizer", ModelIdentity.Text(models, hashes))
+            .AddContents("U-Nets", ModelIdentity.UNets(models, hashes)).AddContents("aggregators to start from", ModelIdentity.Aggregators(models, hashes)).AddContents("noise schedule", ModelIdentity.Schedule(models));
+        _fingerprint = _identity.ToString();
         UNetConfig config = UNetConfig.Load(models.UNets[0]);
         (_unet, _frozen) = DiffusionModel.ReadComponent(device, models.UNets, p => new UNetModel(p, config));
         try
@@ -142,7 +145,7 @@ public sealed class AggregatorTrainer : IDisposable
     public bool Resume()
     {
         if (TrainingCheckpoint.Newest(_run) is not { } newest) return false;
-        TrainingCheckpoint.Load(newest, _trained, _optimizer, _lossScale, _fingerprint);
+        TrainingCheckpoint.Load(newest, _trained, _optimizer, _lossScale, _identity);
         return true;
     }
 
@@ -233,18 +236,7 @@ public sealed class AggregatorTrainer : IDisposable
     private TrainingStep Update(CancellationToken cancellation)
     {
         int step = _optimizer.Steps;
-        double loss, norm;
-        while (true)
-        {
-            // An overflow repeats the update with a smaller scale: no picture is lost, and the run stays a function of the seed.
-            loss = Gradients(step, cancellation);
-            _optimizer.Unscale(_lossScale.Value);
-            norm = _optimizer.GradientNorm();
-            if (double.IsFinite(norm) || !double.IsFinite(loss) || !_lossScale.Overflowed()) break;
-        }
-
-        if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new AfaException($"The loss is no longer a number after {step} updates; a lower --learning-rate helps. The last checkpoint is good.");
-        _lossScale.Succeeded();
+        (double loss, double norm) = _lossScale.Gradients(_optimizer, scale => Gradients(step, scale, cancellation), step);
         if (_options.ClipNorm > 0) _optimizer.Clip(_options.ClipNorm, norm);
         double rate = _options.RateAt(step);
         _optimizer.Step(rate);
@@ -253,7 +245,7 @@ public sealed class AggregatorTrainer : IDisposable
     }
 
     // The mean loss of an update's pictures; its gradients, times the loss scale, are in the parameters.
-    private double Gradients(int step, CancellationToken cancellation)
+    private double Gradients(int step, float scale, CancellationToken cancellation)
     {
         _trained.ZeroGradients();
         double loss = 0;
@@ -273,7 +265,7 @@ public sealed class AggregatorTrainer : IDisposable
                 timesteps[i] = (int)((ulong)word * (ulong)_schedule.AlphasCumprod.Count >> 32);
             }
 
-            (float[] predicted, float[] target) = Forward(batch, coin < _options.TextDropout * 4294967296.0, timesteps, number, (float)(_lossScale.Value / _options.Accumulate), null, cancellation);
+            (float[] predicted, float[] target) = Forward(batch, coin < _options.TextDropout * 4294967296.0, timesteps, number, (float)((double)scale / _options.Accumulate), null, cancellation);
             loss += Losses.MeanSquaredError(predicted, target) / (double)_options.Accumulate;
         }
 

@@ -12,7 +12,14 @@ using SkiaSharp;
 namespace AfaNative.Engine.Training;
 
 /// <summary>A picture ready for training: where its VAE moments and its caption's hidden states are kept.</summary>
-public sealed record EncodedRecord(string Latents, string Text, string Image);
+public sealed record EncodedRecord(string Latents, string Text, string Image)
+{
+    /// <summary>Hash of the picture's file: what tells it from another, wherever it lies.</summary>
+    public string Content { get; init; } = Path.GetFileName(Latents);
+
+    /// <summary>What it shows.</summary>
+    public string Caption { get; init; } = Path.GetFileName(Text);
+}
 
 /// <summary>
 /// VAE moments and text embeddings on disk, each under a hash of what it was made from and how (picture bytes, size, crop; caption; weights). What is there
@@ -20,7 +27,11 @@ public sealed record EncodedRecord(string Latents, string Text, string Image);
 /// </summary>
 public sealed class LatentCache(string folder, EnsembleFolder models, int size, ulong seed)
 {
-    private readonly string _vae = FileHash.Short(FileHash.WeightFiles(models.Vae)), _text = string.Join('-', models.TextEncoders.Select(t => FileHash.Short(FileHash.WeightFiles(t))));
+    private readonly ContentHashes _hashes = new(Path.Combine(folder, HashFile));
+    private string? _vae, _text;
+
+    /// <summary>Where a cache's folder remembers hashes of weights.</summary>
+    internal const string HashFile = "hashes.json";
 
     /// <summary>Pictures that could not be read, and why.</summary>
     public List<(string Image, string Reason)> Skipped { get; } = [];
@@ -29,28 +40,42 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
     public IReadOnlyList<EncodedRecord> Encode(IDevice device, IReadOnlyList<TrainingRecord> records, Action<int, int>? progress = null, CancellationToken cancellation = default)
     {
         Directory.CreateDirectory(folder);
+        Skipped.Clear();
+        _vae ??= string.Join('\n', ModelIdentity.Vae(models, _hashes));
         var encoded = new List<EncodedRecord>();
         using var encoders = new Encoders(device, models);
         for (int i = 0; i < records.Count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
             TrainingRecord record = records[i];
-            try
+            if (Look(record) is { } picture)
             {
-                byte[] bytes = File.ReadAllBytes(record.Image);
-                string latents = Path.Combine(folder, Key("latents", _vae, Convert.ToHexString(Sha256.HashData(bytes)), size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture)));
-                if (!File.Exists(latents)) Moments(encoders, bytes, latents, cancellation);
-                encoded.Add(new EncodedRecord(latents, Caption(encoders, record.Caption, cancellation), record.Image));
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
-            {
-                Skipped.Add((record.Image, e.Message));
+                string latents = Path.Combine(folder, picture.File);
+                if (picture.Pixels is { } pixels) Moments(encoders, pixels, latents, cancellation);
+                encoded.Add(new EncodedRecord(latents, Caption(encoders, record.Caption, cancellation), record.Image) { Content = picture.Content, Caption = record.Caption });
             }
 
             progress?.Invoke(i + 1, records.Count);
         }
 
+        if (encoded.Count == 0 && records.Count > 0) throw new AfaException($"None of the {records.Count} pictures can be used; {Skipped[0].Image}: {Skipped[0].Reason}.");
         return encoded;
+    }
+
+    // A picture's hash, its file here and, where that is not there yet, its pixels; null for one that cannot be used. What goes wrong later is no picture's fault.
+    private (string Content, string File, float[]? Pixels)? Look(TrainingRecord record)
+    {
+        try
+        {
+            byte[] bytes = File.ReadAllBytes(record.Image);
+            string content = Convert.ToHexString(Sha256.HashData(bytes)), file = Key("latents", _vae!, content, size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture));
+            return (content, file, File.Exists(Path.Combine(folder, file)) ? null : Crop(bytes, size, seed));
+        }
+        catch (Exception e) when (e is AfaException or IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
+        {
+            Skipped.Add((record.Image, e.Message.TrimEnd('.')));
+            return null;
+        }
     }
 
     /// <summary>The cached hidden states of a caption.</summary>
@@ -73,6 +98,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
 
     private string Caption(Encoders encoders, string caption, CancellationToken cancellation)
     {
+        _text ??= string.Join('\n', ModelIdentity.Text(models, _hashes));
         string path = Path.Combine(folder, Key("text", _text, caption));
         if (File.Exists(path)) return path;
         var ops = new Ops(encoders.Device, cancellation);
@@ -84,9 +110,8 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
         return path;
     }
 
-    private void Moments(Encoders encoders, byte[] bytes, string path, CancellationToken cancellation)
+    private void Moments(Encoders encoders, float[] pixels, string path, CancellationToken cancellation)
     {
-        float[] pixels = Crop(bytes, size, seed);
         var ops = new Ops(encoders.Device, cancellation);
         using TensorScope scope = ops.Scope();
         Tensor moments = encoders.Vae.Encode(ops, ops.Upload(pixels, new Shape(1, 1, size, size, 3)));

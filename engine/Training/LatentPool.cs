@@ -35,9 +35,19 @@ public sealed class LatentPool
     private int PerPicture => 2 * Channels * Height * Width;
 
     /// <summary>Encodes pictures [first, first + count), or reads them from <paramref name="file"/> if that holds them; what was encoded is written there.</summary>
-    public static LatentPool Encode(IDevice device, VaeModel vae, IPictureSource pictures, long first, int count, string? file = null, Action<int>? progress = null, CancellationToken cancellation = default)
+    /// <param name="device">Where to encode.</param>
+    /// <param name="vae">With what.</param>
+    /// <param name="pictures">What is encoded.</param>
+    /// <param name="first">The first picture's number.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="file">Where they are kept (safetensors), or null.</param>
+    /// <param name="identity">What they depend on: a file of another identity is made anew. A file needs one.</param>
+    /// <param name="progress">Told how many are done.</param>
+    /// <param name="cancellation">Looked at between batches.</param>
+    public static LatentPool Encode(IDevice device, VaeModel vae, IPictureSource pictures, long first, int count, string? file = null, RunIdentity? identity = null, Action<int>? progress = null, CancellationToken cancellation = default)
     {
-        if (file is not null && File.Exists(file)) return Read(file, count);
+        if (file is not null && identity is null) throw new ArgumentException("what is kept in a file needs an identity, or it would be taken for something else later", nameof(identity));
+        if (file is not null && File.Exists(file) && Read(file, count, identity!) is { } kept) return kept;
         const int Batch = 8;
         int size = pictures.Size, side = size / vae.Config.Downscale, channels = vae.Config.LatentChannels, per = 2 * channels * side * side;
         var moments = new float[checked(count * per)];
@@ -59,13 +69,16 @@ public sealed class LatentPool
             progress?.Invoke(done + n);
         }
 
-        if (file is not null) SafetensorsWriter.Write(file, [TensorEntry.FromFloat32("moments", [count, 2 * channels, side, side], moments)], new Dictionary<string, string> { ["captions"] = JsonSerializer.Serialize(captions) });
+        if (file is not null) SafetensorsWriter.Write(file, [TensorEntry.FromFloat32("moments", [count, 2 * channels, side, side], moments)], new Dictionary<string, string> { ["captions"] = JsonSerializer.Serialize(captions), [IdentityKey] = identity!.ToString() });
         return new LatentPool(moments, captions, channels, side, side);
     }
 
-    private static LatentPool Read(string path, int count)
+    private const string IdentityKey = "identity";
+
+    private static LatentPool? Read(string path, int count, RunIdentity identity)
     {
         using SafetensorsFile file = SafetensorsFile.Open(path);
+        if (!identity.Is(file.Metadata.GetValueOrDefault(IdentityKey))) return null;
         string[] captions = file.Metadata.TryGetValue("captions", out string? text) ? JsonSerializer.Deserialize<string[]>(text)! : [];
         if (!file.Tensors.TryGetValue("moments", out SafetensorsTensor? tensor) || tensor.Shape.Length != 4 || tensor.Shape[0] != count || captions.Length != count) throw new CheckpointException($"{path}: it does not hold {count} encoded pictures with captions.");
         return new LatentPool(file.ReadFloat32("moments"), captions, (int)tensor.Shape[1] / 2, (int)tensor.Shape[2], (int)tensor.Shape[3]);

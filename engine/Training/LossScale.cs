@@ -44,6 +44,33 @@ public sealed class LossScale
         Value = Math.Min(Most, Value * 2);
     }
 
+    /// <summary>
+    /// The gradients of an update, divided by the scale again. An overflow repeats the update with a smaller scale: no picture is lost, and the run stays a function of the seed.
+    /// </summary>
+    /// <param name="optimizer">Whose parameters get them.</param>
+    /// <param name="compute">Goes forward and back from nothing, with gradients multiplied by what it is given; returns the loss.</param>
+    /// <param name="step">Updates done, for the message.</param>
+    /// <returns>The loss, and the norm over all gradients.</returns>
+    /// <exception cref="AfaException">The loss or a gradient is no number, whatever the scale.</exception>
+    internal (double Loss, double Norm) Gradients(Optimizer optimizer, Func<float, double> compute, int step)
+    {
+        while (true)
+        {
+            double loss = compute((float)Value);
+            optimizer.Unscale(Value);
+            double norm = optimizer.GradientNorm();
+            if (double.IsFinite(loss) && double.IsFinite(norm))
+            {
+                Succeeded();
+                return (loss, norm);
+            }
+
+            if (double.IsFinite(loss) && Overflowed()) continue;
+            string other = _dynamic ? ", or --precision bf16 or f32, whose numbers go further," : "";
+            throw new AfaException($"The loss is no longer a number after {step} updates; a lower --learning-rate{other} helps. What was saved last is good.");
+        }
+    }
+
     /// <summary>An update's gradients overflowed: true when a smaller scale is worth another try.</summary>
     public bool Overflowed()
     {

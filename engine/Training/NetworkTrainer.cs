@@ -16,6 +16,10 @@ public abstract class NetworkTrainer : IDisposable
     private readonly List<TrainedParameters> _components = [];
     private Optimizer? _optimizer;
     private readonly List<(string Name, Parameter Parameter)> _all = [];
+    private RunIdentity? _identity;
+
+    // In a state's metadata.
+    private const string IdentityKey = "identity";
 
     /// <summary>A trainer without networks yet.</summary>
     protected NetworkTrainer(IDevice device, TrainingOptions options)
@@ -23,6 +27,7 @@ public abstract class NetworkTrainer : IDisposable
         options.Validate();
         Device = device;
         Options = options;
+        LossScale = new LossScale(device.Storage);
     }
 
     /// <summary>Where the networks are.</summary>
@@ -30,6 +35,16 @@ public abstract class NetworkTrainer : IDisposable
 
     /// <summary>How they are trained.</summary>
     public TrainingOptions Options { get; }
+
+    /// <summary>What the loss is multiplied by on the way back.</summary>
+    public LossScale LossScale { get; }
+
+    /// <summary>What the run depends on: a state of another is refused. Options and networks unless more is said, such as the pictures.</summary>
+    public RunIdentity Identity
+    {
+        get => _identity ??= Describe(new RunIdentity().Add(Options, Device.Storage, aggregators: false).Add("networks", $"{GetType().Name} of {ParameterCount.ToString(CultureInfo.InvariantCulture)} numbers"));
+        set => _identity = value;
+    }
 
     /// <summary>Updates done.</summary>
     public int Steps => _optimizer?.Steps ?? 0;
@@ -58,6 +73,16 @@ public abstract class NetworkTrainer : IDisposable
             if (stop || optimizer.Steps == Options.Steps || optimizer.Steps % Options.SaveEvery == 0) Save(state, optimizer);
             cancellation.ThrowIfCancellationRequested();
         }
+    }
+
+    /// <summary>Refuses a state that is of another run, before anything else is done; nothing where there is none.</summary>
+    /// <exception cref="AfaException">It is; the message says what differs.</exception>
+    public static void RequireSame(string state, RunIdentity identity)
+    {
+        ArgumentNullException.ThrowIfNull(identity);
+        if (!File.Exists(state)) return;
+        using SafetensorsFile file = SafetensorsFile.Open(state);
+        identity.Require(state, file.Metadata.GetValueOrDefault(IdentityKey));
     }
 
     /// <summary>Writes a component's weights (the running means, if kept) as a diffusers folder holds them.</summary>
@@ -114,7 +139,12 @@ public abstract class NetworkTrainer : IDisposable
     }
 
     /// <summary>Goes through the pictures of an update forward and back: adds gradients to the parameters and returns the mean loss.</summary>
-    protected internal abstract double Gradients(int step);
+    /// <param name="step">Updates done.</param>
+    /// <param name="scale">What gradients are multiplied by.</param>
+    protected internal abstract double Gradients(int step, float scale = 1);
+
+    /// <summary>Adds what a kind of trainer depends on besides options and networks.</summary>
+    protected virtual RunIdentity Describe(RunIdentity identity) => identity;
 
     private Optimizer Ready()
     {
@@ -126,10 +156,12 @@ public abstract class NetworkTrainer : IDisposable
 
     private TrainingStep Update(Optimizer optimizer)
     {
-        foreach (Parameter parameter in Trained) parameter.ZeroGradient();
         int step = optimizer.Steps;
-        double loss = Gradients(step), norm = optimizer.GradientNorm();
-        if (!double.IsFinite(loss) || !double.IsFinite(norm)) throw new AfaException($"The loss is no longer a number after {step} updates; a lower learning rate helps. The last saved state is good.");
+        (double loss, double norm) = LossScale.Gradients(optimizer, scale =>
+        {
+            foreach (Parameter parameter in Trained) parameter.ZeroGradient();
+            return Gradients(step, scale);
+        }, step);
         if (Options.ClipNorm > 0) optimizer.Clip(Options.ClipNorm, norm);
         double rate = Options.RateAt(step);
         optimizer.Step(rate);
@@ -137,8 +169,6 @@ public abstract class NetworkTrainer : IDisposable
         optimizer.UpdateMeans(Math.Min(Options.Ema, (1.0 + step) / (10.0 + step)));
         return new TrainingStep(optimizer.Steps, loss, norm, rate * Options.LearningRate);
     }
-
-    private string Description() => string.Create(CultureInfo.InvariantCulture, $"{GetType().Name}, {ParameterCount} parameters, {Options}");
 
     private void Save(string path, Optimizer optimizer)
     {
@@ -154,14 +184,19 @@ public abstract class NetworkTrainer : IDisposable
             if (optimizer.Means is { } means) entries.Add(TensorEntry.FromFloat32("mean." + name, shape, means[i]));
         }
 
-        SafetensorsWriter.Write(path, entries, new Dictionary<string, string> { ["step"] = optimizer.Steps.ToString(CultureInfo.InvariantCulture), ["options"] = Description() });
+        SafetensorsWriter.Write(path, entries, new Dictionary<string, string>
+        {
+            ["step"] = optimizer.Steps.ToString(CultureInfo.InvariantCulture),
+            [IdentityKey] = Identity.ToString(),
+            ["loss_scale"] = LossScale.Value.ToString("R", CultureInfo.InvariantCulture),
+            ["steps_at_scale"] = LossScale.Good.ToString(CultureInfo.InvariantCulture),
+        });
     }
 
     private void Restore(string path, Optimizer optimizer)
     {
         using SafetensorsFile file = SafetensorsFile.Open(path);
-        string options = file.Metadata.GetValueOrDefault("options", "");
-        if (options != Description()) throw new AfaException($"{path}: it was trained with other options or networks ({options}); training goes on only with the same ({Description()}).");
+        Identity.Require(path, file.Metadata.GetValueOrDefault(IdentityKey));
         (IReadOnlyList<float[]> first, IReadOnlyList<float[]> second) = optimizer.Moments;
         for (int i = 0; i < _all.Count; i++)
         {
@@ -173,7 +208,8 @@ public abstract class NetworkTrainer : IDisposable
             parameter.Publish();
         }
 
-        optimizer.Steps = int.Parse(file.Metadata["step"], CultureInfo.InvariantCulture);
+        optimizer.Steps = Numbers.Int32($"{path}: step", file.Metadata.GetValueOrDefault("step", ""), least: 0);
+        LossScale.Restore(Numbers.Double($"{path}: loss_scale", file.Metadata.GetValueOrDefault("loss_scale", "1")), Numbers.Int32($"{path}: steps_at_scale", file.Metadata.GetValueOrDefault("steps_at_scale", "0"), least: 0));
 
         void Copy(string name, float[] to)
         {

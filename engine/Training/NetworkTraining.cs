@@ -1,3 +1,4 @@
+using System.Globalization;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
@@ -41,6 +42,9 @@ public sealed record NetworkTrainingSetup
 
     /// <summary>Train the text encoder along with the U-Net.</summary>
     public bool TrainText { get; init; }
+
+    /// <summary>Where pictures are encoded for a U-Net: float32, where the device that trains has less. Null: there.</summary>
+    public IDevice? Encoder { get; init; }
 }
 
 /// <summary>What a run tells while it goes on; every member may be null.</summary>
@@ -51,6 +55,9 @@ public sealed record NetworkTrainingObserver
 
     /// <summary>Pictures encoded, of how many.</summary>
     public Action<int, int>? Encoding { get; init; }
+
+    /// <summary>Whole sentences about what will not be as expected.</summary>
+    public Action<string>? Warning { get; init; }
 
     /// <summary>A picture that is left out, and why.</summary>
     public Action<string, string>? Skipped { get; init; }
@@ -73,7 +80,11 @@ public static class NetworkTraining
         if (folder.UNets.Count > 1) throw new AfaException($"{setup.Model}: whole networks are trained one model at a time, this is an ensemble of {folder.UNets.Count}; train its experts' own folders.");
         VaeConfig vae = VaeConfig.Load(folder.Vae);
         if (setup.Options.Size < vae.Downscale || setup.Options.Size % vae.Downscale != 0) throw new AfaException($"--size takes a multiple of {vae.Downscale}, not {setup.Options.Size}.");
-        var pictures = new FilePictures(Readable(setup, observer), setup.Options.Size, setup.Options.Seed);
+        foreach (string problem in FolderConsistency.Problems(setup.Model)) observer?.Warning?.Invoke($"{setup.Model}: the trained model will not load everywhere, as the one it starts from: {problem}");
+        (List<TrainingRecord> records, RunIdentity data) = Readable(setup, observer);
+        RunIdentity identity = Identify(device, setup, folder, data);
+        NetworkTrainer.RequireSame(state, identity);
+        var pictures = new FilePictures(records, setup.Options.Size, setup.Options.Seed);
         Directory.CreateDirectory(setup.Output);
         if (setup.What == TrainedNetwork.Vae)
         {
@@ -89,7 +100,7 @@ public static class NetworkTraining
             return result;
         }
 
-        using (UNetTrainer trainer = OpenUNet(device, setup, folder, vae, pictures, observer, cancellation))
+        using (UNetTrainer trainer = OpenUNet(device, setup, folder, vae, pictures, data, observer, cancellation))
         {
             Train(trainer);
             WholeFolder.Write(result, to =>
@@ -107,19 +118,23 @@ public static class NetworkTraining
 
         void Train(NetworkTrainer trainer)
         {
+            trainer.Identity = identity;
             observer?.Start?.Invoke(trainer.ParameterCount);
             trainer.Run(state, observer?.Step, cancellation);
         }
     }
 
-    private static UNetTrainer OpenUNet(IDevice device, NetworkTrainingSetup setup, EnsembleFolder folder, VaeConfig vaeConfig, FilePictures pictures, NetworkTrainingObserver? observer, CancellationToken cancellation)
+    private static UNetTrainer OpenUNet(IDevice device, NetworkTrainingSetup setup, EnsembleFolder folder, VaeConfig vaeConfig, FilePictures pictures, RunIdentity data, NetworkTrainingObserver? observer, CancellationToken cancellation)
     {
         int count = pictures.Count;
         LatentPool pool;
-        (VaeModel vae, Layers.CheckpointParameters parameters) = DiffusionModel.ReadComponent(device, [folder.Vae], p => new VaeModel(p, vaeConfig));
+        IDevice encoder = setup.Encoder ?? device;
+        RunIdentity encoded = data.Copy().AddContents("VAE", ModelIdentity.Vae(folder, Hashes(setup))).Add("--size", setup.Options.Size.ToString(CultureInfo.InvariantCulture))
+            .Add("--seed", setup.Options.Seed.ToString(CultureInfo.InvariantCulture)).Add("--precision", encoder.Storage.ToString());
+        (VaeModel vae, Layers.CheckpointParameters parameters) = DiffusionModel.ReadComponent(encoder, [folder.Vae], p => new VaeModel(p, vaeConfig));
         using (parameters)
         {
-            pool = LatentPool.Encode(device, vae, pictures, 0, count, Path.Combine(setup.Output, "latents.safetensors"), done => observer?.Encoding?.Invoke(done, count), cancellation);
+            pool = LatentPool.Encode(encoder, vae, pictures, 0, count, Path.Combine(setup.Output, "latents.safetensors"), encoded, done => observer?.Encoding?.Invoke(done, count), cancellation);
         }
 
         return new UNetTrainer(device, setup.Options, new UNetTrainingSetup
@@ -135,24 +150,45 @@ public static class NetworkTraining
         }, pool);
     }
 
+    // All that the outcome depends on; what is read twice is hashed once.
+    private static RunIdentity Identify(IDevice device, NetworkTrainingSetup setup, EnsembleFolder folder, RunIdentity data)
+    {
+        ContentHashes hashes = Hashes(setup);
+        RunIdentity identity = data.Copy().Add("--what", setup.What.ToString().ToLowerInvariant()).Add("--from-scratch", setup.FromScratch ? "true" : "false").Add("--train-text-encoder", setup.TrainText ? "true" : "false")
+            .Add(setup.Options, device.Storage, aggregators: false).AddContents("VAE", ModelIdentity.Vae(folder, hashes, weights: setup.What == TrainedNetwork.UNet || !setup.FromScratch));
+        if (setup.What == TrainedNetwork.Vae) return identity;
+        return identity.AddContents("text encoder or tokenizer", ModelIdentity.Text(folder, hashes, weights: setup is not { FromScratch: true, TrainText: true }))
+            .AddContents("U-Net", ModelIdentity.UNets(folder, hashes, weights: !setup.FromScratch)).AddContents("noise schedule", ModelIdentity.Schedule(folder));
+    }
+
+    private static ContentHashes Hashes(NetworkTrainingSetup setup) => new(Path.Combine(setup.Output, LatentCache.HashFile));
+
     // One broken file among thousands must not end a run.
-    private static List<TrainingRecord> Readable(NetworkTrainingSetup setup, NetworkTrainingObserver? observer)
+    private static (List<TrainingRecord> Records, RunIdentity Identity) Readable(NetworkTrainingSetup setup, NetworkTrainingObserver? observer)
     {
         var good = new List<TrainingRecord>();
+        var contents = new List<string>();
+        string first = "";
         foreach (TrainingRecord record in setup.Records)
         {
             try
             {
-                LatentCache.Crop(File.ReadAllBytes(record.Image), setup.Options.Size, setup.Options.Seed);
+                byte[] bytes = File.ReadAllBytes(record.Image);
+                LatentCache.Crop(bytes, setup.Options.Size, setup.Options.Seed);
+                contents.Add(Convert.ToHexString(Sha256.HashData(bytes)));
                 good.Add(record);
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
+            catch (Exception e) when (e is AfaException or IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
             {
+                if (first.Length == 0) first = $"; {record.Image}: {e.Message.TrimEnd('.')}";
                 observer?.Skipped?.Invoke(record.Image, e.Message);
             }
         }
 
-        return good.Count > 0 ? good : throw new AfaException($"None of the {setup.Records.Count} pictures can be read.");
+        if (good.Count == 0) throw new AfaException($"None of the {setup.Records.Count} pictures can be read{first}.");
+        var identity = new RunIdentity().AddContents("pictures", contents);
+        // A VAE never sees what pictures are said to show.
+        return (good, setup.What == TrainedNetwork.Vae ? identity : identity.AddContents("captions", good.Select(r => r.Caption)));
     }
 
     private static void CopyOthers(EnsembleFolder folder, string to, params string[] trained)

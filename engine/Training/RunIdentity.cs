@@ -56,6 +56,14 @@ public sealed class RunIdentity
         return Add("--precision", storage switch { ElementType.Float16 => "f16", ElementType.BFloat16 => "bf16", _ => "f32" });
     }
 
+    /// <summary>The same parts, to be added to.</summary>
+    public RunIdentity Copy()
+    {
+        var copy = new RunIdentity();
+        copy._parts.AddRange(_parts);
+        return copy;
+    }
+
     /// <summary>What differs from another run, each as part of a sentence; none where all is the same.</summary>
     public IReadOnlyList<string> Differences(RunIdentity other)
     {

@@ -61,11 +61,11 @@ internal static class TrainingCheckpoint
 
     /// <summary>Brings a checkpoint's values, moments and step back.</summary>
     /// <exception cref="AfaException">It belongs to a run with other options, or to other aggregators.</exception>
-    public static void Load(string folder, TrainedAggregators trained, Optimizer optimizer, LossScale scale, string options)
+    public static void Load(string folder, TrainedAggregators trained, Optimizer optimizer, LossScale scale, RunIdentity identity)
     {
         using (JsonFile json = JsonFile.Open(Path.Combine(folder, "trainer.json")))
         {
-            if (json.String("options") != options) throw new AfaException($"{folder}: it was trained with other options or data ({json.String("options")}); --resume goes on only with the same ({options}).");
+            identity.Require(folder, json.String("options", ""));
             optimizer.Steps = json.Int("step");
             scale.Restore(json.Float("loss_scale", (float)scale.Value), json.Int("steps_at_scale", 0));
         }

@@ -73,7 +73,7 @@ public sealed class UNetTrainer : NetworkTrainer
     }
 
     /// <inheritdoc/>
-    protected internal override double Gradients(int step)
+    protected internal override double Gradients(int step, float scale = 1)
     {
         int batch = Options.BatchSize, length = _setup.Text.MaxPositions, per = _pool.Channels * _pool.Height * _pool.Width;
         float[] latents = new float[per], noise = new float[batch * per], posterior = new float[batch * per], noisy = new float[batch * per], target = new float[batch * per], times = new float[batch];
@@ -105,7 +105,7 @@ public sealed class UNetTrainer : NetworkTrainer
         Tensor predicted = _unet.Forward(ops, ops.UploadNchw(noisy, shape), _unet.EmbedTime(ops, times), hidden);
         ops.Tape = null;
         float[] came = ops.DownloadNchw(predicted);
-        tape.Backward((predicted, ops.UploadNchw(Losses.MeanSquaredErrorGradient(came, target), shape)));
+        tape.Backward((predicted, ops.UploadNchw(Losses.MeanSquaredErrorGradient(came, target, scale), shape)));
         return Losses.MeanSquaredError(came, target);
     }
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using AfaNative.Engine.Layers;
 using AfaNative.Engine.Tensors;
 using AfaNative.Engine.Vae;
@@ -58,7 +59,14 @@ public sealed class VaeTrainer : NetworkTrainer
     }
 
     /// <inheritdoc/>
-    protected internal override double Gradients(int step)
+    protected override RunIdentity Describe(RunIdentity identity)
+    {
+        ArgumentNullException.ThrowIfNull(identity);
+        return identity.Add("the divergence's weight", _divergence.ToString("R", CultureInfo.InvariantCulture)).Add("the latents' noise", _latentNoise.ToString("R", CultureInfo.InvariantCulture));
+    }
+
+    /// <inheritdoc/>
+    protected internal override double Gradients(int step, float scale = 1)
     {
         int batch = Options.BatchSize, size = _pictures.Size, per = size * size * 3;
         var pixels = new float[batch * per];
@@ -83,7 +91,7 @@ public sealed class VaeTrainer : NetworkTrainer
         ops.Tape = null;
         float[] came = ops.Download(decoded);
         double loss = Losses.MeanSquaredError(came, pixels);
-        decoding.Backward((decoded, ops.Upload(Losses.MeanSquaredErrorGradient(came, pixels), decoded.Shape)));
+        decoding.Backward((decoded, ops.Upload(Losses.MeanSquaredErrorGradient(came, pixels, scale), decoded.Shape)));
         // No gradient reaches the encoder, so AdamW (without weight decay) leaves it as it is to the bit.
         if (_latentNoise > 0) return loss;
         float[] dz = ops.Download(decoding.GradientOf(latent)!), dm = new float[m.Length];
@@ -95,8 +103,8 @@ public sealed class VaeTrainer : NetworkTrainer
             float log = Math.Clamp(m[variance], -30f, 20f), var = MathF.Exp(log);
             bool inside = log == m[variance];
             divergence += 0.5 * ((double)m[mean] * m[mean] + var - 1 - log);
-            dm[mean] = dz[i] + _divergence * m[mean] / count;
-            dm[variance] = inside ? dz[i] * noise[i] * 0.5f * MathF.Sqrt(var) + _divergence * 0.5f * (var - 1) / count : 0;
+            dm[mean] = dz[i] + scale * (_divergence * m[mean] / count);
+            dm[variance] = inside ? dz[i] * noise[i] * 0.5f * MathF.Sqrt(var) + scale * (_divergence * 0.5f * (var - 1) / count) : 0;
         }
 
         encoding.Backward((moments, ops.Upload(dm, moments.Shape)));

@@ -38,6 +38,30 @@ internal static class Devices
         }
     }
 
+    /// <summary>The precisions of training.</summary>
+    public static Option<string> TrainingPrecisionOption()
+    {
+        var option = new Option<string>("--precision")
+        {
+            Description = "What activations, gradients and the weights at work are stored as: f32, f16 (with a loss scale) or bf16, on every device; trained numbers, moments and sums are float32 always. The cpu rounds to 16 bits, and only weights get smaller there.",
+            DefaultValueFactory = _ => "f32",
+        };
+        option.AcceptOnlyFromAmong("f32", "f16", "bf16");
+        return option;
+    }
+
+    /// <summary>A device for training: with 16-bit storage where wanted, also on the cpu.</summary>
+    /// <exception cref="AfaException">There is no such device, or it computes no gradients.</exception>
+    public static IDevice OpenForTraining(string name, int threads, string precision)
+    {
+        bool onCpu = name is "cpu" or "cpu-plain" or "cpu-reference";
+        IDevice device = Open(name, threads, onCpu ? "f32" : precision);
+        if (onCpu && precision != "f32") device = new HalfStorageDevice((CpuDevice)device, precision == "f16" ? ElementType.Float16 : ElementType.BFloat16);
+        if (device.Gradients is not null) return device;
+        device.Dispose();
+        throw new AfaException($"--device {name} cannot train yet; cpu can.");
+    }
+
     public static IDevice Open(string name, int threads, string precision)
     {
         if (name is "cpu-reference" or "cpu-plain" && precision != "f32") throw new AfaException($"--precision {precision} is for {(name == "cpu-plain" ? "cpu and accelerators" : "faster devices")}; {name} computes in f32.");

@@ -35,7 +35,9 @@ internal static class ScreenCommand
         ModelWarnings.SayScheduler(models);
         int size = wantedSize ?? NativeSize.Of(models), factor = Engine.Vae.VaeConfig.Load(models.Vae).Downscale;
         if (size < factor || size > 16384 || size % factor != 0) throw new AfaException($"--size takes a multiple of {factor} up to 16384, not {size}.");
-        IReadOnlyList<TrainingRecord> records = TrainingRecords.Find(data);
+        TrainingData found = TrainingRecords.Read(data);
+        foreach (string warning in found.Warnings) Terminal.Warn(warning);
+        IReadOnlyList<TrainingRecord> records = found.Records;
         using IDevice device = Devices.Open(deviceName, threads, "f32");
         var cache = new LatentCache(cacheFolder, models, size, seed);
         var encoding = new ProgressLine("encoding", Math.Min(pictures, records.Count));

@@ -40,11 +40,11 @@ internal static class TrainCommand
         var keep = new Option<int>("--keep") { Description = "Checkpoints kept.", DefaultValueFactory = _ => defaults.Keep };
         var recompute = new Option<bool>("--recompute") { Description = "Keep fewer activations and compute them again on the way back: less memory, more time." };
         var ema = new Option<double>("--ema") { Description = "Decay of a running mean of the weights for the trained model, such as 0.999; 0 turns it off." };
-        Option<string> device = Devices.DeviceOption();
+        Option<string> precision = Devices.TrainingPrecisionOption(), device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
         var command = new Command("train", "Trains the aggregators of an ensemble, or the U-Net or VAE of a single model.")
         {
-            model, what, scratch, text, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, means, seed, holdout, evaluate, save, keep, ema, recompute, device, threads,
+            model, what, scratch, text, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, means, seed, holdout, evaluate, save, keep, ema, recompute, precision, device, threads,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -78,17 +78,17 @@ internal static class TrainCommand
                 }
 
                 if (r.GetValue(text) && network != "unet") throw new AfaException("--train-text-encoder goes with --what unet.");
-                var setup = new NetworkTrainingSetup { Model = r.GetValue(model)!, What = network == "vae" ? TrainedNetwork.Vae : TrainedNetwork.UNet, Records = TrainingRecords.Find(r.GetValue(data)!), Output = r.GetValue(output)!, Options = options, FromScratch = r.GetValue(scratch), TrainText = r.GetValue(text) };
-                return Task.Run(() => RunNetwork(setup, r.GetValue(resume), r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
+                var setup = new NetworkTrainingSetup { Model = r.GetValue(model)!, What = network == "vae" ? TrainedNetwork.Vae : TrainedNetwork.UNet, Records = Records(r.GetValue(data)!), Output = r.GetValue(output)!, Options = options, FromScratch = r.GetValue(scratch), TrainText = r.GetValue(text) };
+                return Task.Run(() => RunNetwork(setup, r.GetValue(resume), r.GetValue(precision)!, r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
             }
 
             if (r.GetValue(scratch) || r.GetValue(text)) throw new AfaException("--from-scratch and --train-text-encoder go with --what unet or vae.");
-            return Task.Run(() => Run(r.GetValue(model)!, r.GetValue(data)!, r.GetValue(output)!, r.GetValue(resume), options, r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
+            return Task.Run(() => Run(r.GetValue(model)!, r.GetValue(data)!, r.GetValue(output)!, r.GetValue(resume), options, r.GetValue(precision)!, r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
         });
         return command;
     }
 
-    private static int Run(string model, string data, string output, bool resume, TrainingOptions options, string deviceName, int threads, CancellationToken cancellation)
+    private static int Run(string model, string data, string output, bool resume, TrainingOptions options, string precision, string deviceName, int threads, CancellationToken cancellation)
     {
         options.Validate();
         EnsembleFolder folder = EnsembleFolder.Open(model);
@@ -96,9 +96,8 @@ internal static class TrainCommand
         int factor = Engine.Vae.VaeConfig.Load(folder.Vae).Downscale;
         if (options.Size < factor || options.Size % factor != 0) throw new AfaException($"--size takes a multiple of {factor}, not {options.Size}.");
         if (!resume && Directory.Exists(Path.Combine(output, "checkpoints"))) throw new AfaException($"{output} already holds a training run; --resume goes on with it, another --out starts a new one.");
-        IReadOnlyList<TrainingRecord> records = TrainingRecords.Find(data);
-        using IDevice device = Devices.Open(deviceName, threads, "f32");
-        if (device.Gradients is null) throw new AfaException($"--device {deviceName} cannot train yet; cpu can.");
+        IReadOnlyList<TrainingRecord> records = Records(data);
+        using IDevice device = Devices.OpenForTraining(deviceName, threads, precision);
         TrainingPlan plan = AggregatorTrainer.Plan(device, folder, options);
         Terminal.Note(plan.ToString());
         if (device.FreeBytes is { } free && plan.Total > free)
@@ -109,10 +108,17 @@ internal static class TrainCommand
         Directory.CreateDirectory(output);
         var cache = new LatentCache(Path.Combine(output, "cache"), folder, options.Size, options.Seed);
         var encoding = new ProgressLine("encoding", records.Count);
-        IReadOnlyList<EncodedRecord> encoded = cache.Encode(device, records, (done, _) => encoding.Report(done), cancellation);
-        foreach ((string image, string reason) in cache.Skipped.Take(10)) Terminal.Note($"skipped {image}: {reason}");
+        // What is encoded once and learnt from ever after is worth float32.
+        IReadOnlyList<EncodedRecord> encoded;
+        string empty;
+        using (IDevice? wide = precision == "f32" ? null : Devices.Open(deviceName, threads, "f32"))
+        {
+            encoded = cache.Encode(wide ?? device, records, (done, _) => encoding.Report(done), cancellation);
+            empty = cache.EncodeCaption(wide ?? device, "", cancellation);
+        }
+
+        foreach ((string image, string reason) in cache.Skipped.Take(SkippedShown)) Terminal.Note($"skipped {image}: {reason}");
         if (cache.Skipped.Count > 0) Terminal.Note($"{cache.Skipped.Count} of {records.Count} pictures were skipped");
-        string empty = cache.EncodeCaption(device, "", cancellation);
         using var trainer = new AggregatorTrainer(device, folder, encoded, empty, options, output);
         Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{trainer.ParameterCount:N0} trained numbers in {folder.Aggregators.Count} aggregators of {folder.UNets.Count} experts, {encoded.Count - options.Holdout} pictures, {options.Holdout} held out"));
         foreach (string warning in trainer.Warnings) Terminal.Warn(warning);
@@ -136,21 +142,28 @@ internal static class TrainCommand
         return 0;
     }
 
-    private static int RunNetwork(NetworkTrainingSetup setup, bool resume, string deviceName, int threads, CancellationToken cancellation)
+    private static int RunNetwork(NetworkTrainingSetup setup, bool resume, string precision, string deviceName, int threads, CancellationToken cancellation)
     {
         string state = Path.Combine(setup.Output, "state.safetensors");
         if (!resume && File.Exists(state)) throw new AfaException($"{setup.Output} already holds a training run; --resume goes on with it, another --out starts a new one.");
         if (setup.What == TrainedNetwork.UNet) ModelWarnings.SayScheduler(EnsembleFolder.Open(setup.Model));
-        using IDevice device = Devices.Open(deviceName, threads, "f32");
-        if (device.Gradients is null) throw new AfaException($"--device {deviceName} cannot train yet; cpu can.");
+        using IDevice device = Devices.OpenForTraining(deviceName, threads, precision);
+        // What is encoded once and learnt from ever after is worth float32.
+        using IDevice? encoder = precision == "f32" || setup.What == TrainedNetwork.Vae ? null : Devices.Open(deviceName, threads, "f32");
+        int skipped = 0;
         ProgressLine? encoding = null, progress = null;
         int first = 0;
         double mean = 0;
         try
         {
-            Terminal.Result(NetworkTraining.Run(device, setup, new NetworkTrainingObserver
+            Terminal.Result(NetworkTraining.Run(device, setup with { Encoder = encoder }, new NetworkTrainingObserver
             {
-                Skipped = (image, reason) => Terminal.Note($"skipped {image}: {reason}"),
+                Warning = Terminal.Warn,
+                Skipped = (image, reason) =>
+                {
+                    if (++skipped <= SkippedShown) Terminal.Note($"skipped {image}: {reason}");
+                    else if (skipped == SkippedShown + 1) Terminal.Note("skipped more that are not listed");
+                },
                 Encoding = (done, of) => (encoding ??= new ProgressLine("encoding", of)).Report(done),
                 // Values, gradients, two moments and, if kept, a mean; activations come on top.
                 Start = count => Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{count:N0} trained numbers, {MemoryPlan.Format(count * 4 * (setup.Options.Ema > 0 ? 6 : 5))} with gradients and optimizer; activations come on top")),
@@ -169,6 +182,16 @@ internal static class TrainCommand
         }
 
         return 0;
+    }
+
+    // More would hide everything else.
+    private const int SkippedShown = 10;
+
+    private static IReadOnlyList<TrainingRecord> Records(string data)
+    {
+        TrainingData found = TrainingRecords.Read(data);
+        foreach (string warning in found.Warnings) Terminal.Warn(warning);
+        return found.Records;
     }
 
     private static void Report(TrainingEvaluation e, int experts)
