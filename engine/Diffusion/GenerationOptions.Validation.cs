@@ -65,10 +65,10 @@ public sealed partial record GenerationOptions
         }
 
         int trained = scheduler.NumTrainTimesteps;
-        if (!fromPicture && sampler.StartsAt < 0.75 * trained)
+        if (!fromPicture && sampler.TrainingStep(0) < 0.75 * trained)
         {
             warnings.Add($"{Steps} steps of {Sampler.Name}, spread as the model's schedule says, begin at training step "
-                + $"{sampler.StartsAt:F0} of {trained}, where less noise is expected than there is: other numbers of steps or "
+                + $"{sampler.TrainingStep(0):F0} of {trained}, where less noise is expected than there is: other numbers of steps or "
                 + "another sampler do better");
         }
 

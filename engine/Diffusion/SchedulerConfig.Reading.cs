@@ -83,6 +83,18 @@ public sealed partial record SchedulerConfig
 
     private static SchedulerConfig FromJson(JsonElement json, string source, string? className)
     {
+        try
+        {
+            return Read(json, source, className);
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new CheckpointException($"Expected a scheduler configuration, but a text in {source} holds half a surrogate pair.", e);
+        }
+    }
+
+    private static SchedulerConfig Read(JsonElement json, string source, string? className)
+    {
         if (json.ValueKind != JsonValueKind.Object)
         {
             throw new CheckpointException($"Expected a JSON object in {source}, but a JSON {json.ValueKind} came.");

@@ -247,7 +247,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             predicted = options.Fusion switch
             {
                 FusionMode.Mean => NoiseFusion.Mean(predicted, predictors, guided, options.GuidanceScale),
-                FusionMode.Magic => NoiseFusion.Magic(predicted, predictors, options.GuidanceScale, count, channels, height, width, (int)sampler.Timesteps[step], magic),
+                FusionMode.Magic => NoiseFusion.Magic(predicted, predictors, options.GuidanceScale, count, channels, height, width, (int)sampler.TrainingStep(step), magic),
                 _ => NoiseFusion.Guide(predicted, 1, guided, options.GuidanceScale)[0],
             };
 
@@ -256,7 +256,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             if (observer?.Denoised is { } denoised)
             {
                 var clean = new float[latents.Length];
-                schedule.EstimateClean(scaled, predicted, sampler.Timesteps[step], clean);
+                schedule.EstimateClean(scaled, predicted, sampler.TrainingStep(step), clean);
                 denoised(index + 1, clean, height, width);
             }
 

@@ -50,6 +50,8 @@ public class SchedulerConfigTests
     [InlineData("""{"_class_name": "EDMEulerScheduler"}""", "EDMEulerScheduler")]
     [InlineData("""{"_class_name": 7}""", "_class_name")]
     [InlineData("""{"_class_name": "\ud800"}""", "_class_name")]
+    [InlineData("""{"prediction_type": "\ud800"}""", "surrogate")]
+    [InlineData("""{"\ud800": 1}""", "surrogate")]
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "solver_order": 4}""", "solver_order")]
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "best"}""", "algorithm_type")]
     [InlineData("""{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true, "use_beta_sigmas": true}""", "use_beta_sigmas")]

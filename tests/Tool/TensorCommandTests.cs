@@ -100,6 +100,22 @@ public sealed class TensorCommandTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         Assert.Empty(Directory.GetFiles(folder.Path, "*", SearchOption.AllDirectories));
     }
 
+    [Fact]
+    public void A_picture_whose_numbers_are_none_is_an_error_and_no_file()
+    {
+        using var folder = new TemporaryFolder();
+        string latents = folder.File("latents.safetensors"), output = folder.File("out");
+        var huge = new float[4 * 4 * 4];
+        Array.Fill(huge, 3e38f);
+        SafetensorsWriter.Write(latents, [TensorEntry.FromFloat32("latents", [4, 4, 4], huge)]);
+        (int code, _, string error) = CommandLineTests.Run(
+            ["sample", tiny.Path, .. s_picture, "--out", output, "--latents", latents, "--save-latents", output]);
+        Assert.Equal(1, code);
+        Assert.Contains("not finite numbers", error);
+        Assert.Contains("step 1 of 4", error);
+        Assert.Empty(Directory.GetFiles(output));
+    }
+
     private static void Copy(string from, string to)
     {
         foreach (string file in Directory.GetFiles(from, "*", SearchOption.AllDirectories))

@@ -31,8 +31,8 @@ public abstract class Sampler
     /// <summary>The training step of every evaluation, noisiest first; may lie between two.</summary>
     public abstract IReadOnlyList<double> Timesteps { get; }
 
-    /// <summary>The training step that a run starts at.</summary>
-    public virtual double StartsAt => Timesteps[0];
+    /// <summary>The training step of an evaluation, also where the network is told something else.</summary>
+    public virtual double TrainingStep(int evaluation) => Timesteps[evaluation];
 
     /// <summary>Whether it bounds the clean sample where the schedule asks for thresholding.</summary>
     public virtual bool Thresholds => true;

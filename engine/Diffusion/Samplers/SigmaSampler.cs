@@ -3,9 +3,8 @@ namespace AfaNative.Engine.Diffusion.Samplers;
 /// <summary>What the methods of k-diffusion share: samples x = clean + sigma * noise, shown to the denoiser divided by sqrt(sigma^2 + 1).</summary>
 public abstract class SigmaSampler : Sampler
 {
-    private readonly double[] _timesteps;
+    private readonly double[] _timesteps, _trainingSteps;
     private readonly bool _fromTop;
-    private readonly double _startsAt;
 
     /// <summary>
     /// Spreads the noise levels; <paramref name="twice"/> evaluates twice at all but the first. A single step starts at the
@@ -38,11 +37,6 @@ public abstract class SigmaSampler : Sampler
             timesteps = [.. sigmas.Select(s => (double)(float)SigmaSchedule.TimestepOf(trained, s))];
         }
 
-        _startsAt = timesteps[0];
-        if (settings.Continuous && config.PredictionType == PredictionType.VPrediction)
-        {
-            timesteps = [.. sigmas.Select(s => (double)(float)(0.25 * Math.Log(s)))];
-        }
         _fromTop = spacing != TimestepSpacing.Leading;
         Sigmas = [.. sigmas, end];
         if (twice)
@@ -51,7 +45,9 @@ public abstract class SigmaSampler : Sampler
             timesteps = [timesteps[0], .. timesteps[1..].SelectMany(t => (double[])[t, t])];
         }
 
-        _timesteps = timesteps;
+        _trainingSteps = timesteps;
+        bool continuous = settings.Continuous && config.PredictionType == PredictionType.VPrediction;
+        _timesteps = continuous ? [.. Sigmas.Take(timesteps.Length).Select(s => (double)(float)(0.25 * Math.Log(s)))] : timesteps;
     }
 
     /// <summary>The noise level of every evaluation, and what is left at the end: as a rule 0.</summary>
@@ -61,7 +57,7 @@ public abstract class SigmaSampler : Sampler
     public override IReadOnlyList<double> Timesteps => _timesteps;
 
     /// <inheritdoc/>
-    public override double StartsAt => _startsAt;
+    public override double TrainingStep(int evaluation) => _trainingSteps[evaluation];
 
     /// <inheritdoc/>
     public override bool Thresholds => false;

@@ -39,8 +39,7 @@ internal static class SigmaSchedule
     public static double TimestepOf(double[] trained, double sigma)
     {
         double log = Math.Log(Math.Max(sigma, 1e-10));
-        int low = 0;
-        while (low < trained.Length - 2 && Math.Log(trained[low + 1]) <= log) low++;
+        int low = Below(trained, s => Math.Log(s) <= log);
         double a = Math.Log(trained[low]), b = Math.Log(trained[low + 1]);
         return low + Math.Clamp((a - log) / (a - b), 0, 1);
     }
@@ -52,8 +51,7 @@ internal static class SigmaSchedule
     public static double WholeTimestepOf(double[] trained, double sigma)
     {
         double log = Math.Log(Math.Max(sigma, 1e-10));
-        int low = 0;
-        while (low < trained.Length - 2 && MathF.Log((float)trained[low + 1]) <= log) low++;
+        int low = Below(trained, s => MathF.Log((float)s) <= log);
         double a = MathF.Log((float)trained[low]), b = MathF.Log((float)trained[low + 1]);
         return Math.Floor(low + Math.Clamp((a - log) / (a - b), 0, 1));
     }
@@ -63,5 +61,19 @@ internal static class SigmaSchedule
     {
         double low = Math.Pow(least, 1 / Rho), high = Math.Pow(most, 1 / Rho);
         return [.. Enumerable.Range(0, count).Select(i => (double)(float)Math.Pow(high + (count == 1 ? 0 : i / (count - 1.0)) * (low - high), Rho))];
+    }
+
+    // The last of the rising levels, but for the very last, that are all below another.
+    private static int Below(double[] trained, Func<double, bool> below)
+    {
+        int low = 0, high = trained.Length - 2;
+        while (low < high)
+        {
+            int middle = (low + high + 1) / 2;
+            if (below(trained[middle])) low = middle;
+            else high = middle - 1;
+        }
+
+        return low;
     }
 }
