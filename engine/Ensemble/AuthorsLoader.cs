@@ -16,12 +16,15 @@ public static class AuthorsLoader
         List<string> wrong = [], different = [];
         if (scheduler.PredictionType != theirs.PredictionType) wrong.Add($"prediction_type is {(scheduler.PredictionType == PredictionType.VPrediction ? "v_prediction" : "sample")}, not epsilon");
         if (scheduler.NumTrainTimesteps != theirs.NumTrainTimesteps) wrong.Add($"num_train_timesteps is {scheduler.NumTrainTimesteps}, not {theirs.NumTrainTimesteps}");
-        if (scheduler.BetaSchedule != theirs.BetaSchedule) wrong.Add("beta_schedule is linear, not scaled_linear");
+        if (scheduler.BetaSchedule != theirs.BetaSchedule) wrong.Add("beta_schedule is not scaled_linear");
+        if (scheduler.TrainedBetas is not null) wrong.Add("there are trained_betas");
+        if (scheduler.ZeroTerminalSnr) wrong.Add("rescale_betas_zero_snr is true, not false");
         if (scheduler.BetaStart != theirs.BetaStart || scheduler.BetaEnd != theirs.BetaEnd)
         {
             wrong.Add(string.Create(CultureInfo.InvariantCulture, $"betas run from {scheduler.BetaStart} to {scheduler.BetaEnd}, not {theirs.BetaStart} to {theirs.BetaEnd}"));
         }
 
+        if (scheduler.Thresholding) different.Add("thresholding is true, not false");
         if (scheduler.ClipSample) different.Add("clip_sample is true, not false");
         if (scheduler.SetAlphaToOne) different.Add("set_alpha_to_one is true, not false");
         if (scheduler.StepsOffset != theirs.StepsOffset) different.Add($"steps_offset is {scheduler.StepsOffset}, not {theirs.StepsOffset}");

@@ -67,16 +67,19 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
     {
         try
         {
-            byte[] bytes = File.ReadAllBytes(record.Image);
+            byte[] bytes = RegularFile.ReadAllBytes(record.Image, "a picture");
             string content = Convert.ToHexString(Sha256.HashData(bytes)), file = Key("latents", _vae!, content, size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture));
             return (content, file, File.Exists(Path.Combine(folder, file)) ? null : Crop(bytes, size, seed));
         }
         catch (Exception e) when (e is AfaException or IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
         {
-            Skipped.Add((record.Image, e.Message.TrimEnd('.')));
+            Skipped.Add((record.Image, Reason(record.Image, e)));
             return null;
         }
     }
+
+    /// <summary>Why a picture cannot be used, as part of a sentence that names it already.</summary>
+    internal static string Reason(string image, Exception e) => (e.Message.StartsWith(image + ": ", StringComparison.Ordinal) && image.Length > 0 ? e.Message[(image.Length + 2)..] : e.Message).TrimEnd('.');
 
     /// <summary>The cached hidden states of a caption.</summary>
     public string EncodeCaption(IDevice device, string caption, CancellationToken cancellation = default)
@@ -125,6 +128,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
         if (decoded is null || decoded.Width < 1 || decoded.Height < 1) throw new InvalidDataException("it is no picture this program can decode");
         double scale = (double)size / Math.Min(decoded.Width, decoded.Height);
         int width = Math.Max(size, (int)Math.Round(decoded.Width * scale)), height = Math.Max(size, (int)Math.Round(decoded.Height * scale));
+        if ((long)width * height > 1 << 26) throw new InvalidDataException($"it has {decoded.Width} x {decoded.Height} pixels: no square of {size} can be cut from so long and thin a picture");
         using SKBitmap scaled = decoded.Resize(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul), new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear))
             ?? throw new InvalidDataException("it could not be resized");
         (uint x, uint y, _, _) = Kernels.Random.Philox.Block(seed, BitConverter.ToUInt64(Sha256.HashData(bytes)), 0);

@@ -35,7 +35,10 @@ internal static class ModelIdentity
     public static string[] Aggregators(EnsembleFolder models, ContentHashes hashes) => [.. models.Aggregators.SelectMany(a => (string[])[hashes.OfWeights(a), Said(SabwConfig.Load(a))])];
 
     /// <summary>Of the noise schedule.</summary>
-    public static string Schedule(EnsembleFolder models) => Said(SchedulerConfig.Load(models.Scheduler) with { Warnings = [] });
+    public static string Schedule(EnsembleFolder models) => Schedule(SchedulerConfig.Load(models.Scheduler));
+
+    // How much noise there is at every step, and what is learnt of it; how a model is sampled later is nothing to training.
+    private static string Schedule(SchedulerConfig scheduler) => Said(new { new NoiseSchedule(scheduler).AlphasCumprod, scheduler.PredictionType });
 
     private static string Said<T>(T configuration) => JsonSerializer.Serialize(configuration);
 }

@@ -173,15 +173,16 @@ public static class NetworkTraining
         {
             try
             {
-                byte[] bytes = File.ReadAllBytes(record.Image);
+                byte[] bytes = RegularFile.ReadAllBytes(record.Image, "a picture");
                 LatentCache.Crop(bytes, setup.Options.Size, setup.Options.Seed);
                 contents.Add(Convert.ToHexString(Sha256.HashData(bytes)));
                 good.Add(record);
             }
             catch (Exception e) when (e is AfaException or IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
             {
-                if (first.Length == 0) first = $"; {record.Image}: {e.Message.TrimEnd('.')}";
-                observer?.Skipped?.Invoke(record.Image, e.Message);
+                string reason = LatentCache.Reason(record.Image, e);
+                if (first.Length == 0) first = $"; {record.Image}: {reason}";
+                observer?.Skipped?.Invoke(record.Image, reason);
             }
         }
 
