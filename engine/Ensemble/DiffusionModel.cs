@@ -81,9 +81,10 @@ public sealed class DiffusionModel : IDisposable
             // The small parts first: what is wrong with a folder shows before gigabytes are read.
             model.Tokenizer = ClipTokenizer.Load(folder.Tokenizer);
             model.Scheduler = schedulerOverride ?? SchedulerConfig.Load(folder.Scheduler);
-            model._warnings.AddRange(model.Scheduler.Warnings);
-            UNetConfig unetConfig = Common([.. folder.UNets.Select(u => folder.Config(u, "unet"))], UNetConfig.Load);
-            ClipTextConfig textConfig = Common([.. folder.TextEncoders.Select(t => folder.Config(t, "text_encoder"))], ClipTextConfig.Load);
+            model._warnings.AddRange(model.Scheduler.Warnings.Concat(folder.Warnings));
+            UNetConfig unetConfig = Common([.. folder.UNets.Select(u => folder.Config(u, "unet"))], u => Told(UNetConfig.Load(u), c => c.Warnings));
+            ClipTextConfig textConfig = Common([.. folder.TextEncoders.Select(t => folder.Config(t, "text_encoder"))], t => Told(ClipTextConfig.Load(t), c => c.Warnings));
+            if (model.Tokenizer.VocabularySize > textConfig.VocabularySize) throw new CheckpointException($"{folder.Tokenizer}: it knows {model.Tokenizer.VocabularySize} tokens, the text encoder has {textConfig.VocabularySize} (vocab_size).");
             if (textConfig.HiddenSize != unetConfig.CrossAttentionDim)
             {
                 throw new CheckpointException($"{path}: the text encoder is {textConfig.HiddenSize} wide, the U-Net's cross-attention expects {unetConfig.CrossAttentionDim}.");
@@ -91,14 +92,14 @@ public sealed class DiffusionModel : IDisposable
 
             if (embeddings is { Count: > 0 }) model.Embeddings = EmbeddingSet.Load(embeddings, textConfig.HiddenSize, textConfig.MaxPositions - 2);
             if (folder.UNets.Count > 1 && folder.Aggregators.Count == 0 && !folder.Apart) throw new CheckpointException($"{path}: {folder.UNets.Count} experts but no aggregator folders; an ensemble needs aggregator_0 to aggregator_{unetConfig.AggregationChannels.Count - 1}.");
-            VaeConfig vaeConfig = VaeConfig.Load(folder.Config(folder.Vae, "vae"));
+            VaeConfig vaeConfig = Told(VaeConfig.Load(folder.Config(folder.Vae, "vae")), c => c.Warnings);
             if (vaeConfig.LatentChannels != unetConfig.InChannels) throw new CheckpointException($"{path}: the VAE has {vaeConfig.LatentChannels} latent channels, the U-Net expects {unetConfig.InChannels}.");
             model.Vae = Read([folder.Vae], "VAE", p => new VaeModel(p, vaeConfig));
             model.TextEncoder = Read(folder.TextEncoders, "text encoders", p => new ClipTextEncoder(p, textConfig), ClipTextEncoder.IsIgnorable, new LoraSet("text_encoder", files));
             var aggregators = new List<Sabw>();
             foreach (string aggregator in folder.Aggregators)
             {
-                SabwConfig config = SabwConfig.Load(aggregator);
+                SabwConfig config = Told(SabwConfig.Load(aggregator), c => c.Warnings);
                 aggregators.Add(Read([aggregator], Path.GetFileName(aggregator), p => new Sabw(p, config), null, null, "aggregator"));
             }
 
@@ -116,6 +117,12 @@ public sealed class DiffusionModel : IDisposable
         finally
         {
             foreach ((LoraFile file, _, _) in files) file.Dispose();
+        }
+
+        TConfig Told<TConfig>(TConfig config, Func<TConfig, IReadOnlyList<string>> warnings)
+        {
+            model._warnings.AddRange(warnings(config).Except(model._warnings));
+            return config;
         }
 
         TModel Read<TModel>(IReadOnlyList<string> folders, string what, Func<Parameters, TModel> build, Func<string, bool>? ignore = null, LoraSet? changes = null, params string[] names)

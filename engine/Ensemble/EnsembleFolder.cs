@@ -8,6 +8,8 @@ namespace AfaNative.Engine.Ensemble;
 /// </summary>
 public sealed record EnsembleFolder
 {
+    private static readonly ConfigKeys s_modelKeys = new(["AFA"], ["num_models", "num_aggregators"], [], []);
+
     /// <summary>The model's folder.</summary>
     public required string Path { get; init; }
 
@@ -31,6 +33,9 @@ public sealed record EnsembleFolder
 
     /// <summary>The experts are meant to run side by side, without aggregators.</summary>
     public bool Apart { get; private init; }
+
+    /// <summary>Whole sentences about what the folder's own files say and is not acted on.</summary>
+    public IReadOnlyList<string> Warnings { get; private init; } = [];
 
     /// <summary>The same experts without aggregators, for fusing their noise.</summary>
     public EnsembleFolder WithoutAggregators() => this with { Aggregators = [], Apart = true };
@@ -85,10 +90,12 @@ public sealed record EnsembleFolder
         List<string> texts = [System.IO.Path.Combine(path, "text_encoder"), .. Numbered("additional_text_encoder")];
         List<string> aggregators = Numbered("aggregator");
         if (texts.Count != unets.Count) throw new CheckpointException($"{path}: {unets.Count} U-Nets but {texts.Count} text encoders; every expert brings one of each.");
+        List<string> warnings = [.. ModelIndex.Warnings(path)];
         string config = System.IO.Path.Combine(path, "model_config.json");
-        if (File.Exists(config))
+        if (RegularFile.Kind(config) != FileKind.Missing)
         {
             using JsonFile json = JsonFile.Open(config);
+            warnings.AddRange(s_modelKeys.Check(json));
             int models = json.Int("num_models", unets.Count), points = json.Int("num_aggregators", aggregators.Count);
             if (models != unets.Count || points != aggregators.Count)
             {
@@ -96,7 +103,7 @@ public sealed record EnsembleFolder
             }
         }
 
-        return new EnsembleFolder { Path = path, UNets = unets, TextEncoders = texts, Aggregators = aggregators };
+        return new EnsembleFolder { Path = path, UNets = unets, TextEncoders = texts, Aggregators = aggregators, Warnings = warnings };
 
         List<string> Numbered(string name)
         {

@@ -8,6 +8,8 @@ namespace AfaNative.Engine.Ensemble;
 /// <summary>Shape of one aggregator, as <c>aggregator_k/config.json</c> states it.</summary>
 public sealed record SabwConfig
 {
+    private static readonly ConfigKeys s_keys = new(["SABW"], ["in_channels", "hidden_size", "num_experts", "num_layers", "num_attn_heads", "cross_attn_dim", "temb_channels"], [], []);
+
     /// <summary>Channels of one expert's map at this point.</summary>
     public required int InChannels { get; init; }
 
@@ -29,22 +31,27 @@ public sealed record SabwConfig
     /// <summary>Width of the U-Nets' time embedding.</summary>
     public int TimeEmbeddingChannels { get; init; } = 1280;
 
+    /// <summary>Whole sentences about keys of the file that are not acted on.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     /// <summary>Reads <c>config.json</c> of an aggregator folder.</summary>
     public static SabwConfig Load(string folder)
     {
         using JsonFile json = JsonFile.Open(Path.Combine(folder, "config.json"));
         var config = new SabwConfig
         {
-            InChannels = json.Int("in_channels"),
-            HiddenSize = json.Int("hidden_size", 128),
-            NumExperts = json.Int("num_experts"),
-            NumLayers = json.Int("num_layers", 2),
-            NumAttentionHeads = json.Int("num_attn_heads", 8),
-            CrossAttentionDim = json.Int("cross_attn_dim", 768),
-            TimeEmbeddingChannels = json.Int("temb_channels", 1280),
+            Warnings = s_keys.Check(json),
+            InChannels = json.Int("in_channels", null, 1, 1 << 15),
+            HiddenSize = json.Int("hidden_size", 128, 1, 1 << 15),
+            NumExperts = json.Int("num_experts", null, 1, 1024),
+            NumLayers = json.Int("num_layers", 2, 0, 64),
+            NumAttentionHeads = json.Int("num_attn_heads", 8, 1, 1 << 15),
+            CrossAttentionDim = json.Int("cross_attn_dim", 768, 1, 1 << 16),
+            TimeEmbeddingChannels = json.Int("temb_channels", 1280, 1, 1 << 17),
         };
         if (config.HiddenSize < 32 || config.HiddenSize % 32 != 0) throw json.Error($"'hidden_size' is {config.HiddenSize}; an aggregator's width is a multiple of 32");
-        if (config.NumLayers < 0 || config.InChannels < 1 || config.NumExperts < 1 || config.NumAttentionHeads < 1) throw json.Error("sizes must be positive");
+        json.MustDivide("num_attn_heads", config.NumAttentionHeads, [config.HiddenSize], "channels");
         return config;
     }
 

@@ -42,7 +42,7 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
     [InlineData("unet/config.json", "cross_attention_dim", 64, "expects 64")]
     [InlineData("unet/config.json", "in_channels", 8, "4 latent channels")]
     [InlineData("unet/config.json", "out_channels", 8, "8 out_channels")]
-    [InlineData("unet/config.json", "sample_size", 0, "sample_size of 0")]
+    [InlineData("unet/config.json", "sample_size", 0, "'sample_size' is 0")]
     [InlineData("unet/config.json", "norm_num_groups", 7, "does not divide")]
     [InlineData("unet/config.json", "layers_per_block", 3, "aggregation points")]
     [InlineData("additional_unet_1/config.json", "attention_head_dim", 8, "additional_unet_1 has another architecture")]

@@ -101,7 +101,7 @@ internal static class InspectCommand
             {
                 if (!everything && shown++ == 20) break;
                 checkpoint.TryGet(name, out _, out SafetensorsTensor? tensor);
-                table.AddRow(Markup.Escape(name), Markup.Escape($"[{string.Join(", ", tensor!.Shape)}]"), tensor.Type.ToString());
+                table.AddRow(Markup.Escape(name), Markup.Escape($"[{string.Join(", ", tensor!.Shape)}]"), Storage(tensor));
             }
 
             AnsiConsole.Write(table);
@@ -119,10 +119,16 @@ internal static class InspectCommand
             return contents.UNet > 0 ? $"single-file Stable Diffusion 1.x checkpoint ({contents})" : "VAE (original names)";
         }
 
-        if (Has("conv_in.weight") && Has("time_embedding.linear_1.weight")) return "U-Net (diffusers names)";
-        if (Has("decoder.conv_in.weight") && Has("encoder.conv_in.weight")) return "VAE";
-        if (Has("text_model.embeddings.token_embedding.weight")) return "CLIP text encoder";
         if (Has("conv_in.weight") && Has("res_block.conv1.weight")) return "SABW aggregator";
+        bool unet = Has("conv_in.weight") && Has("time_embedding.linear_1.weight"), vae = Has("decoder.conv_in.weight") && Has("encoder.conv_in.weight"), text = Has("text_model.embeddings.token_embedding.weight");
+        if (unet || vae || text)
+        {
+            SingleFileContents contents = SingleFile.Describe(checkpoint);
+            if ((unet ? 1 : 0) + (vae ? 1 : 0) + (text ? 1 : 0) > 1) return $"Stable Diffusion 1.x networks in one file, diffusers names ({contents})";
+            string kind = unet ? "U-Net (diffusers names)" : vae ? "VAE" : "CLIP text encoder";
+            return contents.Ignored.Count == 0 ? kind : $"{kind} with {contents.Ignored.Count} other tensors that are not used ({string.Join(", ", contents.Ignored.Take(3))}{(contents.Ignored.Count > 3 ? ", ..." : "")})";
+        }
+
         return "safetensors file of unknown kind";
     }
 
@@ -135,11 +141,14 @@ internal static class InspectCommand
             checkpoint.TryGet(name, out _, out SafetensorsTensor? tensor);
             count += tensor!.ElementCount;
             size += tensor.ByteLength;
-            if (tensor.Type is not (ElementType.Int64 or ElementType.Int32)) types.Add(tensor.Type.ToString());
+            if (tensor.Type is not (ElementType.Int64 or ElementType.Int32)) types.Add(Storage(tensor));
         }
 
         return (count, size, string.Join(" + ", types));
     }
+
+    // The file's own name of a type that is not computed with.
+    private static string Storage(SafetensorsTensor tensor) => tensor.Type == ElementType.Opaque ? tensor.TypeName : tensor.Type.ToString();
 
     private static string Count(long count) => count >= 1_000_000 ? string.Create(CultureInfo.InvariantCulture, $"{count / 1e6:F2} M") : count.ToString("N0", CultureInfo.InvariantCulture);
 
