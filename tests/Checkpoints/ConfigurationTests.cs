@@ -111,7 +111,7 @@ public sealed class ConfigurationTests(ConfigurationTests.Model model) : IClassF
     [InlineData(Vae, "temporal_compression", "4")]
     [InlineData(Text, "rope_theta", "10000")]
     [InlineData(Aggregator, "dropout_rate", "0.5")]
-    [InlineData(Whole, "temperature", "2")]
+    [InlineData(Whole, "model_weights", "[1, 2]")]
     [InlineData(UNet, "_class_name", "\"UNetMotionModel\"")]
     [InlineData(Vae, "_class_name", "\"AsymmetricAutoencoderKL\"")]
     [InlineData("model_index.json", "controlnet", "[\"diffusers\", \"ControlNetModel\"]")]
