@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Numerics;
 using System.Runtime.Intrinsics;
 using AfaNative.Kernels;
@@ -49,7 +50,7 @@ internal static unsafe class FiniteWeights
             largest = MathF.Max(largest, MathF.Abs(value));
         }
 
-        if (bad > 0) throw new CheckpointException($"{what()} would hold {bad} values up to {largest:G4} where {SafetensorsHeader.TypeName(type)} ends at {(type == ElementType.Float16 ? "65504" : "3.4e38")}; nothing of it was used.");
+        if (bad > 0) throw new CheckpointException(string.Create(CultureInfo.InvariantCulture, $"{what()} would hold {bad} values up to {largest:G4} where {SafetensorsHeader.TypeName(type)} ends at {(type == ElementType.Float16 ? "65504" : "3.4e38")}; nothing of it was used."));
     }
 
     private static bool Any(byte* start, long length, ElementType type)

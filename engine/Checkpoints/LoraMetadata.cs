@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 
@@ -44,7 +45,7 @@ internal sealed class LoraMetadata
     {
         if (!_components.TryGetValue(component, out Settings? settings) && !_components.TryGetValue("", out settings)) return null;
         double alpha = settings.Match(settings.AlphaPattern, module) ?? settings.Alpha ?? rank, said = settings.Match(settings.RankPattern, module) ?? settings.Rank ?? rank;
-        if (said != rank && Warnings.Count < 4) Warnings.Add($"{_source}: the rank of {module} is {rank}, not {said} as said there; the tensors' counts.");
+        if (said != rank && Warnings.Count < 4) Warnings.Add(string.Create(CultureInfo.InvariantCulture, $"{_source}: the rank of {module} is {rank}, not {said} as said there; the tensors' counts."));
         return alpha / (settings.RankStabilized ? Math.Sqrt(rank) : rank);
     }
 

@@ -67,9 +67,9 @@ public sealed partial record GenerationOptions
         int trained = scheduler.NumTrainTimesteps;
         if (!fromPicture && sampler.TrainingStep(0) < 0.75 * trained)
         {
-            warnings.Add($"{Steps} steps of {Sampler.Name}, spread as the model's schedule says, begin at training step "
+            warnings.Add(string.Create(CultureInfo.InvariantCulture, $"{Steps} steps of {Sampler.Name}, spread as the model's schedule says, begin at training step "
                 + $"{sampler.TrainingStep(0):F0} of {trained}, where less noise is expected than there is: other numbers of steps or "
-                + "another sampler do better");
+                + $"another sampler do better"));
         }
 
         if (HighResolution is { Strength: 0 }) warnings.Add(

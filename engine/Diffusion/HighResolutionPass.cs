@@ -1,3 +1,4 @@
+using System.Globalization;
 using AfaNative.Engine.Imaging;
 
 namespace AfaNative.Engine.Diffusion;
@@ -52,12 +53,12 @@ public sealed record HighResolutionPass
     internal GenerationOptions Second(GenerationOptions options, int trained)
     {
         if (options.InitImage is not null) throw new AfaException("A high-resolution pass does not go with a picture to start from: that is a second pass already.");
-        if (!(Scale is >= 1 and <= 16)) throw new AfaException($"A high-resolution pass makes a picture 1 to 16 times as large, not {Scale}.");
+        if (!(Scale is >= 1 and <= 16)) throw new AfaException(string.Create(CultureInfo.InvariantCulture, $"A high-resolution pass makes a picture 1 to 16 times as large, not {Scale}."));
         if (Width < 0 || Height < 0) throw new AfaException($"The final size {Width}x{Height} cannot be negative.");
-        if (!(Strength is >= 0 and <= 1)) throw new AfaException($"The high-resolution pass's strength is a share from 0 to 1, not {Strength}.");
+        if (!(Strength is >= 0 and <= 1)) throw new AfaException(string.Create(CultureInfo.InvariantCulture, $"The high-resolution pass's strength is a share from 0 to 1, not {Strength}."));
         if (Steps < 0) throw new AfaException($"The high-resolution pass takes 0 steps (as many as the first) or more, not {Steps}.");
         int run = Steps > 0 ? Steps : options.Steps, all = Strength > 0 ? (int)Math.Min(int.MaxValue, run / Math.Min(Strength, 0.999)) : run;
-        if (all > trained) throw new AfaException($"{run} steps at a strength of {Strength} are the last of {all}, the model was trained with {trained}: fewer steps in the high-resolution pass are enough.");
+        if (all > trained) throw new AfaException(string.Create(CultureInfo.InvariantCulture, $"{run} steps at a strength of {Strength} are the last of {all}, the model was trained with {trained}: fewer steps in the high-resolution pass are enough."));
         (int width, int height) = Size(options.Width, options.Height);
         // Half a step more: the product with all steps must not round down to one fewer.
         return options with { HighResolution = null, InitialLatents = null, Width = width, Height = height, Steps = all, Strength = Strength > 0 ? Math.Min(1, (run + 0.5) / all) : 0 };

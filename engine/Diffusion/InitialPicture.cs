@@ -1,3 +1,4 @@
+using System.Globalization;
 using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Tensors;
@@ -31,7 +32,7 @@ internal sealed class InitialPicture
     {
         int width = options.Width, height = options.Height, factor = model.Vae.Config.Downscale, channels = model.Vae.Config.LatentChannels;
         if (options.InitImage!.Length != width * height * 3) throw new AfaException($"The picture to start from holds {options.InitImage.Length} values, {width}x{height} pixels are {width * height * 3}.");
-        if (!(options.Strength is >= 0 and <= 1)) throw new AfaException($"The strength is a share from 0 to 1, not {options.Strength}.");
+        if (!(options.Strength is >= 0 and <= 1)) throw new AfaException(string.Create(CultureInfo.InvariantCulture, $"The strength is a share from 0 to 1, not {options.Strength}."));
         if (options.Mask is { } given && given.Length != width * height) throw new AfaException($"The mask holds {given.Length} values, {width}x{height} pixels are {width * height}.");
         float[] latents = EncodeLatents(model, ops, options.InitImage, width, height);
         float[]? mask = null;

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Kernels;
@@ -66,7 +67,8 @@ public sealed record LatentFile
         if (FiniteCheck.FirstOdd(values) is int odd and >= 0)
         {
             throw new CheckpointException(
-                $"{path}: expected finite numbers, but value {odd} of '{Printable.Shortened(tensor.Name)}' is {values[odd]}.");
+                string.Create(CultureInfo.InvariantCulture,
+                $"{path}: expected finite numbers, but value {odd} of '{Printable.Shortened(tensor.Name)}' is {values[odd]}."));
         }
         int[] shape = [.. tensor.Shape.Select(d => (int)d)];
         return new LatentFile(path, shape.Length == 3 ? [1, .. shape] : shape, values);

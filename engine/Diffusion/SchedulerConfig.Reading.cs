@@ -250,17 +250,19 @@ public sealed partial record SchedulerConfig
                 $"Expected num_train_timesteps from 2 to 1000000 in {source}, but {NumTrainTimesteps} came.");
         if (!(BetaStart > 0 && BetaStart <= BetaEnd && BetaEnd < 1))
             throw new CheckpointException(
-                $"Expected 0 < beta_start <= beta_end < 1 in {source}, but {BetaStart} and {BetaEnd} came.");
+                string.Create(CultureInfo.InvariantCulture, $"Expected 0 < beta_start <= beta_end < 1 in {source}, but {BetaStart} and {BetaEnd} came."));
         if (TrainedBetas is { } betas && (betas.Count != NumTrainTimesteps || betas.Any(b => !(b > 0 && b < 1))))
             throw new CheckpointException(
                 $"Expected {NumTrainTimesteps} trained_betas between 0 and 1 in {source}, as many as num_train_timesteps, but "
                 + $"{betas.Count} came{(betas.Count == NumTrainTimesteps ? ", not all of them between" : "")}.");
         if (!(ClipSampleRange > 0))
-            throw new CheckpointException($"Expected a positive clip_sample_range in {source}, but {ClipSampleRange} came.");
+            throw new CheckpointException(
+                string.Create(CultureInfo.InvariantCulture, $"Expected a positive clip_sample_range in {source}, but {ClipSampleRange} came."));
         if (!(ThresholdingRatio is >= 0 and <= 1 && SampleMaxValue > 0))
             throw new CheckpointException(
+                string.Create(CultureInfo.InvariantCulture,
                 $"Expected a dynamic_thresholding_ratio from 0 to 1 and a positive sample_max_value in {source}, but "
-                + $"{ThresholdingRatio} and {SampleMaxValue} came.");
+                + $"{ThresholdingRatio} and {SampleMaxValue} came."));
         if (StepsOffset < 0 || StepsOffset >= NumTrainTimesteps)
             throw new CheckpointException(
                 $"Expected steps_offset from 0 to {NumTrainTimesteps - 1} in {source}, but {StepsOffset} came.");

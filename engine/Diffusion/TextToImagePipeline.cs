@@ -1,3 +1,4 @@
+using System.Globalization;
 using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Tensors;
@@ -203,7 +204,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
         if (experts == 1 && (options.Fusion != FusionMode.Afa || options.Experts is not null)) throw new AfaException($"Choosing a fusion ({options.Fusion}) or experts needs several experts; this model has one.");
         if (experts > 1 && model.Ensemble.AggregationPoints == 0 && !noisy) throw new AfaException($"{experts} experts without aggregators: choose a fusion of their noise (Mean or Magic).");
         if (options.Experts is { } members) ExpertSubset.Check(experts, members);
-        if (options.Fusion == FusionMode.Magic && options.GuidanceScale <= 1) throw new AfaException($"MagicFusion compares predictions with and without the prompt: it needs a guidance above 1, not {options.GuidanceScale}.");
+        if (options.Fusion == FusionMode.Magic && options.GuidanceScale <= 1) throw new AfaException(string.Create(CultureInfo.InvariantCulture, $"MagicFusion compares predictions with and without the prompt: it needs a guidance above 1, not {options.GuidanceScale}."));
         if (options.Fusion == FusionMode.Magic && options.Magic.Weights is { } weights && weights.Count != experts) throw new AfaException($"MagicFusion was given {weights.Count} weights for {experts} experts.");
         int height = options.Height / factor, width = options.Width / factor, perImage = channels * height * width;
         var schedule = new NoiseSchedule(model.Scheduler);

@@ -89,9 +89,9 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
             "GB" => 1e9,
             _ => 0,
         };
-        if (unit == 0 || !double.TryParse(trimmed.AsSpan(0, digits), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number) || !(number > 0) || number * unit > 1e18)
+        if (unit == 0 || !Numbers.TryDouble(trimmed.AsSpan(0, digits), out double number) || !(number > 0) || number * unit > 1e18)
         {
-            throw new AfaException($"'{text}' is no amount of memory: expected a number with MiB, GiB, MB or GB, such as 6GiB.");
+            throw new AfaException($"'{Printable.Shortened(text)}' is no amount of memory: expected a number with MiB, GiB, MB or GB, such as 6GiB.");
         }
 
         return (long)(number * unit);

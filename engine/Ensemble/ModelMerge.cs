@@ -69,7 +69,7 @@ public sealed record MergeOptions
         if (weights.Count != count) throw new AfaException($"{count} models take {count} weights, {weights.Count} came.");
         double sum = weights.Sum();
         foreach (double weight in weights) MustBeSensible("A weight", weight);
-        if (!double.IsFinite(sum) || Math.Abs(sum) < 1e-9) throw new AfaException($"Weights that add up to {sum} cannot be divided by their sum.");
+        if (!double.IsFinite(sum) || Math.Abs(sum) < 1e-9) throw new AfaException(string.Create(CultureInfo.InvariantCulture, $"Weights that add up to {sum} cannot be divided by their sum."));
         return Math.Abs(sum - 1) < 1e-12 ? [.. weights] : [.. weights.Select(w => w / sum)];
     }
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Kernels;
 
@@ -28,7 +29,7 @@ internal sealed class LoraSet(string component, IReadOnlyList<(LoraFile File, do
             if ((only is null || only == expert) && weight != 0) file.Add(component, name, shape, weight, () => values ??= read());
         }
 
-        if (values is not null) FiniteWeights.CheckResult(values, type, () => $"{string.Join(", ", loras.Select(l => $"{l.File.Path}:{l.Weight}"))}: with this change, the tensor '{name}'");
+        if (values is not null) FiniteWeights.CheckResult(values, type, () => $"{string.Join(", ", loras.Select(l => string.Create(CultureInfo.InvariantCulture, $"{l.File.Path}:{l.Weight}")))}: with this change, the tensor '{name}'");
         return values;
     }
 }

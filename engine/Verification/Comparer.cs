@@ -1,3 +1,4 @@
+using System.Globalization;
 namespace AfaNative.Engine.Verification;
 
 /// <summary>Collects a case's comparisons; the worst, measured against its own tolerance, speaks for the case.</summary>
@@ -95,7 +96,7 @@ internal sealed class Comparer(double floor = 0, double gradientFloor = 0)
             name);
         bool passed = relative <= tolerance;
         _tensors.Add(new TensorComparison(name, absolute, relative, tolerance, passed ? CaseVerdict.Passed : CaseVerdict.Failed,
-            passed ? "" : $"relative error {relative:E2} exceeds {tolerance:E0}"));
+            passed ? "" : string.Create(CultureInfo.InvariantCulture, $"relative error {relative:E2} exceeds {tolerance:E0}")));
     }
 
     /// <summary>A tensor that the case has, but that says nothing.</summary>

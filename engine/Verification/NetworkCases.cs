@@ -1,3 +1,4 @@
+using System.Globalization;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
@@ -284,7 +285,7 @@ internal static class NetworkCases
             {
                 foreach (float weight in ops.Download(maps)) deviation = Math.Max(deviation, Math.Abs(weight - 1f / aggregators[0].Config.NumExperts));
             });
-            compare.Exact("zero_init maps", deviation <= compare.Floor, $"maps differ from 1/N by up to {deviation:E2}");
+            compare.Exact("zero_init maps", deviation <= compare.Floor, string.Create(CultureInfo.InvariantCulture, $"maps differ from 1/N by up to {deviation:E2}"));
             compare.Close("zero_init.out.noise_pred", ops.DownloadNchw(predicted), c.Values("out.noise_pred", "zero_init.safetensors"), Tolerance);
         }
         finally

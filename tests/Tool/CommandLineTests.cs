@@ -55,7 +55,7 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     }
 
     [Theory]
-    [InlineData("--preview takes a number of steps", "sample", "/no/such/model", "--prompt", "x", "--preview", "0")]
+    [InlineData("--preview: expected a whole number from 1", "sample", "/no/such/model", "--prompt", "x", "--preview", "0")]
     [InlineData("no such file or folder", "sample", "/no/such/model", "--prompt", "x")]
     [InlineData("no such file or folder", "inspect", "/no/such/file")]
     [InlineData("no such folder of cases", "verify", "--cases", "/no/such/cases")]

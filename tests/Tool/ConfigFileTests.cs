@@ -55,11 +55,11 @@ public sealed class ConfigFileTests
     [InlineData("steps:\n  a: 1\n", "line 2: a mapping is no value of an option")]
     [InlineData("lora: [a, [b]]\n", "line 1: a sequence is no value of an option")]
     [InlineData("prompt: x\nsteps: [1\n", "could not be read")]
-    [InlineData("prompt: x\nprompt: y\n", "line 2: the options could not be read")]
+    [InlineData("prompt: x\nprompt: y\n", "line 2: 'prompt' is there twice")]
     [InlineData("- steps\n", "a YAML mapping of options was expected")]
-    [InlineData("", "a YAML mapping of options was expected")]
+    [InlineData("# nothing\n", "a YAML mapping of options was expected")]
     [InlineData("steps: 1\n---\nsteps: 2\n", "a YAML mapping of options was expected")]
-    [InlineData("steps: *none\n", "line 1: the options could not be read")]
+    [InlineData("steps: *none\n", "line 1: the alias '*none' stands for no text or number")]
     public void Mistakes_are_named_with_their_line(string content, string expected)
     {
         using var folder = new TemporaryFolder();
@@ -72,7 +72,7 @@ public sealed class ConfigFileTests
     [Fact]
     public void A_missing_file_is_named()
     {
-        foreach (string name in new[] { "/no/such/o.yaml", "/no/such/o.json" }) Assert.Contains(name + ": the options could not be read", Assert.Throws<AfaException>(() => ConfigFile.Expand(s_root, ["draw", "--config", name])).Message);
+        foreach (string name in new[] { "/no/such/o.yaml", "/no/such/o.json" }) Assert.Contains(name + ": expected a file of options, but there is none", Assert.ThrowsAny<AfaException>(() => ConfigFile.Expand(s_root, ["draw", "--config", name])).Message);
     }
 
     [Fact]

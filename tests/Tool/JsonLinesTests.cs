@@ -36,7 +36,7 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
 
     [Theory]
     [InlineData("no such file or folder", "sample", "/no/such/model", "--prompt", "x", "--json")]
-    [InlineData("--count takes 1 or more", "sample", "MODEL", "--prompt", "x", "--count", "0", "--json")]
+    [InlineData("--count: expected a whole number from 1 to", "sample", "MODEL", "--prompt", "x", "--count", "0", "--json")]
     [InlineData("--colour", "sample", "MODEL", "--prompt", "x", "--json", "--colour")]
     [InlineData("many", "sample", "MODEL", "--json", "--steps", "many")]
     [InlineData("no such file or folder", "inspect", "/no/such/file", "--json")]

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 
 namespace AfaNative.Tool;
 
@@ -22,7 +23,7 @@ internal sealed class ProgressLine(string what, int total)
         if (done > _before)
         {
             double each = _watch.Elapsed.TotalSeconds / (done - _before);
-            text += $"  {each:F2} s each";
+            text += string.Create(CultureInfo.InvariantCulture, $"  {each:F2} s each");
             if (done < total) text += $", {Span(TimeSpan.FromSeconds(each * (total - done)))} left";
         }
 
@@ -38,5 +39,5 @@ internal sealed class ProgressLine(string what, int total)
         }
     }
 
-    private static string Span(TimeSpan time) => time.TotalHours >= 1 ? time.ToString(@"h\:mm\:ss") : time.ToString(@"m\:ss");
+    private static string Span(TimeSpan time) => string.Create(CultureInfo.InvariantCulture, $"{(time.TotalHours >= 1 ? $"{(long)time.TotalHours}:{time.Minutes:D2}" : time.Minutes)}:{time.Seconds:D2}");
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using ILGPU;
 using ILGPU.Runtime;
 
@@ -136,7 +137,7 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
             catch (OutOfMemoryException again)
             {
                 lock (_lock) LiveBytes -= capacity * ElementSize;
-                throw new DeviceMemoryException($"{accelerator.Name} could not give {capacity * (double)ElementSize / (1 << 20):F0} MiB more (in use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer experts need less.", again);
+                throw new DeviceMemoryException(string.Create(CultureInfo.InvariantCulture, $"{accelerator.Name} could not give {capacity * (double)ElementSize / (1 << 20):F0} MiB more (in use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer experts need less."), again);
             }
         }
     }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Runtime;
@@ -75,7 +76,7 @@ internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream str
         }
         catch (OutOfMemoryException e)
         {
-            throw new DeviceMemoryException($"{accelerator.Name} could not give {bytes / (double)(1 << 20):F0} MiB more for weights ({_resident / (1 << 20)} MiB of weights are there); a --memory-budget keeps some on the host, fewer experts need less.", e);
+            throw new DeviceMemoryException(string.Create(CultureInfo.InvariantCulture, $"{accelerator.Name} could not give {bytes / (double)(1 << 20):F0} MiB more for weights ({_resident / (1 << 20)} MiB of weights are there); a --memory-budget keeps some on the host, fewer experts need less."), e);
         }
     }
 }

@@ -1,19 +1,18 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
 using AfaNative.Engine;
 
 namespace AfaNative.Tool.Bench;
 
-/// <summary>Options of benchmarks, read strictly.</summary>
+/// <summary>Options of benchmarks.</summary>
 internal static class BenchOptions
 {
     /// <summary>A whole number in a range.</summary>
     public static Option<int> Whole(string name, string description, int otherwise, int least, int most) =>
-        Strict(name, description, otherwise, text => Numbers.Int32(name, text, least, most));
+        new Option<int>(name) { Description = description, DefaultValueFactory = _ => otherwise }.Within(least, most);
 
     /// <summary>A number in a range.</summary>
     public static Option<double> Number(string name, string description, double otherwise, double least, double most) =>
-        Strict(name, description, otherwise, text => Numbers.Double(name, text, least, most));
+        new Option<double>(name) { Description = description, DefaultValueFactory = _ => otherwise }.Within(least, most);
 
     /// <summary>What the hardware can do, where somebody knows: TFLOP/s and GB/s.</summary>
     public static (Option<double?> Tflops, Option<double?> Gbs) Peaks() =>
@@ -36,25 +35,5 @@ internal static class BenchOptions
     }
 
     private static Option<double?> Peak(string name, string description) =>
-        Strict<double?>(name, description, null, text => Numbers.Double(name, text, 1e-6, 1e9));
-
-    private static Option<T> Strict<T>(string name, string description, T otherwise, Func<string, T> read) => new(name)
-    {
-        Description = description,
-        DefaultValueFactory = _ => otherwise,
-        CustomParser = result => Parse(result, otherwise, read),
-    };
-
-    private static T Parse<T>(ArgumentResult result, T otherwise, Func<string, T> read)
-    {
-        try
-        {
-            return result.Tokens.Count == 0 ? otherwise : read(result.Tokens[^1].Value);
-        }
-        catch (AfaException e)
-        {
-            result.AddError(e.Message);
-            return otherwise;
-        }
-    }
+        new Option<double?>(name) { Description = description }.Within(1e-6, 1e9);
 }

@@ -17,15 +17,15 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>merge --mode auto</c>: block weights found by a search that scores merged models, by their denoising error or by a program that looks at their pictures.</summary>
 internal sealed class AutoMerge
 {
-    private readonly Option<int> _trials = new("--trials") { Description = "auto: merged models to score.", DefaultValueFactory = _ => 60 };
+    private readonly Option<int> _trials = new Option<int>("--trials") { Description = "auto: merged models to score.", DefaultValueFactory = _ => 60 }.Within(1, 1000000);
     private readonly Option<string> _resolution = new("--resolution") { Description = "auto: a weight per model, per levels of resolution (9) or per blocks (25).", DefaultValueFactory = _ => "levels" };
     private readonly Option<string?> _data = new("--data") { Description = "auto: pictures with captions, as train takes them; the score is minus the denoising error on them." };
     private readonly Option<string?> _scorer = new("--scorer") { Description = "auto: a command that gets a folder of pictures (0.png, 1.png ... and prompts.txt) as its last argument and prints a number; higher is better." };
     private readonly Option<string?> _prompts = new("--prompts") { Description = "auto with --scorer: a prompt per line, a picture each." };
     private readonly Option<string?> _log = new("--log") { Description = "auto: file of trials (JSON lines); a search continues where its log ends. Default: OUT.trials.jsonl." };
-    private readonly Option<int> _pictures = new("--pictures") { Description = "auto with --data: pictures to look at.", DefaultValueFactory = _ => 16 };
-    private readonly Option<int> _size = new("--size") { Description = "auto: edge of the pictures in pixels.", DefaultValueFactory = _ => 512 };
-    private readonly Option<int> _steps = new("--steps") { Description = "auto with --scorer: sampling steps.", DefaultValueFactory = _ => 20 };
+    private readonly Option<int> _pictures = new Option<int>("--pictures") { Description = "auto with --data: pictures to look at.", DefaultValueFactory = _ => 16 }.Within(1, 100000);
+    private readonly Option<int> _size = new Option<int>("--size") { Description = "auto: edge of the pictures in pixels.", DefaultValueFactory = _ => 512 }.Within(Limits.LeastEdge, Limits.Edge);
+    private readonly Option<int> _steps = new Option<int>("--steps") { Description = "auto with --scorer: sampling steps.", DefaultValueFactory = _ => 20 }.Within(1, Limits.Steps);
     private readonly Option<string> _cache = new("--cache") { Description = "auto with --data: folder for encoded pictures and captions.", DefaultValueFactory = _ => "merge-cache" };
     private readonly Option<ulong> _seed = new("--seed", "-s") { Description = "auto: decides proposals, noise and pictures." };
     private readonly Option<string> _device = Devices.DeviceOption();
@@ -106,7 +106,6 @@ internal sealed class AutoMerge
         public DataScorer(IDevice device, EnsembleFolder model, string data, ParseResult r, AutoMerge options, CancellationToken cancellation)
         {
             int pictures = r.GetValue(options._pictures), size = r.GetValue(options._size);
-            if (pictures < 1) throw new AfaException("--pictures takes 1 or more.");
             _seed = r.GetValue(options._seed);
             IReadOnlyList<TrainingRecord> records = [.. TrainingRecords.Find(data).Take(pictures)];
             var cache = new LatentCache(r.GetValue(options._cache)!, model, size, _seed);
@@ -190,7 +189,7 @@ internal sealed class AutoMerge
                 _cancellation.ThrowIfCancellationRequested();
                 string last = text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault() ?? "";
                 if (process.ExitCode != 0) throw new AfaException($"--scorer '{_command}' ended with code {process.ExitCode}.");
-                return double.TryParse(last, NumberStyles.Float, CultureInfo.InvariantCulture, out double score) ? score : throw new AfaException($"--scorer '{_command}': its last line '{last}' is no number.");
+                return Numbers.TryDouble(last, out double score) ? score : throw new AfaException($"--scorer '{_command}': its last line '{Printable.Shortened(last)}' is no number.");
             }
             catch (System.ComponentModel.Win32Exception e)
             {

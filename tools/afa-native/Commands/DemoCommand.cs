@@ -61,13 +61,13 @@ internal static class DemoCommand
         var training = new Option<string>("--training") { Description = "Folder of demo train's results.", DefaultValueFactory = _ => "demo-run" };
         var output = new Option<string>("--out", "-o") { Description = "Folder for verdicts and the report; a run that was stopped goes on.", DefaultValueFactory = _ => "demo-results" };
         var defaults = new DemoEvaluationOptions { Training = "" };
-        var mixed = new Option<int>("--prompts") { Description = "Prompts that mix two families of shapes.", DefaultValueFactory = _ => defaults.MixedPrompts };
-        var family = new Option<int>("--family-prompts") { Description = "Prompts of each family alone.", DefaultValueFactory = _ => defaults.FamilyPrompts };
-        var seeds = new Option<int>("--seeds") { Description = "Pictures of every prompt.", DefaultValueFactory = _ => defaults.Seeds };
-        var steps = new Option<int>("--steps") { Description = "Sampling steps.", DefaultValueFactory = _ => defaults.Steps };
+        var mixed = new Option<int>("--prompts") { Description = "Prompts that mix two families of shapes.", DefaultValueFactory = _ => defaults.MixedPrompts }.Within(1, 1000000);
+        var family = new Option<int>("--family-prompts") { Description = "Prompts of each family alone.", DefaultValueFactory = _ => defaults.FamilyPrompts }.Within(0, 1000000);
+        var seeds = new Option<int>("--seeds") { Description = "Pictures of every prompt.", DefaultValueFactory = _ => defaults.Seeds }.Within(1, 1000000);
+        var steps = new Option<int>("--steps") { Description = "Sampling steps.", DefaultValueFactory = _ => defaults.Steps }.Within(1, Limits.Steps);
         var sampler = new Option<string>("--sampler") { Description = "How noise becomes a picture, for every method (afa-native samplers lists them).", DefaultValueFactory = _ => defaults.Sampler.Id };
-        var guidance = new Option<float>("--guidance", "--cfg-scale") { Description = "Classifier-free guidance.", DefaultValueFactory = _ => defaults.Guidance };
-        var trials = new Option<int>("--trials") { Description = "Merged models that autoMBW scores.", DefaultValueFactory = _ => defaults.Trials };
+        var guidance = new Option<float>("--guidance", "--cfg-scale") { Description = "Classifier-free guidance.", DefaultValueFactory = _ => defaults.Guidance }.Within(0, Limits.Guidance);
+        var trials = new Option<int>("--trials") { Description = "Merged models that autoMBW scores.", DefaultValueFactory = _ => defaults.Trials }.Within(1, 1000000);
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
         var command = new Command("evaluate", "Compares experts, merges, fused noise and AFA on held-out prompts, judged exactly.") { training, output, mixed, family, seeds, steps, sampler, guidance, trials, device, threads };
@@ -85,7 +85,6 @@ internal static class DemoCommand
                 Guidance = r.GetValue(guidance),
                 Trials = r.GetValue(trials),
             };
-            if (options.MixedPrompts < 1 || options.FamilyPrompts < 0 || options.Seeds < 1) throw new AfaException("--prompts and --seeds take 1 or more, --family-prompts 0 or more.");
             string results = r.GetValue(output)!;
             ProgressLine? line = null;
             string last = "";
@@ -108,15 +107,14 @@ internal static class DemoCommand
     private static Command Scenes()
     {
         var output = new Option<string>("--out", "-o") { Description = "Folder for pictures and captions.", DefaultValueFactory = _ => "demo-scenes" };
-        var count = new Option<int>("--count", "-n") { Description = "Pictures.", DefaultValueFactory = _ => 16 };
-        var size = new Option<int>("--size") { Description = "Edge in pixels.", DefaultValueFactory = _ => new DemoOptions().Size };
-        var mixed = new Option<bool>("--mixed") { Description = "Only two objects of different families." };
+        var count = new Option<int>("--count", "-n") { Description = "Pictures.", DefaultValueFactory = _ => 16 }.Within(1, Limits.Count);
+        var size = new Option<int>("--size") { Description = "Edge in pixels.", DefaultValueFactory = _ => new DemoOptions().Size }.Within(16, 2048);
+        var mixed = new Option<bool>("--mixed") { Description = "Only two objects of different families." }.Within(1, 1000000);
         var seed = new Option<ulong>("--seed", "-s") { Description = "Decides the scenes." };
         var command = new Command("scenes", "Draws scenes of the demo world with their captions, as train takes them.") { output, count, size, mixed, seed };
         command.SetAction(r =>
         {
             int n = r.GetValue(count), edge = r.GetValue(size);
-            if (n < 1 || edge is < 16 or > 2048) throw new AfaException("--count takes 1 or more, --size 16 to 2048.");
             string folder = r.GetValue(output)!;
             Directory.CreateDirectory(folder);
             for (int i = 0; i < n; i++)

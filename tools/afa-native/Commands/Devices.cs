@@ -17,7 +17,7 @@ internal static class Devices
         return option;
     }
 
-    public static Option<int> ThreadsOption() => new("--threads") { Description = "Worker threads; 0 means one per core." };
+    public static Option<int> ThreadsOption() => new Option<int>("--threads") { Description = "Worker threads; 0 means one per core." }.Within(0, 1024);
 
     public static Option<string> PrecisionOption()
     {

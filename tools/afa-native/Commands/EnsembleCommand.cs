@@ -17,9 +17,9 @@ internal static class EnsembleCommand
         var expert = new Option<string[]>("--expert") { Description = "A single-file checkpoint (.safetensors) or a model folder; once per expert, the first is expert 0.", Required = true, AllowMultipleArgumentsPerToken = true };
         var vae = new Option<string?>("--vae") { Description = "VAE to use instead of the base's: a folder, a VAE file, or a checkpoint with one baked in." };
         var link = new Option<bool>("--link") { Description = "Link to the experts' files instead of copying them; they must then stay where they are." };
-        var hidden = new Option<int>("--hidden-size") { Description = "Width of the aggregators, a multiple of 32 from 64 on: in narrower ones the norms take the time step away.", DefaultValueFactory = _ => 128 };
-        var layers = new Option<int>("--layers") { Description = "Transformer layers of an aggregator.", DefaultValueFactory = _ => 2 };
-        var heads = new Option<int>("--heads") { Description = "Attention heads of an aggregator.", DefaultValueFactory = _ => 8 };
+        var hidden = new Option<int>("--hidden-size") { Description = "Width of the aggregators, a multiple of 32 from 64 on: in narrower ones the norms take the time step away.", DefaultValueFactory = _ => 128 }.Within(32, 8192);
+        var layers = new Option<int>("--layers") { Description = "Transformer layers of an aggregator.", DefaultValueFactory = _ => 2 }.Within(0, 100);
+        var heads = new Option<int>("--heads") { Description = "Attention heads of an aggregator.", DefaultValueFactory = _ => 8 }.Within(1, 1024);
         var seed = new Option<ulong>("--seed") { Description = "Decides the aggregators' first weights; untrained they average whatever it is." };
         var command = new Command("create", "Writes an ensemble in the AFA authors' layout, with aggregators that average until they are trained.") { output, basis, expert, vae, link, hidden, layers, heads, seed };
         command.SetAction((r, cancellation) => Task.Run(() =>

@@ -5,6 +5,7 @@ using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.UNet;
+using AfaNative.Engine.Vae;
 using AfaNative.Kernels;
 using Spectre.Console;
 
@@ -37,21 +38,22 @@ internal static class InspectCommand
     {
         EnsembleFolder folder = EnsembleFolder.Open(path);
         UNetConfig config = UNetConfig.Load(folder.UNets[0]);
+        int factor = VaeConfig.Load(folder.Vae).Downscale, edge = config.SampleSize * factor;
         Terminal.Result(folder.Aggregators.Count > 0 ? $"AFA ensemble of {folder.UNets.Count} experts with {folder.Aggregators.Count} aggregators" : "diffusers pipeline, one model");
-        Terminal.Result($"U-Net: Stable Diffusion 1.x family, widths [{string.Join(", ", config.BlockOutChannels)}], text width {config.CrossAttentionDim}, trained at {config.SampleSize * 8} px, {config.AggregationChannels.Count} aggregation points");
+        Terminal.Result($"U-Net: Stable Diffusion 1.x family, widths [{string.Join(", ", config.BlockOutChannels)}], text width {config.CrossAttentionDim}, trained at {edge} px, {config.AggregationChannels.Count} aggregation points");
         long bytes = 0, parameters = 0;
-        var table = new Table().AddColumns("component", "parameters", "storage", "size");
+        Table table = TextTable.Of("component", "parameters", "storage", "size");
         foreach (string component in folder.UNets.Concat(folder.TextEncoders).Append(folder.Vae).Concat(folder.Aggregators))
         {
             using Checkpoint checkpoint = Checkpoint.Open(component, s_baseNames);
             (long count, long size, string types) = Totals(checkpoint);
             bytes += size;
             parameters += count;
-            table.AddRow(Path.GetFileName(component), Count(count), types, Size(size));
+            TextTable.Row(table, Path.GetFileName(component), Count(count), types, Size(size));
         }
 
-        AnsiConsole.Write(table);
-        Terminal.Result($"{Count(parameters)} parameters, {Size(bytes)} of weights; sampling holds the weights as stored and about {Size(bytes + MapBytes(config, folder.UNets.Count, 512))} in all at 512 x 512");
+        TextTable.Show(table);
+        Terminal.Result($"{Count(parameters)} parameters, {Size(bytes)} of weights; sampling holds the weights as stored and about {Size(bytes + MapBytes(config, folder.UNets.Count, edge, factor))} in all at {edge} x {edge}");
         if (!everything) return;
         foreach (string component in folder.UNets.Concat(folder.TextEncoders).Append(folder.Vae).Concat(folder.Aggregators)) Component(Checkpoint.Open(component, s_baseNames), true);
     }
@@ -83,9 +85,9 @@ internal static class InspectCommand
     }
 
     // Two guided images' largest maps per expert (GEGLU halves, skips, concatenations) plus the VAE's full-size maps.
-    private static long MapBytes(UNetConfig config, int experts, int size)
+    private static long MapBytes(UNetConfig config, int experts, int size, int factor)
     {
-        long latent = size / 8L * (size / 8L), widest = config.BlockOutChannels[0];
+        long latent = size / factor * (long)(size / factor), widest = config.BlockOutChannels[0];
         return experts * 2 * latent * widest * 4 * 12 + 4L * size * size * 256 * 4;
     }
 
@@ -95,16 +97,16 @@ internal static class InspectCommand
         {
             (long count, long size, string types) = Totals(checkpoint);
             Terminal.Result($"{checkpoint.Description}: {Kind(checkpoint)}, {checkpoint.Names.Count} tensors, {Count(count)} parameters, {types}, {Size(size)}");
-            var table = new Table().AddColumns("tensor", "shape", "storage");
+            Table table = TextTable.Of("tensor", "shape", "storage");
             int shown = 0;
             foreach (string name in checkpoint.Names.Order(StringComparer.Ordinal))
             {
                 if (!everything && shown++ == 20) break;
                 checkpoint.TryGet(name, out _, out SafetensorsTensor? tensor);
-                table.AddRow(Markup.Escape(name), Markup.Escape($"[{string.Join(", ", tensor!.Shape)}]"), Storage(tensor));
+                TextTable.Row(table, name, $"[{string.Join(", ", tensor!.Shape)}]", Storage(tensor));
             }
 
-            AnsiConsole.Write(table);
+            TextTable.Show(table);
             if (!everything && checkpoint.Names.Count > 20) Terminal.Result($"... and {checkpoint.Names.Count - 20} more (--tensors lists all)");
         }
     }

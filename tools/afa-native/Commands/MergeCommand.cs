@@ -13,10 +13,10 @@ internal static class MergeCommand
         var models = new Option<string[]>("--model", "-m") { Description = "A single-file checkpoint or a model folder; once per model, the first is A.", Required = true, AllowMultipleArgumentsPerToken = true };
         var mode = new Option<string>("--mode") { Description = "weighted: sum of weights times models; blocks: a weight per U-Net block (MBW); add-difference: A + multiplier (B - C); auto: search block weights that maximise a score (autoMBW).", DefaultValueFactory = _ => "weighted" };
         mode.AcceptOnlyFromAmong("weighted", "blocks", "add-difference", "auto");
-        var weights = new Option<double[]>("--weights") { Description = "weighted: one weight per model, divided by their sum; equal when left out.", AllowMultipleArgumentsPerToken = true };
+        var weights = new Option<double[]>("--weights") { Description = "weighted: one weight per model, divided by their sum; equal when left out.", AllowMultipleArgumentsPerToken = true }.Within(-1000, 1000);
         var blocks = new Option<string[]>("--blocks") { Description = $"blocks: for two models the share of B in 25 blocks (12 input, middle, 12 output), as 25 numbers, one number, or a preset ({string.Join(", ", BlockWeights.Presets)}); for more models once per model, divided by their sum.", AllowMultipleArgumentsPerToken = false };
-        var text = new Option<double[]>("--text-weight") { Description = "blocks: the share of B in the text encoder (default 0); for more than two models one number each.", AllowMultipleArgumentsPerToken = true };
-        var multiplier = new Option<double>("--multiplier") { Description = "add-difference: how much of B - C is added.", DefaultValueFactory = _ => 1 };
+        var text = new Option<double[]>("--text-weight") { Description = "blocks: the share of B in the text encoder (default 0); for more than two models one number each.", AllowMultipleArgumentsPerToken = true }.Within(-1000, 1000);
+        var multiplier = new Option<double>("--multiplier") { Description = "add-difference: how much of B - C is added.", DefaultValueFactory = _ => 1 }.Within(-1000, 1000);
         var basis = new Option<string?>("--base") { Description = "Model folder that brings configurations, tokenizer and VAE; needed when all models are single files." };
         var command = new Command("merge", "Merges models into one, without training: weighted, block-weighted, by adding a difference, or by a search over block weights.") { output, models, mode, weights, blocks, text, multiplier, basis };
         AutoMerge search = AutoMerge.AddTo(command);

@@ -40,6 +40,9 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
     public void Check(GenerationOptions options, int experts)
     {
         if (Axes.FirstOrDefault(a => a.Search is { } search && !options.Prompt.Contains(search, StringComparison.Ordinal) && !options.NegativePrompt.Contains(search, StringComparison.Ordinal)) is { } lost) throw new AfaException($"prompt-sr looks for '{lost.Search}', but neither prompt holds it.");
+        int columns = x?.Values.Count ?? 1, rows = y?.Values.Count ?? 1;
+        if ((long)columns * rows > Limits.Cells) throw new AfaException($"A plot has at most {Limits.Cells} pictures; these axes ask for {columns} x {rows}.");
+        if ((long)columns * rows * options.OutputWidth * options.OutputHeight > 2 * Limits.GridPixels) throw new AfaException($"A plot of {columns} x {rows} pictures of {options.OutputWidth}x{options.OutputHeight} is too large for one picture; fewer values or smaller pictures have room.");
         if (Varies("strength") && options.InitImage is null) throw new AfaException("The strength says how much of --init-image is changed; there is none.");
         foreach (PlotCell cell in Cells(options, ""))
         {

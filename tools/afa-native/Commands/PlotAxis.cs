@@ -29,17 +29,17 @@ internal sealed partial record PlotAxis(string Name, string? Search, IReadOnlyLi
         int equals = text.IndexOf('=', StringComparison.Ordinal);
         string name = (equals < 0 ? text : text[..equals]).Trim().ToLowerInvariant().Replace('_', '-');
         name = name switch { "cfg" or "cfg-scale" => "guidance", "prompt" or "s/r" => "prompt-sr", _ => name };
-        if (!Names.Contains(name)) throw new AfaException($"{option} varies one of {string.Join(", ", Names)}, written NAME=v1,v2,...; '{name}' is none of them.");
+        if (!Names.Contains(name)) throw new AfaException($"{option} varies one of {string.Join(", ", Names)}, written NAME=v1,v2,...; '{Printable.Shortened(name)}' is none of them{Nearest.Hint(name, Names)}.");
         List<string> values = equals < 0 ? [] : Split(text[(equals + 1)..]);
         if (values.Count == 0 || values.Any(v => v.Length == 0 && name != "prompt-sr")) throw new AfaException($"{option}: '{name}' needs values, written {name}=v1,v2,...");
         if (name == "prompt-sr" && values[0].Length == 0) throw new AfaException($"{option}: the first value of prompt-sr is what is searched for; it is empty.");
         IReadOnlyList<PlotValue> read = name switch
         {
-            "seed" => [.. Range(true).Select(v => Value(v, ulong.TryParse(v, NumberStyles.None, CultureInfo.InvariantCulture, out ulong n) ? n : throw Bad(v, "a whole number from 0 on"), (o, s) => o with { Seeds = [s] }))],
-            "steps" => [.. Range(true).Select(v => Value(v, Whole(v, 1), (o, n) => o with { Steps = n }))],
-            "clip-skip" => [.. Range(true).Select(v => Value(v, Whole(v, 0), (o, n) => o with { ClipSkip = n }))],
-            "magic-switch" => [.. Range(true).Select(v => Value(v, Whole(v, 0), (o, n) => o with { Magic = o.Magic with { SwitchTimestep = n } }))],
-            "guidance" => [.. Range(false).Select(v => Value(v, (float)Number(v, 0, 1000), (o, n) => o with { GuidanceScale = n }))],
+            "seed" => [.. Range(true).Select(v => Value(v, Numbers.TryUInt64(v, out ulong n) ? n : throw Bad(v, "a whole number from 0 on"), (o, s) => o with { Seeds = [s] }))],
+            "steps" => [.. Range(true).Select(v => Value(v, Whole(v, 1, Limits.Steps), (o, n) => o with { Steps = n }))],
+            "clip-skip" => [.. Range(true).Select(v => Value(v, Whole(v, 0, Limits.ClipSkip), (o, n) => o with { ClipSkip = n }))],
+            "magic-switch" => [.. Range(true).Select(v => Value(v, Whole(v, 0, Limits.Steps), (o, n) => o with { Magic = o.Magic with { SwitchTimestep = n } }))],
+            "guidance" => [.. Range(false).Select(v => Value(v, (float)Number(v, 0, Limits.Guidance), (o, n) => o with { GuidanceScale = n }))],
             "eta" => [.. Range(false).Select(v => Value(v, (float)Number(v, 0, 1), (o, n) => o with { Eta = n }))],
             "strength" => [.. Range(false).Select(v => Value(v, Number(v, 0, 1), (o, n) => o with { Strength = n }))],
             "sampler" => [.. values.Select(v => SamplerChoice.Find(v)).Select(s => new PlotValue(s.Name, o => o with { Sampler = s }))],
@@ -52,17 +52,17 @@ internal sealed partial record PlotAxis(string Name, string? Search, IReadOnlyLi
 
         PlotValue Value<T>(string label, T value, Func<GenerationOptions, T, GenerationOptions> apply) => new($"{name} {label}", o => apply(o, value));
 
-        int Whole(string v, int least) => int.TryParse(v, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int n) && n >= least ? n : throw Bad(v, $"a whole number from {least} on");
+        int Whole(string v, int least, int most) => Numbers.TryInt32(v, out int n) && n >= least && n <= most ? n : throw Bad(v, $"a whole number from {least} to {most}");
 
-        double Number(string v, double least, double most) => double.TryParse(v, NumberStyles.Float, CultureInfo.InvariantCulture, out double n) && n >= least && n <= most ? n : throw Bad(v, string.Create(CultureInfo.InvariantCulture, $"a number from {least} to {most}"));
+        double Number(string v, double least, double most) => Numbers.TryDouble(v, out double n) && n >= least && n <= most ? n : throw Bad(v, string.Create(CultureInfo.InvariantCulture, $"a number from {least} to {most}"));
 
-        AfaException Bad(string v, string expected) => new($"{option}: {name} takes {expected}, not '{v}'.");
+        AfaException Bad(string v, string expected) => new($"{option}: {name} takes {expected}, not '{Printable.Shortened(v)}'.");
 
         // 1-5, 1-9(+2) and 1-9[3] (three of them, evenly spread) stand for several values, as in A1111.
         IEnumerable<string> Range(bool whole) => values.SelectMany(v =>
         {
             if (Ranges().Match(v) is not { Success: true } m) return [v];
-            decimal Part(int group) => decimal.TryParse(m.Groups[group].ValueSpan, NumberStyles.Number, CultureInfo.InvariantCulture, out decimal d) ? d : throw Bad(v, "a range of numbers");
+            decimal Part(int group) => decimal.TryParse(m.Groups[group].ValueSpan, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out decimal d) ? d : throw Bad(v, "a range of numbers");
             decimal first = Part(1), last = Part(2), step = m.Groups[3].Success ? Part(3) : 1;
             decimal count = m.Groups[4].Success ? Part(4) : step > 0 && last >= first ? Math.Floor((last - first) / step) + 1 : 0;
             if (count < 1 || last < first) throw Bad(v, "a range that rises");
@@ -98,6 +98,6 @@ internal sealed partial record PlotAxis(string Name, string? Search, IReadOnlyLi
         return values is [""] ? [] : values;
     }
 
-    [GeneratedRegex(@"^(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*(?:\(\+?(\d+(?:\.\d+)?)\)|\[(\d+)\])?$", RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"^([0-9]+(?:\.[0-9]+)?)\s*-\s*([0-9]+(?:\.[0-9]+)?)\s*(?:\(\+?([0-9]+(?:\.[0-9]+)?)\)|\[([0-9]+)\])?$", RegexOptions.CultureInvariant)]
     private static partial Regex Ranges();
 }

@@ -1,8 +1,7 @@
+using System.Collections;
 using System.Globalization;
-using System.Text.Json;
 using AfaNative.Engine;
 using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
 
 namespace AfaNative.Tool.Commands;
 
@@ -15,50 +14,97 @@ internal sealed record PromptJob(int Number, GenerationOptions Options)
     public string Name => string.Create(CultureInfo.InvariantCulture, $"{Number:D5}-{Options.Seeds[0]}");
 }
 
-/// <summary>A file of prompts: one a line, or JSON objects with settings of their own.</summary>
-internal static class PromptBatch
+/// <summary>The pictures of a file of prompts, or of a shard of it: counted, and made as they are asked for, so that a million need no list.</summary>
+/// <param name="lines">The prompts, at least one.</param>
+/// <param name="count">Pictures of every prompt.</param>
+/// <param name="first">The first picture's seed.</param>
+/// <param name="index">The first picture of the shard, from 0.</param>
+/// <param name="of">Every so many pictures one is the shard's.</param>
+internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulong first, int index = 0, int of = 1) : IReadOnlyList<PromptJob>
 {
-    /// <summary>All pictures of a file, <paramref name="count"/> of every prompt; picture i has seed first + i unless its line says otherwise.</summary>
-    /// <exception cref="AfaException">A line cannot be understood.</exception>
-    public static IReadOnlyList<PromptJob> Read(string path, GenerationOptions defaults, int count, ulong first)
+    /// <summary>The prompts with their settings; their seeds are not set.</summary>
+    public IReadOnlyList<PromptLine> Lines => lines;
+
+    /// <inheritdoc/>
+    public int Count => (int)(((long)lines.Count * count - index + of - 1) / of);
+
+    /// <inheritdoc/>
+    public PromptJob this[int i]
     {
-        string[] lines;
-        try
+        get
         {
-            lines = File.ReadAllLines(path);
+            ArgumentOutOfRangeException.ThrowIfNegative(i);
+            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(i, Count);
+            int number = index + i * of;
+            PromptLine line = lines[number / count];
+            ulong seed = line.Seed is { } own ? own + (ulong)(number % count) : first + (ulong)number;
+            return new PromptJob(number + 1, line.Options with { Seeds = [seed] });
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new AfaException($"{path}: the prompts could not be read: {e.Message}", e);
-        }
-
-        var jobs = new List<PromptJob>();
-        for (int i = 0; i < lines.Length; i++)
-        {
-            string line = lines[i].Trim();
-            if (line.Length == 0) continue;
-            (GenerationOptions options, ulong? seed) = line.StartsWith('{') ? FromJson(line, defaults, $"{path}, line {i + 1}") : (defaults with { Prompt = line }, null);
-            for (int k = 0; k < count; k++) jobs.Add(new PromptJob(jobs.Count + 1, options with { Seeds = [seed is { } own ? own + (ulong)k : first + (ulong)jobs.Count] }));
-        }
-
-        return jobs.Count > 0 ? jobs : throw new AfaException($"{path}: it holds no prompt.");
     }
 
     /// <summary>Every n-th picture, starting with the i-th: <c>i/n</c>, i from 0.</summary>
     /// <exception cref="AfaException">It is written otherwise.</exception>
-    public static IReadOnlyList<PromptJob> Shard(IReadOnlyList<PromptJob> jobs, string shard)
+    public PromptJobs Shard(string shard)
     {
         string[] parts = shard.Split('/');
-        if (parts.Length != 2 || !int.TryParse(parts[0], NumberStyles.None, CultureInfo.InvariantCulture, out int index) || !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int of) || of < 1 || index >= of)
+        if (parts.Length != 2 || !Numbers.TryInt32(parts[0], out int i) || !Numbers.TryInt32(parts[1], out int n) || n < 1 || i < 0 || i >= n)
         {
-            throw new AfaException($"--shard is written i/n with i from 0 to n - 1, not '{shard}'.");
+            throw new AfaException($"--shard is written i/n with i from 0 to n - 1, not '{Printable.Shortened(shard)}'.");
         }
 
-        return [.. jobs.Where((_, i) => i % of == index)];
+        return new PromptJobs(lines, count, first, i, n);
+    }
+
+    /// <summary>Asks something of every line, and names the lines that cannot answer.</summary>
+    /// <exception cref="AfaException">Some cannot: up to ten are named.</exception>
+    public void Check(string path, Action<GenerationOptions> ask)
+    {
+        var faults = new PromptFaults(path);
+        foreach (PromptLine line in lines) faults.Try(line.Number, () => ask(line.Options with { Seeds = [0] }));
+        faults.Throw();
+    }
+
+    /// <inheritdoc/>
+    public IEnumerator<PromptJob> GetEnumerator()
+    {
+        for (int i = 0; i < Count; i++) yield return this[i];
+    }
+
+    IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
+}
+
+/// <summary>A file of prompts: one a line, or JSON objects with settings of their own.</summary>
+internal static class PromptBatch
+{
+    private const long MostBytes = 64 << 20;
+
+    /// <summary>All pictures of a file, <paramref name="count"/> of every prompt; picture i has seed first + i unless its line says otherwise.</summary>
+    /// <param name="path">UTF-8 text.</param>
+    /// <param name="defaults">What a line does not say.</param>
+    /// <param name="count">Pictures of every prompt.</param>
+    /// <param name="first">The first picture's seed.</param>
+    /// <param name="multiple">Pictures' edges are multiples of that.</param>
+    /// <exception cref="AfaException">Lines cannot be understood: up to ten are named.</exception>
+    public static PromptJobs Read(string path, GenerationOptions defaults, int count, ulong first, int multiple = 8)
+    {
+        var lines = new List<PromptLine>();
+        var faults = new PromptFaults(path);
+        int number = 0;
+        foreach (ReadOnlySpan<char> raw in TextFile.Read(path, "a file of prompts", MostBytes).AsSpan().EnumerateLines())
+        {
+            number++;
+            string line = raw.Trim().ToString();
+            if (line.Length > 0) faults.Try(number, () => lines.Add(PromptLine.Parse(number, line, defaults, multiple)));
+        }
+
+        faults.Throw();
+        if (lines.Count == 0) throw new AfaException($"{path}: it holds no prompt.");
+        if ((long)lines.Count * count > int.MaxValue) throw new AfaException($"{path}: {lines.Count} prompts with {count} pictures each are more than the {int.MaxValue} pictures of a run.");
+        return new PromptJobs(lines, count, first);
     }
 
     /// <summary>Neighbours that differ in prompt and seed alone, up to <paramref name="size"/> at once.</summary>
-    public static IEnumerable<IReadOnlyList<PromptJob>> Batches(IReadOnlyList<PromptJob> jobs, int size)
+    public static IEnumerable<IReadOnlyList<PromptJob>> Batches(IEnumerable<PromptJob> jobs, int size)
     {
         var batch = new List<PromptJob>();
         foreach (PromptJob job in jobs)
@@ -76,39 +122,4 @@ internal static class PromptBatch
     }
 
     private static bool Alike(GenerationOptions a, GenerationOptions b) => a with { Prompt = "", Seeds = Array.Empty<ulong>() } == b with { Prompt = "", Seeds = Array.Empty<ulong>() };
-
-    private static (GenerationOptions, ulong?) FromJson(string line, GenerationOptions options, string where)
-    {
-        ulong? seed = null;
-        bool prompt = false;
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(line);
-            foreach (JsonProperty p in document.RootElement.EnumerateObject())
-            {
-                switch (p.Name)
-                {
-                    case "prompt":
-                        options = options with { Prompt = p.Value.GetString()! };
-                        prompt = true;
-                        break;
-                    case "negative" or "negative_prompt": options = options with { NegativePrompt = p.Value.GetString()! }; break;
-                    case "seed": seed = p.Value.GetUInt64(); break;
-                    case "steps": options = options with { Steps = p.Value.GetInt32() }; break;
-                    case "guidance" or "cfg_scale": options = options with { GuidanceScale = p.Value.GetSingle() }; break;
-                    case "sampler": options = options with { Sampler = SamplerChoice.Find(p.Value.GetString()!) }; break;
-                    case "width": options = options with { Width = p.Value.GetInt32() }; break;
-                    case "height": options = options with { Height = p.Value.GetInt32() }; break;
-                    case "clip_skip": options = options with { ClipSkip = p.Value.GetInt32() }; break;
-                    default: throw new AfaException($"{where}: '{p.Name}' is no setting; there are prompt, negative, seed, steps, guidance, sampler, width, height, clip_skip.");
-                }
-            }
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
-        {
-            throw new AfaException($"{where}: it cannot be read as settings: {e.Message}", e);
-        }
-
-        return prompt ? (options, seed) : throw new AfaException($"{where}: it has no 'prompt'.");
-    }
 }

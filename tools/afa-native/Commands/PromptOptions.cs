@@ -13,11 +13,11 @@ internal sealed class PromptOptions
     private readonly Option<string[]> _embeddings = new("--embedding") { Description = "A textual inversion (safetensors) as FILE or NAME=FILE; a prompt uses it by its name, the file's where none is given. May be given several times.", AllowMultipleArgumentsPerToken = true };
     private readonly Option<string?> _embeddingFolder = new("--embedding-dir") { Description = "A folder of textual inversions, as A1111's embeddings: prompts use them by their files' names." };
     private readonly Option<string?> _loraFolder = new("--lora-dir") { Description = "A folder of LoRAs that prompts ask for by their files' names, as A1111 does: <lora:name:weight>, and <lora:name:weight@1> for expert 1 alone." };
-    private readonly Option<double> _scale = new("--hires-scale") { Description = "Draws a second pass that many times as large (A1111's Hires. fix); 0 leaves out that of --from." };
-    private readonly Option<int> _width = new("--hires-width") { Description = "Second pass: final width in pixels instead of a scale; the height follows where not given." };
-    private readonly Option<int> _height = new("--hires-height") { Description = "Second pass: final height in pixels instead of a scale; the width follows where not given." };
-    private readonly Option<int> _steps = new("--hires-steps") { Description = "Second pass: steps that are run, whatever its strength, as A1111 counts; 0 is as many as --steps." };
-    private readonly Option<double> _strength = new("--hires-strength") { Description = "Second pass: how much is changed, 0 to 1 (A1111's denoising strength).", DefaultValueFactory = _ => new HighResolutionPass().Strength };
+    private readonly Option<double> _scale = new Option<double>("--hires-scale") { Description = "Draws a second pass that many times as large (A1111's Hires. fix); 0 leaves out that of --from." }.Within(0, 16);
+    private readonly Option<int> _width = new Option<int>("--hires-width") { Description = "Second pass: final width in pixels instead of a scale; the height follows where not given." }.Within(0, Limits.Edge);
+    private readonly Option<int> _height = new Option<int>("--hires-height") { Description = "Second pass: final height in pixels instead of a scale; the width follows where not given." }.Within(0, Limits.Edge);
+    private readonly Option<int> _steps = new Option<int>("--hires-steps") { Description = "Second pass: steps that are run, whatever its strength, as A1111 counts; 0 is as many as --steps." }.Within(0, Limits.Steps);
+    private readonly Option<double> _strength = new Option<double>("--hires-strength") { Description = "Second pass: how much is changed, 0 to 1 (A1111's denoising strength).", DefaultValueFactory = _ => new HighResolutionPass().Strength }.Within(0, 1);
     private readonly Option<string> _upscaler = new("--hires-upscaler") { Description = "Second pass: what is enlarged, latent (the latents, bilinearly; A1111's default, for strengths of 0.5 and more) or lanczos (the decoded picture).", DefaultValueFactory = _ => "latent" };
 
     public PromptOptions() => _upscaler.AcceptOnlyFromAmong("latent", "lanczos");
@@ -34,11 +34,12 @@ internal sealed class PromptOptions
 
     /// <summary>The LoRAs to load: those of --lora and those the run's prompts ask for.</summary>
     /// <exception cref="AfaException">One is not to be found, or prompts differ.</exception>
-    public IReadOnlyList<LoraRequest> Loras(ParseResult r, IReadOnlyList<string>? given, GenerationOptions options, IReadOnlyList<PromptJob>? jobs)
+    public IReadOnlyList<LoraRequest> Loras(ParseResult r, IReadOnlyList<string>? given, GenerationOptions options, PromptJobs? jobs)
     {
+        if (r.GetValue(_loraFolder) is { } folder && !Directory.Exists(folder)) throw new AfaException($"--lora-dir {folder}: there is no such folder of LoRAs.");
         bool weighted = options.Syntax == PromptSyntax.Weighted;
-        if (weighted && (jobs?.Select(j => j.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)) Terminal.Warn("<lora:...> does nothing in a negative prompt, and was left out");
-        return LoraFolder.Collect([.. (given ?? []).Select(LoraRequest.Parse)], weighted ? [.. (jobs?.Select(j => j.Options.Prompt) ?? [options.Prompt]).Distinct()] : [], r.GetValue(_loraFolder));
+        if (weighted && (jobs?.Lines.Select(l => l.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)) Terminal.Warn("<lora:...> does nothing in a negative prompt, and was left out");
+        return LoraFolder.Collect([.. (given ?? []).Select(LoraRequest.Parse)], weighted ? [.. (jobs?.Lines.Select(l => l.Options.Prompt) ?? [options.Prompt]).Distinct()] : [], r.GetValue(_loraFolder));
     }
 
     /// <summary>The second pass: what the options say, and what an old picture says where they say nothing.</summary>

@@ -16,43 +16,43 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, IReadOnlyList<PromptJob>? Jobs, IReadOnlyList<EmbeddingRequest> Embeddings, SampleExtras Extras);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, PromptJobs? Jobs, string? Prompts, IReadOnlyList<EmbeddingRequest> Embeddings, SampleExtras Extras, bool Force);
 
     public static Command Create()
     {
         var model = new Argument<string?>("MODEL") { Description = "An AFA ensemble folder, a plain diffusers folder, or a single-file checkpoint with --base. Left out: the demo ensemble that comes with the program.", Arity = ArgumentArity.ZeroOrOne };
-        var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show." };
+        var prompt = new Option<string>("--prompt", "-p") { Description = "What the pictures show." }.MayBeEmpty();
         var prompts = new Option<string?>("--prompts") { Description = "A file of prompts instead: one a line, or a JSON object a line with settings of its own (prompt, negative, seed, steps, guidance, sampler, width, height, clip_skip). Pictures that are there already are skipped; --count is per prompt." };
         var shard = new Option<string?>("--shard") { Description = "--prompts: only every n-th picture from the i-th on, as i/n; all shards together give the same files as one run." };
         var from = new Option<string?>("--from") { Description = "Takes prompt, seed and settings from a PNG drawn by this program or A1111; options given as well count more." };
-        var negative = new Option<string>("--negative", "-n") { Description = "What they should not show.", DefaultValueFactory = _ => "" };
+        var negative = new Option<string>("--negative", "-n") { Description = "What they should not show.", DefaultValueFactory = _ => "" }.MayBeEmpty();
         var syntax = new Option<string>("--prompt-syntax") { Description = "a1111: (words:1.2), [words], BREAK, any length; plain: the text as it stands, cut after 75 tokens.", DefaultValueFactory = _ => "a1111" };
         syntax.AcceptOnlyFromAmong("a1111", "plain");
-        var steps = new Option<int?>("--steps") { Description = "Denoising steps; 50 when left out (20 for the demo ensemble)." };
-        var guidance = new Option<float?>("--guidance") { Description = "Classifier-free guidance; 1 turns it off; 7.5 when left out (4 for the demo ensemble)." };
+        var steps = new Option<int?>("--steps") { Description = "Denoising steps; 50 when left out (20 for the demo ensemble)." }.Within(1, Limits.Steps);
+        var guidance = new Option<float?>("--guidance") { Description = "Classifier-free guidance; 1 turns it off; 7.5 when left out (4 for the demo ensemble)." }.Within(0, Limits.Guidance);
         Option<string?> sampler = SamplerOptions.Sampler();
         var noise = new Option<string>("--noise") { Description = "Whose random numbers seeds stand for: own (the same on every device), cpu (torch on the CPU) or cuda-philox (torch on CUDA).", DefaultValueFactory = _ => "own" };
         noise.AcceptOnlyFromAmong("own", "cpu", "cuda-philox");
         Option<float?> eta = SamplerOptions.Eta();
         var seed = new Option<ulong?>("--seed", "-s") { Description = "Seed of the first picture; picture i has seed + i. Random when left out." };
-        var count = new Option<int>("--count", "-c") { Description = "Pictures to draw.", DefaultValueFactory = _ => 4 };
-        var batch = new Option<int>("--batch-size") { Description = "Pictures drawn at once; changes memory and speed, not the pictures.", DefaultValueFactory = _ => 1 };
-        var width = new Option<int?>("--width", "-W") { Description = "Width in pixels; what the model was trained at when left out." };
-        var height = new Option<int?>("--height", "-H") { Description = "Height in pixels; what the model was trained at when left out." };
-        var clipSkip = new Option<int>("--clip-skip") { Description = "Text encoder layers to leave out (diffusers' counting: 1 is A1111's 2)." };
+        var count = new Option<int>("--count", "-c") { Description = "Pictures to draw.", DefaultValueFactory = _ => 4 }.Within(1, Limits.Count);
+        var batch = new Option<int>("--batch-size") { Description = "Pictures drawn at once; changes memory and speed, not the pictures.", DefaultValueFactory = _ => 1 }.Within(1, Limits.Batch);
+        var width = new Option<int?>("--width", "-W") { Description = "Width in pixels; what the model was trained at when left out." }.Within(Limits.LeastEdge, Limits.Edge);
+        var height = new Option<int?>("--height", "-H") { Description = "Height in pixels; what the model was trained at when left out." }.Within(Limits.LeastEdge, Limits.Edge);
+        var clipSkip = new Option<int>("--clip-skip") { Description = "Text encoder layers to leave out (diffusers' counting: 1 is A1111's 2)." }.Within(0, Limits.ClipSkip);
         var init = new Option<string?>("--init-image") { Description = "A picture to start from; its size counts where --width and --height are left out." };
-        var strength = new Option<double>("--strength") { Description = "--init-image: how much it is changed, 0 to 1.", DefaultValueFactory = _ => 0.75 };
+        var strength = new Option<double>("--strength") { Description = "--init-image: how much it is changed, 0 to 1.", DefaultValueFactory = _ => 0.75 }.Within(0, 1);
         var mask = new Option<string?>("--mask") { Description = "--init-image: a picture that is white where it is to be repainted." };
         var tiling = new Option<string>("--vae-tiling") { Description = "Decode in tiles, which bounds memory: auto (pictures beyond 1024x1024), on or off.", DefaultValueFactory = _ => "auto" };
         tiling.AcceptOnlyFromAmong("auto", "on", "off");
         var extras = new SampleExtraOptions(sampler);
         var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
         var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
-        var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." };
+        var expert = new Option<int?>("--expert") { Description = "Run this expert of an ensemble alone (0, 1, ...)." }.Within(0, 1023);
         var fusion = new Option<string>("--fusion") { Description = "How the experts are joined: afa (by the aggregators), average (as afa, but all count the same everywhere), mean (of their noise) or magic (MagicFusion: per pixel the most salient expert's noise).", DefaultValueFactory = _ => "afa" };
         fusion.AcceptOnlyFromAmong("afa", "average", "mean", "magic");
-        var magicWeights = new Option<float[]?>("--magic-weights") { Description = "MagicFusion: one temperature weight per expert; 1 each when left out.", AllowMultipleArgumentsPerToken = true };
-        var magicSwitch = new Option<int>("--magic-switch") { Description = "MagicFusion: experts are blended above this time step, expert 0 goes on alone.", DefaultValueFactory = _ => 600 };
+        var magicWeights = new Option<float[]?>("--magic-weights") { Description = "MagicFusion: one temperature weight per expert; 1 each when left out.", AllowMultipleArgumentsPerToken = true }.Within(0, 1000);
+        var magicSwitch = new Option<int>("--magic-switch") { Description = "MagicFusion: experts are blended above this time step, expert 0 goes on alone.", DefaultValueFactory = _ => 600 }.Within(0, Limits.Steps);
         var basis = new Option<string?>("--base") { Description = "Model folder that lends a single-file checkpoint its tokenizer, schedule and configuration." };
         var loras = new Option<string[]>("--lora") { Description = "A LoRA as FILE, FILE:WEIGHT, FILE@EXPERT or FILE:WEIGHT@EXPERT; may be given several times.", AllowMultipleArgumentsPerToken = true };
         var prompting = new PromptOptions();
@@ -63,7 +63,7 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, extras.X, extras.Y, extras.Experts, ResultLines.Json, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget,
+            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, extras.X, extras.Y, extras.Experts, ResultLines.Json, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget, MemoryGuard.Force,
         };
         prompting.AddTo(command);
         extras.Tensors.AddTo(command);
@@ -82,8 +82,6 @@ internal static class SampleCommand
             // A file of prompts or a plot can be gone on with only if seeds stay what they are.
             ulong first = r.GetValue(seed) ?? old?.Seed ?? (r.GetValue(prompts) is not null || more.Plot is not null ? 0 : (ulong)Random.Shared.Next());
             int pictures = more.Plot is not null ? 1 : Pick(count, old is null ? (r.GetValue(prompts) is null ? null : 1) : 1);
-            if (pictures < 1) throw new AfaException($"--count takes 1 or more, not {pictures}.");
-            if (r.GetValue(batch) < 1) throw new AfaException($"--batch-size takes 1 or more, not {r.GetValue(batch)}.");
             if (more.Tensors.Latents is { } noisy && r.GetResult(count) is not { Implicit: false }) pictures = noisy.Count;
             if (old?.Latents is { } lost && more.Tensors.Latents is null) Terminal.Warn(
                 $"the picture started from latents of its own ({lost}), not from its seed's: --latents FILE gives them");
@@ -97,6 +95,7 @@ internal static class SampleCommand
                 (wide, high) = (Math.Max(8, w0 / 8 * 8), Math.Max(8, h0 / 8 * 8));
             }
 
+            MemoryGuard.Check(MemoryGuard.Pictures(wide, high, Math.Min(pictures, r.GetValue(batch))), MemoryGuard.Machine, r.GetValue(MemoryGuard.Force), "smaller pictures or a smaller --batch-size");
             var options = new GenerationOptions
             {
                 Prompt = r.GetValue(prompt) ?? old?.Prompt ?? "",
@@ -118,19 +117,22 @@ internal static class SampleCommand
                 Fusion = joined && r.GetResult(fusion) is not { Implicit: false } ? SampleExtras.FusionOf(old) : SampleExtras.ParseFusion(r.GetValue(fusion)!)!.Value,
                 Experts = more.Experts,
                 Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
-                Seeds = [.. Enumerable.Range(0, pictures).Select(i => first + (ulong)i)],
+                // The first alone: the others follow as they are drawn.
+                Seeds = [first],
             };
-            IReadOnlyList<PromptJob>? jobs = Jobs();
-            var settings = new Settings(defaults.Model, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), prompting.Loras(r, r.GetValue(loras), options, jobs), jobs, prompting.Embeddings(r), more);
+            Limits.CheckPrompt("--prompt", options.Prompt, options.Syntax);
+            Limits.CheckPrompt("--negative", options.NegativePrompt, options.Syntax);
+            PromptJobs? jobs = Jobs();
+            var settings = new Settings(defaults.Model, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), prompting.Loras(r, r.GetValue(loras), options, jobs), jobs, r.GetValue(prompts), prompting.Embeddings(r), more, r.GetValue(MemoryGuard.Force));
             return Task.Run(() => Run(settings, cancellation), cancellation);
 
             T Pick<T>(Option<T> option, T? otherwise) where T : struct => r.GetResult(option) is { Implicit: false } || otherwise is null ? r.GetValue(option) : otherwise.Value;
 
-            IReadOnlyList<PromptJob>? Jobs()
+            PromptJobs? Jobs()
             {
                 if (r.GetValue(prompts) is not { } file) return null;
-                IReadOnlyList<PromptJob> all = PromptBatch.Read(file, options, pictures, first);
-                return r.GetValue(shard) is { } part ? PromptBatch.Shard(all, part) : all;
+                PromptJobs all = PromptBatch.Read(file, options, pictures, first);
+                return r.GetValue(shard) is { } part ? all.Shard(part) : all;
             }
         });
         return command;
@@ -144,16 +146,19 @@ internal static class SampleCommand
         Plan(device, folder, settings);
         using DiffusionModel model = DiffusionModel.Load(device, folder, settings.Expert, progress: what => Terminal.Note($"loading {what}"), cancellation: cancellation, loras: settings.Loras, embeddings: settings.Embeddings);
         ModelWarnings.Say(model);
-        ModelWarnings.SayRuns(model, settings.Jobs?.Select(j => j.Options) ?? settings.Extras.Plot?.Cells(all, "").Select(c => c.Options) ?? [all]);
+        ModelWarnings.SayRuns(model, settings.Jobs?.Lines.Select(l => l.Options with { Seeds = [0] }) ?? settings.Extras.Plot?.Cells(all, "").Select(c => c.Options) ?? [all]);
         settings.Extras.Tensors.Prepare(model, all, settings.Count);
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         // An embedding that does not fit is named before the first picture is drawn.
-        foreach (GenerationOptions one in settings.Jobs?.Select(j => j.Options) ?? [all]) model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt);
+        foreach (GenerationOptions one in settings.Jobs?.Lines.Select(l => l.Options) ?? [all]) model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt);
         foreach (string text in all.Syntax == PromptSyntax.Plain ? (string[])[all.Prompt, all.NegativePrompt] : [])
         {
             if (PromptChunks.CutOff(model.Tokenizer, text, model.TextEncoder.Config.MaxPositions, model.Embeddings) is { } cut) Terminal.Warn($"the prompt is too long for --prompt-syntax plain; what is cut off: '{cut}'");
         }
 
+        // Steps the model was not trained for are refused before a folder is made.
+        if (settings.Jobs is null && settings.Extras.Plot is null) _ = new TextToImagePipeline(model).Evaluations(all);
+        settings.Jobs?.Check(settings.Prompts!, o => new TextToImagePipeline(model).Evaluations(o));
         Directory.CreateDirectory(settings.Output);
         if (settings.Maps is not null) Directory.CreateDirectory(settings.Maps);
         using var hashing = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
@@ -174,7 +179,9 @@ internal static class SampleCommand
 
         int index = NextIndex(settings.Output);
         var results = settings.Extras.Results;
-        var pictures = new List<RgbImage>();
+        // The grid shows as many as one picture has room for; a picture alone needs none.
+        int shown = (int)Math.Min(settings.Count, Math.Max(1, Limits.GridPixels / ((long)all.OutputWidth * all.OutputHeight)));
+        var grid = new GridCanvas(all.OutputWidth, all.OutputHeight, shown);
         try
         {
             var pipeline = new TextToImagePipeline(model);
@@ -183,7 +190,7 @@ internal static class SampleCommand
             {
                 int batch = Math.Min(settings.BatchSize, settings.Count - done);
                 GenerationOptions options = settings.Extras.Tensors.Start(
-                    model, all with { Seeds = [.. all.Seeds.Skip(done).Take(batch)] }, settings.Count, done);
+                    model, all with { Seeds = [.. Enumerable.Range(0, batch).Select(i => all.Seeds[0] + (ulong)(done + i))] }, settings.Count, done);
                 TensorRecorder? tensors = settings.Extras.Tensors.Record(model, options);
                 int evaluations = pipeline.Evaluations(options);
                 AttentionRecorder? recorder = settings.Maps is null ? null : new AttentionRecorder(model, evaluations, batch);
@@ -199,19 +206,20 @@ internal static class SampleCommand
                     string path = Path.Combine(settings.Output, name + ".png");
                     PngFile.Write(path, picture, Metadata(options, options.Seeds[i], model, hashes.GetAwaiter().GetResult()));
                     results.Write(path, () => SampleExtras.Describe(path, options with { Seeds = [options.Seeds[i]] }, watch.Elapsed / batch));
-                    pictures.Add(picture);
+                    if (shown > 1 && grid.Added < shown) grid.Add(picture);
                     foreach (string file in tensors?.Write(name, i) ?? []) results.WriteBeside(file);
                     if (recorder is not null) results.WriteBeside(AttentionSheets.Write(settings.Maps!, name, model, options, picture, recorder.For(i)));
                 }
             }
 
-            if (pictures.Count > 1)
+            if (shown > 1)
             {
-                string path = Path.Combine(settings.Output, string.Create(CultureInfo.InvariantCulture, $"grid-{index - pictures.Count:D5}-{all.Seeds[0]}.png"));
-                PngFile.Write(path, ImageGrid.Compose(pictures), Metadata(all, all.Seeds[0], model, hashes.GetAwaiter().GetResult()));
+                string path = Path.Combine(settings.Output, string.Create(CultureInfo.InvariantCulture, $"grid-{index - settings.Count:D5}-{all.Seeds[0]}.png"));
+                PngFile.Write(path, grid.Image, Metadata(all, all.Seeds[0], model, hashes.GetAwaiter().GetResult()));
                 results.WriteBeside(path);
             }
 
+            if (shown < settings.Count) Terminal.Note(shown > 1 ? $"the grid shows the first {shown} of {settings.Count} pictures" : "pictures of this size are not put into a grid");
             return 0;
         }
         finally
@@ -223,13 +231,14 @@ internal static class SampleCommand
     // Pictures of a file of prompts; what is there is done.
     private static int RunJobs(Settings settings, DiffusionModel model, Task<(string[] Models, string? Aggregators)> hashes, CancellationToken cancellation)
     {
-        PromptJob[] open = [.. settings.Jobs!.Where(j => !File.Exists(Path.Combine(settings.Output, j.Name + ".png")))];
-        if (open.Length < settings.Jobs!.Count) Terminal.Note($"{settings.Jobs.Count - open.Length} of {settings.Jobs.Count} pictures are there already");
+        PromptJobs jobs = settings.Jobs!;
         var pipeline = new TextToImagePipeline(model);
-        using PreviewFile? preview = open.Length == 0 ? null : PreviewFile.Start(model, settings.Output, settings.Extras.Preview, cancellation);
-        var progress = new ProgressLine("picture", open.Length);
+        int open = jobs.Count(j => !IsThere(j));
+        if (open < jobs.Count) Terminal.Note($"{jobs.Count - open} of {jobs.Count} pictures are there already");
+        using PreviewFile? preview = open == 0 ? null : PreviewFile.Start(model, settings.Output, settings.Extras.Preview, cancellation);
+        var progress = new ProgressLine("picture", open);
         int done = 0;
-        foreach (IReadOnlyList<PromptJob> batch in PromptBatch.Batches(open, settings.BatchSize))
+        foreach (IReadOnlyList<PromptJob> batch in PromptBatch.Batches(jobs.Where(j => !IsThere(j)), settings.BatchSize))
         {
             GenerationOptions options = batch[0].Options with { Prompts = [.. batch.Select(j => j.Options.Prompt)], Seeds = [.. batch.Select(j => j.Options.Seeds[0])] };
             var watch = Stopwatch.StartNew();
@@ -245,6 +254,8 @@ internal static class SampleCommand
         }
 
         return 0;
+
+        bool IsThere(PromptJob job) => File.Exists(Path.Combine(settings.Output, job.Name + ".png"));
     }
 
     private static GenerationMetadata Settle(string path)
@@ -283,17 +294,21 @@ internal static class SampleCommand
     private static void Plan(IDevice device, EnsembleFolder folder, Settings settings)
     {
         int batch = settings.Jobs is null ? Math.Min(settings.BatchSize, settings.Count) : Math.Min(settings.BatchSize, settings.Jobs.Count);
-        MemoryPlan plan = MemoryPlan.For(device, folder, settings.Options with { Seeds = new ulong[Math.Max(1, batch)] }, settings.Expert);
+        GenerationOptions most = settings.Jobs is null ? settings.Options : MemoryGuard.Largest(settings.Jobs.Lines.Select(l => l.Options));
+        if (most.OutputWidth > Limits.Edge || most.OutputHeight > Limits.Edge) throw new AfaException($"A picture has at most {Limits.Edge} pixels an edge, the second pass asks for {most.OutputWidth}x{most.OutputHeight}.");
+        long pictures = MemoryGuard.Pictures(most.OutputWidth, most.OutputHeight, batch);
+        MemoryGuard.Check(pictures, MemoryGuard.Machine, settings.Force, "smaller pictures or a smaller --batch-size");
+        MemoryPlan plan = MemoryPlan.For(device, folder, most with { Seeds = new ulong[Math.Max(1, batch)] }, settings.Expert);
         Terminal.Note(plan.ToString());
         long? budget = settings.Budget is null ? device.ResidentWeightLimit is null ? null : device.FreeBytes : MemoryPlan.Parse(settings.Budget);
-        if (budget is { } most)
+        if (budget is { } allowed)
         {
-            long streamed = plan.Fit(device, most);
+            long streamed = plan.Fit(device, allowed);
             if (streamed > 0) Terminal.Note($"memory: {MemoryPlan.Format(streamed)} of the weights stay on the host and are copied in as they are used");
         }
-        else if (device.FreeBytes is { } free && plan.Total > free)
+        else
         {
-            Terminal.Warn($"this machine has {MemoryPlan.Format(free)} of memory; a smaller --batch-size, smaller pictures or fewer experts need less");
+            MemoryGuard.Check(plan.Total + pictures, device.FreeBytes, settings.Force, "a smaller --batch-size, smaller pictures or fewer experts");
         }
     }
 

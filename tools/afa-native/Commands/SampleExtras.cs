@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using System.Text.Json.Nodes;
 using AfaNative.Engine;
 using AfaNative.Engine.Diffusion;
@@ -32,7 +31,7 @@ internal sealed record SampleExtras(int? Preview, Plot? Plot, IReadOnlyList<int>
     /// <summary>Experts joined by plus signs (<c>0+2</c>), or <c>all</c>: null.</summary>
     /// <exception cref="AfaException">It is written otherwise.</exception>
     public static IReadOnlyList<int>? ParseExperts(string option, string text) => text.Trim().Equals("all", StringComparison.OrdinalIgnoreCase) ? null
-        : [.. text.Split('+').Select(p => int.TryParse(p, NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out int e) ? e : throw new AfaException($"{option}: experts are written 0+2 or all, not '{text}'."))];
+        : [.. text.Split('+').Select(p => Numbers.TryInt32(p, out int e) && e >= 0 ? e : throw new AfaException($"{option}: experts are written 0+2 or all, not '{text}'."))];
 
     /// <summary>A fusion by its name, or null.</summary>
     public static FusionMode? ParseFusion(string text) => text.Trim().ToLowerInvariant() switch { "afa" => FusionMode.Afa, "average" => FusionMode.Average, "mean" => FusionMode.Mean, "magic" => FusionMode.Magic, _ => null };
@@ -49,7 +48,7 @@ internal sealed record SampleExtras(int? Preview, Plot? Plot, IReadOnlyList<int>
 /// <summary>The options behind <see cref="SampleExtras"/>.</summary>
 internal sealed class SampleExtraOptions
 {
-    public Option<int?> Preview { get; } = new("--preview") { Description = "Every so many steps, write OUT/preview.png: a quick picture of what the model expects to come out. It goes when the run ends." };
+    public Option<int?> Preview { get; } = new Option<int?>("--preview") { Description = "Every so many steps, write OUT/preview.png: a quick picture of what the model expects to come out. It goes when the run ends." }.Within(1, Limits.Steps);
 
     public Option<string?> X { get; } = new("--x") { Description = $"Draws a plot instead: a column for every value, as NAME=v1,v2,... with NAME {string.Join(", ", PlotAxis.Names)}. Values may be ranges (1-5, 1-9(+2), 1-9[3]) or \"quoted\"; prompt-sr=cat,dog replaces the first in both prompts; experts=0,0+1,all." };
 
@@ -74,10 +73,8 @@ internal sealed class SampleExtraOptions
     /// <exception cref="AfaException">They make no sense.</exception>
     public SampleExtras Read(ParseResult result, string? recordedExperts, bool single)
     {
-        int? preview = result.GetValue(Preview);
-        if (preview < 1) throw new AfaException($"--preview takes a number of steps from 1 on, not {preview}.");
         return new SampleExtras(
-            preview, Plot.Of(result.GetValue(X), result.GetValue(Y)),
+            result.GetValue(Preview), Plot.Of(result.GetValue(X), result.GetValue(Y)),
             (result.GetValue(Experts) ?? recordedExperts) is { } experts ? SampleExtras.ParseExperts("--experts", experts) : null,
             ResultLines.Of(result))
         {

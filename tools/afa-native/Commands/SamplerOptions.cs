@@ -16,11 +16,11 @@ internal static class SamplerOptions
     };
 
     /// <summary>--eta.</summary>
-    public static Option<float?> Eta() => new("--eta")
+    public static Option<float?> Eta() => new Option<float?>("--eta")
     {
         Description = "Share of the noise that is renewed at every step, 0 to 1: of DDIM (0 when left out), Euler a and DPM++ 2M "
             + "SDE (1).",
-    };
+    }.Within(0, 1);
 
     /// <summary>
     /// A sampler by its name; where none is named, what the schedule of the model (of its base, for a single file) says it is

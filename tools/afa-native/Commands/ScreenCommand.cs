@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using AfaNative.Engine;
+using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices;
@@ -14,22 +15,21 @@ internal static class ScreenCommand
     {
         var experts = new Option<string[]>("--experts") { Description = "Plain diffusers folders, one per expert, or one ensemble folder.", Required = true, AllowMultipleArgumentsPerToken = true };
         var data = new Option<string>("--data") { Description = "Pictures with captions, as train takes them.", Required = true };
-        var size = new Option<int?>("--size") { Description = "Edge of the square cut from every picture; what the models were made for when left out." };
-        var pictures = new Option<int>("--pictures") { Description = "Pictures to look at.", DefaultValueFactory = _ => 16 };
-        var draws = new Option<int>("--draws") { Description = "Noise draws of every picture and time step; an even number of at least 4.", DefaultValueFactory = _ => 4 };
-        var steps = new Option<int>("--timesteps") { Description = "Time steps, evenly spaced.", DefaultValueFactory = _ => 5 };
+        var size = new Option<int?>("--size") { Description = "Edge of the square cut from every picture; what the models were made for when left out." }.Within(Limits.LeastEdge, Limits.Edge);
+        var pictures = new Option<int>("--pictures") { Description = "Pictures to look at.", DefaultValueFactory = _ => 16 }.Within(1, 100000);
+        var draws = new Option<int>("--draws") { Description = "Noise draws of every picture and time step; an even number of at least 4.", DefaultValueFactory = _ => 4 }.Within(4, 10000);
+        var steps = new Option<int>("--timesteps") { Description = "Time steps, evenly spaced.", DefaultValueFactory = _ => 5 }.Within(1, 1000);
         var cache = new Option<string>("--cache") { Description = "Folder for encoded pictures and captions.", DefaultValueFactory = _ => "screen-cache" };
         var seed = new Option<ulong>("--seed", "-s") { Description = "Decides crops and noise." };
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
-        var command = new Command("screen", "Finds out whether experts complement each other, before aggregators are trained for them.") { experts, data, size, pictures, draws, steps, cache, seed, device, threads };
-        command.SetAction((r, cancellation) => Task.Run(() => Run(r.GetValue(experts)!, r.GetValue(data)!, r.GetValue(size), r.GetValue(pictures), r.GetValue(draws), r.GetValue(steps), r.GetValue(cache)!, r.GetValue(seed), r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation));
+        var command = new Command("screen", "Finds out whether experts complement each other, before aggregators are trained for them.") { experts, data, size, pictures, draws, steps, cache, seed, device, threads, MemoryGuard.Force };
+        command.SetAction((r, cancellation) => Task.Run(() => Run(r.GetValue(experts)!, r.GetValue(data)!, r.GetValue(size), r.GetValue(pictures), r.GetValue(draws), r.GetValue(steps), r.GetValue(cache)!, r.GetValue(seed), r.GetValue(device)!, r.GetValue(threads), r.GetValue(MemoryGuard.Force), cancellation), cancellation));
         return command;
     }
 
-    private static int Run(string[] paths, string data, int? wantedSize, int pictures, int draws, int steps, string cacheFolder, ulong seed, string deviceName, int threads, CancellationToken cancellation)
+    private static int Run(string[] paths, string data, int? wantedSize, int pictures, int draws, int steps, string cacheFolder, ulong seed, string deviceName, int threads, bool force, CancellationToken cancellation)
     {
-        if (pictures < 1 || steps < 1) throw new AfaException("--pictures and --timesteps take 1 or more.");
         EnsembleFolder[] folders = [.. paths.Select(EnsembleFolder.Open)];
         EnsembleFolder models = folders.Length == 1 ? folders[0] : folders[0] with { UNets = [.. folders.Select(f => f.UNets[0])], TextEncoders = [.. folders.Select(f => f.TextEncoders[0])], Aggregators = [] };
         ModelWarnings.SayScheduler(models);
@@ -39,6 +39,10 @@ internal static class ScreenCommand
         foreach (string warning in found.Warnings) Terminal.Warn(warning);
         IReadOnlyList<TrainingRecord> records = found.Records;
         using IDevice device = Devices.Open(deviceName, threads, "f32");
+        // One picture of the run, without guidance.
+        var one = new GenerationOptions { Prompt = "", Width = size, Height = size, GuidanceScale = 1, Seeds = [0], Fusion = FusionMode.Mean };
+        MemoryPlan plan = MemoryPlan.For(device, models.UNets.Count > 1 ? models.WithoutAggregators() : models, models.UNets.Count > 1 ? one : one with { Fusion = FusionMode.Afa });
+        MemoryGuard.Check(plan.Total, device.FreeBytes, force, "a smaller --size or fewer experts");
         var cache = new LatentCache(cacheFolder, models, size, seed);
         var encoding = new ProgressLine("encoding", Math.Min(pictures, records.Count));
         IReadOnlyList<EncodedRecord> encoded = cache.Encode(device, [.. records.Take(pictures)], (done, _) => encoding.Report(done), cancellation);
@@ -53,9 +57,10 @@ internal static class ScreenCommand
         }
 
         Terminal.Result(string.Create(CultureInfo.InvariantCulture, $"routing by place saves {result.Gain:P2} of the best single expert's error (standard error {result.StandardError:P2} over {encoded.Count} pictures)"));
+        string threshold = ScreeningResult.Threshold.ToString("P1", CultureInfo.InvariantCulture);
         Terminal.Result(result.WorthTraining
-            ? $"verdict: worth training. Winners carry over to noise they were not chosen on, by more than {ScreeningResult.Threshold:P1} and twice the standard error."
-            : $"verdict: little to learn. An aggregator needs experts whose advantage depends on place or prompt; here choosing by place saves no more than {ScreeningResult.Threshold:P1} or twice the standard error.");
+            ? $"verdict: worth training. Winners carry over to noise they were not chosen on, by more than {threshold} and twice the standard error."
+            : $"verdict: little to learn. An aggregator needs experts whose advantage depends on place or prompt; here choosing by place saves no more than {threshold} or twice the standard error.");
         return 0;
     }
 }

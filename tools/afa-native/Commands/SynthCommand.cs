@@ -12,7 +12,7 @@ internal static class SynthCommand
         var output = new Argument<string>("OUT") { Description = "Folder (or, for --layout single-file, file) to create." };
         var preset = new Option<string>("--preset") { Description = "tiny, or sd15 (Stable Diffusion 1.5's sizes; 2 GB an expert in f16).", DefaultValueFactory = _ => "tiny" };
         preset.AcceptOnlyFromAmong("tiny", "sd15");
-        var experts = new Option<int>("--experts") { Description = "Number of experts; above 1 aggregators are written too.", DefaultValueFactory = _ => 1 };
+        var experts = new Option<int>("--experts") { Description = "Number of experts; above 1 aggregators are written too.", DefaultValueFactory = _ => 1 }.Within(1, 64);
         var dtype = new Option<string>("--dtype") { Description = "Storage of the weights: f32, f16 or bf16.", DefaultValueFactory = _ => "f16" };
         dtype.AcceptOnlyFromAmong("f32", "f16", "bf16");
         var layout = new Option<string>("--layout") { Description = "diffusers: a folder; single-file: OUT.safetensors with original names (OUT-1.safetensors, ... for more experts).", DefaultValueFactory = _ => "diffusers" };

@@ -21,30 +21,30 @@ internal static class TrainCommand
         var data = new Option<string>("--data") { Description = "JSON records {image_file, text}, an image folder with metadata.jsonl, or a folder of pictures with .txt captions.", Required = true };
         var output = new Option<string>("--out", "-o") { Description = "The run's folder: log, cache, checkpoints, and at the end model/ with the trained ensemble.", Required = true };
         var resume = new Option<bool>("--resume") { Description = "Go on from the run's newest checkpoint." };
-        var steps = new Option<int>("--steps") { Description = "Updates.", DefaultValueFactory = _ => defaults.Steps };
-        var batch = new Option<int>("--batch-size") { Description = "Pictures of one forward pass.", DefaultValueFactory = _ => defaults.BatchSize };
-        var accumulate = new Option<int>("--accumulate") { Description = "Forward passes of one update.", DefaultValueFactory = _ => defaults.Accumulate };
-        var size = new Option<int?>("--size") { Description = "Edge of the square cut from every picture; what the model was made for when left out." };
-        var rate = new Option<double>("--learning-rate", "--lr") { Description = "AdamW's learning rate.", DefaultValueFactory = _ => defaults.LearningRate };
-        var decay = new Option<double>("--weight-decay") { Description = "AdamW's weight decay.", DefaultValueFactory = _ => defaults.WeightDecay };
-        var clip = new Option<double>("--clip") { Description = "Largest gradient norm; 0 turns clipping off.", DefaultValueFactory = _ => defaults.ClipNorm };
+        var steps = new Option<int>("--steps") { Description = "Updates.", DefaultValueFactory = _ => defaults.Steps }.Within(1, Limits.Updates);
+        var batch = new Option<int>("--batch-size") { Description = "Pictures of one forward pass.", DefaultValueFactory = _ => defaults.BatchSize }.Within(1, Limits.Batch);
+        var accumulate = new Option<int>("--accumulate") { Description = "Forward passes of one update.", DefaultValueFactory = _ => defaults.Accumulate }.Within(1, 100000);
+        var size = new Option<int?>("--size") { Description = "Edge of the square cut from every picture; what the model was made for when left out." }.Within(Limits.LeastEdge, Limits.Edge);
+        var rate = new Option<double>("--learning-rate", "--lr") { Description = "AdamW's learning rate.", DefaultValueFactory = _ => defaults.LearningRate }.Within(0, 10);
+        var decay = new Option<double>("--weight-decay") { Description = "AdamW's weight decay.", DefaultValueFactory = _ => defaults.WeightDecay }.Within(0, 1);
+        var clip = new Option<double>("--clip") { Description = "Largest gradient norm; 0 turns clipping off.", DefaultValueFactory = _ => defaults.ClipNorm }.Within(0, 1e9);
         var schedule = new Option<string>("--schedule") { Description = "Learning rate after warm-up: constant, linear or cosine.", DefaultValueFactory = _ => "constant" };
         schedule.AcceptOnlyFromAmong("constant", "linear", "cosine");
-        var warmup = new Option<int>("--warmup") { Description = "Updates over which the learning rate grows.", DefaultValueFactory = _ => defaults.WarmupSteps };
-        var dropout = new Option<double>("--text-dropout") { Description = "Chance that a batch goes without captions.", DefaultValueFactory = _ => defaults.TextDropout };
+        var warmup = new Option<int>("--warmup") { Description = "Updates over which the learning rate grows.", DefaultValueFactory = _ => defaults.WarmupSteps }.Within(0, Limits.Updates);
+        var dropout = new Option<double>("--text-dropout") { Description = "Chance that a batch goes without captions.", DefaultValueFactory = _ => defaults.TextDropout }.Within(0, 1);
         var means = new Option<bool>("--posterior-means") { Description = "Learn from the means of the VAE's posteriors instead of samples: for autoencoders whose posteriors are wide." };
         var seed = new Option<ulong>("--seed", "-s") { Description = "Decides everything that is random.", DefaultValueFactory = _ => defaults.Seed };
-        var holdout = new Option<int>("--holdout") { Description = "Pictures set aside for evaluation.", DefaultValueFactory = _ => defaults.Holdout };
-        var evaluate = new Option<int>("--evaluate-every") { Description = "Updates between evaluations.", DefaultValueFactory = _ => defaults.EvaluateEvery };
-        var save = new Option<int>("--save-every") { Description = "Updates between checkpoints.", DefaultValueFactory = _ => defaults.SaveEvery };
-        var keep = new Option<int>("--keep") { Description = "Checkpoints kept.", DefaultValueFactory = _ => defaults.Keep };
+        var holdout = new Option<int>("--holdout") { Description = "Pictures set aside for evaluation.", DefaultValueFactory = _ => defaults.Holdout }.Within(0, 1000000);
+        var evaluate = new Option<int>("--evaluate-every") { Description = "Updates between evaluations.", DefaultValueFactory = _ => defaults.EvaluateEvery }.Within(1, Limits.Updates);
+        var save = new Option<int>("--save-every") { Description = "Updates between checkpoints.", DefaultValueFactory = _ => defaults.SaveEvery }.Within(1, Limits.Updates);
+        var keep = new Option<int>("--keep") { Description = "Checkpoints kept.", DefaultValueFactory = _ => defaults.Keep }.Within(1, 10000);
         var recompute = new Option<bool>("--recompute") { Description = "Keep fewer activations and compute them again on the way back: less memory, more time." };
-        var ema = new Option<double>("--ema") { Description = "Decay of a running mean of the weights for the trained model, such as 0.999; 0 turns it off." };
+        var ema = new Option<double>("--ema") { Description = "Decay of a running mean of the weights for the trained model, such as 0.999; 0 turns it off." }.Within(0, 1);
         Option<string> precision = Devices.TrainingPrecisionOption(), device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
         var command = new Command("train", "Trains the aggregators of an ensemble, or the U-Net or VAE of a single model.")
         {
-            model, what, scratch, text, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, means, seed, holdout, evaluate, save, keep, ema, recompute, precision, device, threads,
+            model, what, scratch, text, data, output, resume, steps, batch, accumulate, size, rate, decay, clip, schedule, warmup, dropout, means, seed, holdout, evaluate, save, keep, ema, recompute, precision, device, threads, MemoryGuard.Force,
         };
         command.SetAction((r, cancellation) =>
         {
@@ -79,16 +79,16 @@ internal static class TrainCommand
 
                 if (r.GetValue(text) && network != "unet") throw new AfaException("--train-text-encoder goes with --what unet.");
                 var setup = new NetworkTrainingSetup { Model = r.GetValue(model)!, What = network == "vae" ? TrainedNetwork.Vae : TrainedNetwork.UNet, Records = Records(r.GetValue(data)!), Output = r.GetValue(output)!, Options = options, FromScratch = r.GetValue(scratch), TrainText = r.GetValue(text) };
-                return Task.Run(() => RunNetwork(setup, r.GetValue(resume), r.GetValue(precision)!, r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
+                return Task.Run(() => RunNetwork(setup, r.GetValue(resume), r.GetValue(precision)!, r.GetValue(device)!, r.GetValue(threads), r.GetValue(MemoryGuard.Force), cancellation), cancellation);
             }
 
             if (r.GetValue(scratch) || r.GetValue(text)) throw new AfaException("--from-scratch and --train-text-encoder go with --what unet or vae.");
-            return Task.Run(() => Run(r.GetValue(model)!, r.GetValue(data)!, r.GetValue(output)!, r.GetValue(resume), options, r.GetValue(precision)!, r.GetValue(device)!, r.GetValue(threads), cancellation), cancellation);
+            return Task.Run(() => Run(r.GetValue(model)!, r.GetValue(data)!, r.GetValue(output)!, r.GetValue(resume), options, r.GetValue(precision)!, r.GetValue(device)!, r.GetValue(threads), r.GetValue(MemoryGuard.Force), cancellation), cancellation);
         });
         return command;
     }
 
-    private static int Run(string model, string data, string output, bool resume, TrainingOptions options, string precision, string deviceName, int threads, CancellationToken cancellation)
+    private static int Run(string model, string data, string output, bool resume, TrainingOptions options, string precision, string deviceName, int threads, bool force, CancellationToken cancellation)
     {
         options.Validate();
         EnsembleFolder folder = EnsembleFolder.Open(model);
@@ -100,10 +100,7 @@ internal static class TrainCommand
         using IDevice device = Devices.OpenForTraining(deviceName, threads, precision);
         TrainingPlan plan = AggregatorTrainer.Plan(device, folder, options);
         Terminal.Note(plan.ToString());
-        if (device.FreeBytes is { } free && plan.Total > free)
-        {
-            Terminal.Warn($"that does not fit the {MemoryPlan.Format(free)} of this machine; {(options.Recompute ? "" : "--recompute, ")}a smaller --batch-size or --size need less");
-        }
+        MemoryGuard.Check(plan.Total, device.FreeBytes, force, $"{(options.Recompute ? "" : "--recompute, ")}a smaller --batch-size or --size");
 
         Directory.CreateDirectory(output);
         var cache = new LatentCache(Path.Combine(output, "cache"), folder, options.Size, options.Seed);
@@ -142,7 +139,7 @@ internal static class TrainCommand
         return 0;
     }
 
-    private static int RunNetwork(NetworkTrainingSetup setup, bool resume, string precision, string deviceName, int threads, CancellationToken cancellation)
+    private static int RunNetwork(NetworkTrainingSetup setup, bool resume, string precision, string deviceName, int threads, bool force, CancellationToken cancellation)
     {
         string state = Path.Combine(setup.Output, "state.safetensors");
         if (!resume && File.Exists(state)) throw new AfaException($"{setup.Output} already holds a training run; --resume goes on with it, another --out starts a new one.");
@@ -166,7 +163,12 @@ internal static class TrainCommand
                 },
                 Encoding = (done, of) => (encoding ??= new ProgressLine("encoding", of)).Report(done),
                 // Values, gradients, two moments and, if kept, a mean; activations come on top.
-                Start = count => Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{count:N0} trained numbers, {MemoryPlan.Format(count * 4 * (setup.Options.Ema > 0 ? 6 : 5))} with gradients and optimizer; activations come on top")),
+                Start = count =>
+                {
+                    long bytes = count * 4 * (setup.Options.Ema > 0 ? 6 : 5);
+                    Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{count:N0} trained numbers, {MemoryPlan.Format(bytes)} with gradients and optimizer; activations come on top"));
+                    MemoryGuard.Check(bytes, device.FreeBytes, force, "smaller networks");
+                },
                 Step = s =>
                 {
                     mean = mean == 0 ? s.Loss : mean + (s.Loss - mean) / Math.Min(s.Step, 100);
@@ -201,7 +203,7 @@ internal static class TrainCommand
             $"after {e.Step} updates: held-out loss {e.Loss:F5}; experts' mean weights {string.Join(", ", mean.Select(m => m.ToString("P1", CultureInfo.InvariantCulture)))}; distance from uniform {e.FromUniform.Average():F4}"));
         for (int n = 0; n < experts; n++)
         {
-            if (mean[n] < 0.02) Terminal.Warn($"expert {n} takes part with {mean[n]:P1} only");
+            if (mean[n] < 0.02) Terminal.Warn(string.Create(CultureInfo.InvariantCulture, $"expert {n} takes part with {mean[n]:P1} only"));
         }
     }
 }

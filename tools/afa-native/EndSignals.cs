@@ -1,0 +1,44 @@
+using System.CommandLine.Invocation;
+using System.Runtime.InteropServices;
+
+namespace AfaNative.Tool;
+
+/// <summary>Ctrl+C and SIGTERM end a command that can be cancelled: what is under way is finished or taken back. A second one ends it at once.</summary>
+internal sealed class EndSignals : IDisposable
+{
+    private readonly CancellationTokenSource _source = new();
+    private readonly List<PosixSignalRegistration> _registrations = [];
+
+    /// <summary>How long a command may take to end.</summary>
+    public static TimeSpan Patience { get; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>Cancelled by the signal.</summary>
+    public CancellationToken Token => _source.Token;
+
+    /// <summary>The exit code, as shells count it.</summary>
+    public int Code { get; private set; } = CommandLineProgram.Interrupted;
+
+    /// <summary>Watches while a command runs; one that cannot be cancelled just ends.</summary>
+    public void Watch(CommandLineAction? action)
+    {
+        if (action is not AsynchronousCommandLineAction) return;
+        _registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop));
+        _registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (PosixSignalRegistration registration in _registrations) registration.Dispose();
+        _source.Dispose();
+    }
+
+    private void Stop(PosixSignalContext context)
+    {
+        if (_source.IsCancellationRequested) return;
+        context.Cancel = true;
+        Code = context.Signal == PosixSignal.SIGTERM ? CommandLineProgram.Terminated : CommandLineProgram.Interrupted;
+        _source.CancelAfter(TimeSpan.Zero);
+        _ = Task.Delay(Patience).ContinueWith(_ => Environment.Exit(Code), TaskScheduler.Default);
+    }
+}
