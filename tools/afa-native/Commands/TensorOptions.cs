@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using AfaNative.Engine;
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
@@ -22,7 +23,8 @@ internal sealed class TensorOptions
 
     private readonly Option<string?> _saveSteps = new("--save-steps")
     {
-        Description = "--save-latents: the steps to keep, counted in evaluations of the model, as 0,5,last or all; all when left out.",
+        Description = "--save-latents: the steps to keep, counted in evaluations of the model, as 0,5,last or all; all when "
+            + "left out.",
     };
 
     private readonly Option<string?> _saveMaps = new("--save-maps")
@@ -84,6 +86,7 @@ internal sealed record TensorRequest(LatentFile? Latents, string? LatentFolder, 
         {
             throw new AfaException("--save-maps writes the aggregators' weights; --fusion mean and magic have none.");
         }
+        if (ToFile && File.Exists(Maps)) throw new AfaException($"--save-maps {Maps}: the file is there already.");
         if (ToFile && count > 1)
         {
             throw new AfaException($"--save-maps {Maps} is one file, {count} pictures need a folder (or --count 1).");
@@ -143,16 +146,54 @@ internal sealed class TensorRecorder(TensorRequest request, DiffusionModel model
         var files = new List<string>();
         if (_latents is not null)
         {
-            files.Add(Path.Combine(request.LatentFolder!, $"{name}-latents.safetensors"));
-            _latents.Write(files[^1], picture);
+            string wanted = Path.Combine(request.LatentFolder!, $"{name}-latents.safetensors");
+            files.Add(WriteNew(wanted, path => _latents.Write(path, picture)));
         }
 
         if (_maps is not null)
         {
-            files.Add(request.MapFile(name));
-            AttentionMapFile.Write(files[^1], model, options, picture, _maps.For(picture));
+            IReadOnlyList<AttentionRecord> records = _maps.For(picture);
+            files.Add(WriteNew(request.MapFile(name), path => AttentionMapFile.Write(path, model, options, picture, records)));
         }
 
         return files;
+    }
+
+    // Under a name that nobody has: another run may have written the same picture's numbers there.
+    private static string WriteNew(string wanted, Action<string> write)
+    {
+        string path = wanted;
+        for (int i = 2; !Claim(path); i++)
+        {
+            path = string.Create(CultureInfo.InvariantCulture, $"{wanted[..^".safetensors".Length]}-{i}.safetensors");
+        }
+
+        try
+        {
+            write(path);
+            return path;
+        }
+        catch
+        {
+            File.Delete(path);
+            throw;
+        }
+    }
+
+    private static bool Claim(string path)
+    {
+        try
+        {
+            using var claimed = new FileStream(path, FileMode.CreateNew);
+            return true;
+        }
+        catch (IOException) when (File.Exists(path))
+        {
+            return false;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new AfaException($"{path}: it cannot be written: {e.Message}", e);
+        }
     }
 }
