@@ -50,6 +50,36 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
     }
 
     [Fact]
+    public void Whole_networks_train_on_it_too()
+    {
+        using var folder = new TemporaryFolder();
+        string model = folder.File("model");
+        Engine.Synthesis.SyntheticModel.Write(model, new Engine.Synthesis.SyntheticOptions { Seed = 7 });
+        using var cpu = new CpuDevice(2);
+        List<TrainingStep> expected = Steps(cpu, "cpu"), came = Steps(opencl.Half, "half");
+        for (int i = 0; i < 2; i++)
+        {
+            Assert.Equal(expected[i].Loss, came[i].Loss, 0.02 * expected[i].Loss);
+            Assert.Equal(expected[i].GradientNorm, came[i].GradientNorm, 0.1 * expected[i].GradientNorm);
+        }
+
+        List<TrainingStep> Steps(IDevice device, string run)
+        {
+            var done = new List<TrainingStep>();
+            NetworkTraining.Run(device, new NetworkTrainingSetup
+            {
+                Model = model,
+                What = TrainedNetwork.UNet,
+                Records = [.. TrainingRecords.Find(tiny.Data).Take(2)],
+                Output = folder.File(run),
+                Options = new TrainingOptions { Steps = 2, Size = 64, LearningRate = 1e-3 },
+                Encoder = cpu,
+            }, new NetworkTrainingObserver { Step = done.Add });
+            return done;
+        }
+    }
+
+    [Fact]
     public void The_scale_halves_doubles_and_stays_in_bounds()
     {
         var scale = new LossScale(ElementType.Float16);

@@ -107,7 +107,9 @@ internal sealed class AutoMerge
         {
             int pictures = r.GetValue(options._pictures), size = r.GetValue(options._size);
             _seed = r.GetValue(options._seed);
-            IReadOnlyList<TrainingRecord> records = [.. TrainingRecords.Find(data).Take(pictures)];
+            TrainingData found = TrainingRecords.Read(data);
+            foreach (string warning in found.Warnings) Terminal.Warn(warning);
+            IReadOnlyList<TrainingRecord> records = [.. found.Records.Take(pictures)];
             var cache = new LatentCache(r.GetValue(options._cache)!, model, size, _seed);
             var encoding = new ProgressLine("encoding", records.Count);
             _records = cache.Encode(device, records, (done, _) => encoding.Report(done), cancellation);
