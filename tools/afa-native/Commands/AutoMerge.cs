@@ -24,7 +24,7 @@ internal sealed class AutoMerge
     private readonly Option<string?> _prompts = new("--prompts") { Description = "auto with --scorer: a prompt per line, a picture each." };
     private readonly Option<string?> _log = new("--log") { Description = "auto: file of trials (JSON lines); a search continues where its log ends. Default: OUT.trials.jsonl." };
     private readonly Option<int> _pictures = new Option<int>("--pictures") { Description = "auto with --data: pictures to look at.", DefaultValueFactory = _ => 16 }.Within(1, 100000);
-    private readonly Option<int> _size = new Option<int>("--size") { Description = "auto: edge of the pictures in pixels.", DefaultValueFactory = _ => 512 }.Within(Limits.LeastEdge, Limits.Edge);
+    private readonly Option<int?> _size = new Option<int?>("--size") { Description = "auto: edge of the pictures in pixels; what the first model was made for when left out." }.Within(Limits.LeastEdge, Limits.Edge);
     private readonly Option<int> _steps = new Option<int>("--steps") { Description = "auto with --scorer: sampling steps.", DefaultValueFactory = _ => 20 }.Within(1, Limits.Steps);
     private readonly Option<string> _cache = new("--cache") { Description = "auto with --data: folder for encoded pictures and captions.", DefaultValueFactory = _ => "merge-cache" };
     private readonly Option<ulong> _seed = new("--seed", "-s") { Description = "auto: decides proposals, noise and pictures." };
@@ -66,7 +66,7 @@ internal sealed class AutoMerge
                 Trials = r.GetValue(_trials),
                 Seed = r.GetValue(_seed),
                 Resolution = Enum.Parse<SearchResolution>(r.GetValue(_resolution)!, ignoreCase: true),
-                Subject = $"{string.Join(", ", paths)}; {score.Subject}",
+                Subject = $"{string.Join(", ", paths)} ({FileHash.Short(models.SelectMany(m => FileHash.WeightFiles(m.UNets[0])), cancellation)}); {score.Subject}",
             };
             var progress = new ProgressLine("trial", options.Trials);
             SearchTrial best = BlockWeightSearch.Run(options, blocks =>
@@ -105,7 +105,7 @@ internal sealed class AutoMerge
 
         public DataScorer(IDevice device, EnsembleFolder model, string data, ParseResult r, AutoMerge options, CancellationToken cancellation)
         {
-            int pictures = r.GetValue(options._pictures), size = r.GetValue(options._size);
+            int pictures = r.GetValue(options._pictures), size = r.GetValue(options._size) ?? NativeSize.Of(model);
             _seed = r.GetValue(options._seed);
             TrainingData found = TrainingRecords.Read(data);
             foreach (string warning in found.Warnings) Terminal.Warn(warning);
@@ -119,7 +119,9 @@ internal sealed class AutoMerge
             _schedule = new NoiseSchedule(SchedulerConfig.Load(model.Scheduler));
             _scale = Engine.Vae.VaeConfig.Load(model.Config(model.Vae, "vae")).ScalingFactor;
             _ops = new Ops(device, cancellation);
-            Subject = string.Create(CultureInfo.InvariantCulture, $"denoising error on {_records.Count} pictures of {data} at {size} pixels");
+            // Trials of other pictures are no trials of these.
+            string contents = Convert.ToHexStringLower(Sha256.HashData(System.Text.Encoding.UTF8.GetBytes(string.Join('\n', _records.Select(x => x.Content + x.Caption)))))[..10];
+            Subject = string.Create(CultureInfo.InvariantCulture, $"denoising error on {_records.Count} pictures of {data} at {size} pixels, contents {contents}");
         }
 
         public override string Subject { get; }
@@ -138,7 +140,7 @@ internal sealed class AutoMerge
 
         public PictureScorer(IDevice device, EnsembleFolder model, string command, string prompts, ParseResult r, AutoMerge options, CancellationToken cancellation)
         {
-            (_command, _size, _steps, _seed, _cancellation) = (command, r.GetValue(options._size), r.GetValue(options._steps), r.GetValue(options._seed), cancellation);
+            (_command, _size, _steps, _seed, _cancellation) = (command, r.GetValue(options._size) ?? NativeSize.Of(model), r.GetValue(options._steps), r.GetValue(options._seed), cancellation);
             try
             {
                 _prompts = [.. File.ReadAllLines(prompts).Where(l => l.Trim().Length > 0)];
