@@ -39,6 +39,8 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
     /// <summary>Encodes what is not there yet. A picture that cannot be read is skipped and named in <see cref="Skipped"/>.</summary>
     public IReadOnlyList<EncodedRecord> Encode(IDevice device, IReadOnlyList<TrainingRecord> records, Action<int, int>? progress = null, CancellationToken cancellation = default)
     {
+        int factor = VaeConfig.Load(models.Config(models.Vae, "vae")).Downscale;
+        if (size < factor || size > 1 << 14 || size % factor != 0) throw new AfaException($"--size takes a multiple of {factor} up to {1 << 14}, not {size}.");
         Directory.CreateDirectory(folder);
         Skipped.Clear();
         _vae ??= string.Join('\n', ModelIdentity.Vae(models, _hashes));
@@ -48,7 +50,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
         {
             cancellation.ThrowIfCancellationRequested();
             TrainingRecord record = records[i];
-            if (Look(record) is { } picture)
+            if (Look(record, device) is { } picture)
             {
                 string latents = Path.Combine(folder, picture.File);
                 if (picture.Pixels is { } pixels) Moments(encoders, pixels, latents, cancellation);
@@ -63,12 +65,12 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
     }
 
     // A picture's hash, its file here and, where that is not there yet, its pixels; null for one that cannot be used. What goes wrong later is no picture's fault.
-    private (string Content, string File, float[]? Pixels)? Look(TrainingRecord record)
+    private (string Content, string File, float[]? Pixels)? Look(TrainingRecord record, IDevice device)
     {
         try
         {
             byte[] bytes = RegularFile.ReadAllBytes(record.Image, "a picture");
-            string content = Convert.ToHexString(Sha256.HashData(bytes)), file = Key("latents", _vae!, content, size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture));
+            string content = Convert.ToHexString(Sha256.HashData(bytes)), file = Key("latents", _vae!, content, size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture), Rounding(device));
             return (content, file, File.Exists(Path.Combine(folder, file)) ? null : Crop(bytes, size, seed));
         }
         catch (Exception e) when (e is AfaException or IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
@@ -97,12 +99,15 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
         return file.ReadFloat32("data");
     }
 
+    // What a device of 16-bit storage makes is not what another makes.
+    private static string Rounding(IDevice device) => device.Storage == Kernels.ElementType.Float32 ? "" : device.Storage.ToString();
+
     private static string Key(params string[] parts) => Convert.ToHexStringLower(Sha256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', parts))))[..32] + ".safetensors";
 
     private string Caption(Encoders encoders, string caption, CancellationToken cancellation)
     {
         _text ??= string.Join('\n', ModelIdentity.Text(models, _hashes));
-        string path = Path.Combine(folder, Key("text", _text, caption));
+        string path = Path.Combine(folder, Key("text", _text, caption, Rounding(encoders.Device)));
         if (File.Exists(path)) return path;
         var ops = new Ops(encoders.Device, cancellation);
         using TensorScope scope = ops.Scope();

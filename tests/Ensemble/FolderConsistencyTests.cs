@@ -132,6 +132,8 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
         (int code, _, string error) = CommandLineTests.Run("ensemble", "create", _folder.File("v"), "--base", model, "--expert", model, model, "--hidden-size", "64", "--layers", "1");
         Assert.True(code == 0, error);
         Assert.Contains("this ensemble will not sample there", error.ReplaceLineEndings(" "));
+        Assert.Contains("will not sample there", CommandLineTests.Run("ensemble", "info", _folder.File("v")).Error);
+        Assert.Contains("cannot see the time step", CommandLineTests.Run("ensemble", "info", tiny.Path).Error);
     }
 
     [Fact]

@@ -151,6 +151,7 @@ public sealed class TrainingDataTests(TinyTraining tiny) : IClassFixture<TinyTra
         Assert.Single(cache.Encode(device, [new TrainingRecord(good, "y"), .. odd]));
         Assert.Equal(odd.Select(o => o.Image), cache.Skipped.Select(s => s.Image));
         Assert.All(cache.Skipped, s => Assert.NotEqual("", s.Reason));
+        Assert.Contains("--size takes a multiple of 8", Assert.Throws<AfaException>(() => new LatentCache(_folder.File("cache"), EnsembleFolder.Open(tiny.Model), 100, 1).Encode(device, odd)).Message);
         var nothing = new LatentCache(_folder.File("cache"), EnsembleFolder.Open(tiny.Model), 64, 1);
         string message = Assert.Throws<AfaException>(() => nothing.Encode(device, odd)).Message;
         Assert.Contains("None of the 9 pictures can be used", message);

@@ -74,6 +74,8 @@ internal static class EnsembleCommand
             {
                 SabwConfig config = SabwConfig.Load(folder.Aggregators[0]);
                 string state = untrained == folder.Aggregators.Count ? "untrained: the ensemble averages its experts" : untrained == 0 ? "trained" : $"{untrained} of {folder.Aggregators.Count} untrained";
+                foreach (string warning in AggregatorWidth.Warnings(folder.Aggregators.Select(SabwConfig.Load))) Terminal.Warn(warning);
+                foreach (string note in AuthorsLoader.Notes(SchedulerConfig.Load(folder.Scheduler))) Terminal.Warn(note);
                 Terminal.Result($"aggregators: width {config.HiddenSize}, {config.NumLayers} layers, {config.NumAttentionHeads} heads; {state}");
             }
         });
