@@ -3,8 +3,11 @@ using System.Globalization;
 namespace AfaNative.Engine.Imaging;
 
 /// <summary>The settings of a generation, as the text that goes into a picture's "parameters" chunk.</summary>
-public sealed record GenerationMetadata
+public sealed partial record GenerationMetadata
 {
+    /// <summary>How this program begins a picture's "Version".</summary>
+    internal const string Program = "AfaNative";
+
     /// <summary>The prompt.</summary>
     public required string Prompt { get; init; }
 
@@ -14,8 +17,13 @@ public sealed record GenerationMetadata
     /// <summary>Number of sampling steps.</summary>
     public required int Steps { get; init; }
 
-    /// <summary>Name of the sampler.</summary>
+    /// <summary>Name of the sampler, as the text has it.</summary>
     public string Sampler { get; init; } = "DDIM";
+
+    /// <summary>
+    /// The noise levels it is run on, where the text names them apart from the sampler, as A1111 does from 1.9 on.
+    /// </summary>
+    public string? ScheduleType { get; init; }
 
     /// <summary>Classifier-free guidance scale.</summary>
     public required double CfgScale { get; init; }
@@ -23,10 +31,10 @@ public sealed record GenerationMetadata
     /// <summary>Seed of the noise.</summary>
     public required ulong Seed { get; init; }
 
-    /// <summary>Width in pixels.</summary>
+    /// <summary>Width in pixels; 0 where a text does not say.</summary>
     public required int Width { get; init; }
 
-    /// <summary>Height in pixels.</summary>
+    /// <summary>Height in pixels; 0 where a text does not say.</summary>
     public required int Height { get; init; }
 
     /// <summary>Last layers of the text encoder left out.</summary>
@@ -68,6 +76,48 @@ public sealed record GenerationMetadata
     /// <summary>The experts that took part, joined by plus signs, where not all.</summary>
     public string? Experts { get; init; }
 
+    /// <summary>The one expert of an ensemble that drew alone, or null.</summary>
+    public int? Expert { get; init; }
+
+    /// <summary>MagicFusion's weights, where they were given.</summary>
+    public IReadOnlyList<double> MagicWeights { get; init; } = [];
+
+    /// <summary>MagicFusion's time step between its phases; null for other fusions.</summary>
+    public int? MagicSwitch { get; init; }
+
+    /// <summary>LoRAs that were asked for beside the prompt's.</summary>
+    public IReadOnlyList<RecordedLora> Loras { get; init; } = [];
+
+    /// <summary>Names and short hashes of all LoRAs, the prompt's as well.</summary>
+    public IReadOnlyList<(string Name, string Hash)> LoraHashes { get; init; } = [];
+
+    /// <summary>File name of a VAE that was used instead of the model's, or null.</summary>
+    public string? Vae { get; init; }
+
+    /// <summary>Its short hash.</summary>
+    public string? VaeHash { get; init; }
+
+    /// <summary>Decoding in tiles, where it was switched on or off; null: by the size.</summary>
+    public bool? VaeTiling { get; init; }
+
+    /// <summary>Short hash of the picture it started from, or null.</summary>
+    public string? InitImageHash { get; init; }
+
+    /// <summary>Short hash of the mask, or null.</summary>
+    public string? MaskHash { get; init; }
+
+    /// <summary>What was done with a picture to start from whose shape is another; null where nothing was.</summary>
+    public string? Resize { get; init; }
+
+    /// <summary>The colour behind a transparent picture to start from; null where it was opaque.</summary>
+    public string? Background { get; init; }
+
+    /// <summary>How activations were stored, where not in float32.</summary>
+    public string? Precision { get; init; }
+
+    /// <summary>What computed, where not the processor with its own instructions.</summary>
+    public string? Device { get; init; }
+
     /// <summary>The axes of an X/Y plot and their values; null for a single picture.</summary>
     public string? Plot { get; init; }
 
@@ -91,6 +141,7 @@ public sealed record GenerationMetadata
         if (Strength is { } strength) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Denoising strength: {strength}"));
         fields.AddRange(Hires?.Fields().Select(f => $"{f.Key}: {Value(f.Value)}") ?? []);
         if (Noise is not null) fields.Add($"RNG: {Value(Noise)}");
+        if (ScheduleType is not null) fields.Insert(2, $"Schedule type: {Value(ScheduleType)}");
         if (PlainPrompt) fields.Add("Prompt syntax: plain");
         if (ModelHashes.Count > 0) fields.Add($"Model hash: {Value(string.Join(" + ", ModelHashes))}");
         if (Models.Count > 0) fields.Add($"Model: {Value(string.Join(" + ", Models))}");
@@ -98,94 +149,83 @@ public sealed record GenerationMetadata
         if (Fusion is not null) fields.Add($"Fusion: {Value(Fusion)}");
         if (TextInversions.Count > 0) fields.Add($"TI hashes: {Value(Hashes(TextInversions))}");
         if (Experts is not null) fields.Add($"Experts: {Value(Experts)}");
+        if (Expert is { } alone) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Expert: {alone}"));
+        if (MagicWeights.Count > 0) fields.Add($"Magic weights: "
+            + $"{Value(string.Join(" + ", MagicWeights.Select(w => w.ToString(CultureInfo.InvariantCulture))))}");
+        if (MagicSwitch is { } step) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Magic switch: {step}"));
+        if (Loras.Count > 0) fields.Add($"LoRAs: {Value(RecordedLora.Join(Loras))}");
+        if (LoraHashes.Count > 0) fields.Add($"Lora hashes: {Value(Hashes(LoraHashes))}");
+        if (VaeHash is not null) fields.Add($"VAE hash: {Value(VaeHash)}");
+        if (Vae is not null) fields.Add($"VAE: {Value(Vae)}");
+        if (VaeTiling is { } tiled) fields.Add($"VAE tiling: {(tiled ? "on" : "off")}");
+        if (InitImageHash is not null) fields.Add($"Init image hash: {Value(InitImageHash)}");
+        if (MaskHash is not null) fields.Add($"Mask hash: {Value(MaskHash)}");
+        if (Resize is not null) fields.Add($"Resize mode: {Value(Resize)}");
+        if (Background is not null) fields.Add($"Background: {Value(Background)}");
+        if (Precision is not null) fields.Add($"Precision: {Value(Precision)}");
+        if (Device is not null) fields.Add($"Device: {Value(Device)}");
         if (Plot is not null) fields.Add($"Plot: {Value(Plot)}");
-        fields.Add($"Version: {Value($"AfaNative {Version}")}");
+        // What would be taken for the settings, or for the other prompt, is there once more.
+        if (!ParameterText.Unambiguous(Prompt, NegativePrompt))
+            fields.AddRange([$"Prompt text: {Value(Prompt)}", $"Negative prompt text: {Value(NegativePrompt)}"]);
+        fields.Add($"Version: {Value($"{Program} {Version}")}");
         string negative = NegativePrompt.Length == 0 ? "" : $"\nNegative prompt: {NegativePrompt}";
         return $"{Prompt}{negative}\n{string.Join(", ", fields)}";
     }
 
-    /// <summary>Reads such a text back, also as A1111 writes it; what it does not say has the values of a new record.</summary>
-    /// <exception cref="AfaException">It has no line of settings, or a setting is no number.</exception>
-    public static GenerationMetadata Parse(string text)
-    {
-        string[] lines = text.Replace("\r", "", StringComparison.Ordinal).TrimEnd('\n').Split('\n');
-        Dictionary<string, string> fields = Fields(lines[^1]);
-        if (!fields.ContainsKey("Steps")) throw new AfaException("The picture's text has no line of settings (Steps: ..., Sampler: ...).");
-        int negative = Array.FindIndex(lines, l => l.StartsWith("Negative prompt: ", StringComparison.Ordinal));
-        string[] size = fields.GetValueOrDefault("Size", "512x512").Split('x');
-        return new GenerationMetadata
-        {
-            Prompt = string.Join('\n', lines[..(negative < 0 ? lines.Length - 1 : negative)]),
-            NegativePrompt = negative < 0 ? "" : string.Join('\n', lines[negative..^1])["Negative prompt: ".Length..],
-            Steps = (int)Number("Steps", "20"),
-            Sampler = fields.GetValueOrDefault("Sampler", "DDIM"),
-            CfgScale = Number("CFG scale", "7"),
-            Seed = ulong.TryParse(fields.GetValueOrDefault("Seed", "0"), NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? seed : throw Bad("Seed"),
-            Width = size.Length == 2 && int.TryParse(size[0], NumberStyles.None, CultureInfo.InvariantCulture, out int w) ? w : throw Bad("Size"),
-            Height = int.TryParse(size[1], NumberStyles.None, CultureInfo.InvariantCulture, out int h) ? h : throw Bad("Size"),
-            ClipSkip = Math.Max(0, (int)Number("Clip skip", "1") - 1),
-            // A1111 has a field of its own for DDIM's.
-            Eta = fields.ContainsKey("Eta") ? Number("Eta", "0") : fields.ContainsKey("Eta DDIM") ? Number("Eta DDIM", "0")
-                : null,
-            Latents = fields.GetValueOrDefault("Latents"),
-            Strength = fields.ContainsKey("Denoising strength") ? Number("Denoising strength", "0") : null,
-            Hires = HiresSettings.Parse(fields),
-            Noise = fields.GetValueOrDefault("RNG"),
-            PlainPrompt = fields.GetValueOrDefault("Prompt syntax") == "plain",
-            Fusion = fields.GetValueOrDefault("Fusion"),
-            Experts = fields.GetValueOrDefault("Experts"),
-            Plot = fields.GetValueOrDefault("Plot"),
-            Version = fields.GetValueOrDefault("Version", ""),
-        };
-
-        double Number(string key, string fallback) => double.TryParse(fields.GetValueOrDefault(key, fallback), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) ? value : throw Bad(key);
-
-        AfaException Bad(string key) => new($"The picture's text says '{key}: {fields[key]}', which is no number.");
-    }
-
-    // "key: value, key: value", values quoted where they hold separators.
-    private static Dictionary<string, string> Fields(string line)
-    {
-        var fields = new Dictionary<string, string>();
-        for (int at = 0; at < line.Length;)
-        {
-            int colon = line.IndexOf(": ", at, StringComparison.Ordinal);
-            if (colon < 0) break;
-            string key = line[at..colon].Trim();
-            int from = colon + 2, end;
-            string value;
-            if (from < line.Length && line[from] == '"')
-            {
-                var text = new System.Text.StringBuilder();
-                for (end = from + 1; end < line.Length && line[end] != '"'; end++)
-                {
-                    if (line[end] == '\\' && end + 1 < line.Length) text.Append(line[++end] == 'n' ? '\n' : line[end]);
-                    else text.Append(line[end]);
-                }
-
-                end = Math.Min(line.Length, end + 1);
-                value = text.ToString();
-            }
-            else
-            {
-                end = line.IndexOf(", ", from, StringComparison.Ordinal);
-                if (end < 0) end = line.Length;
-                value = line[from..end];
-            }
-
-            fields[key] = value;
-            at = end + 2;
-        }
-
-        return fields;
-    }
-
     // A1111's list: a name's own separators are left out.
-    private static string Hashes(IEnumerable<(string Name, string Hash)> list) => string.Join(", ", list.Select(t => $"{t.Name.Replace(":", "", StringComparison.Ordinal).Replace(",", "", StringComparison.Ordinal)}: {t.Hash}"));
+    private static string Hashes(IEnumerable<(string Name, string Hash)> list) =>
+        string.Join(", ", list.Select(t => $"{HashName(t.Name)}: {t.Hash}"));
+
+    /// <summary>A name as lists of hashes have it.</summary>
+    public static string HashName(string name) => name.Replace(":", "", StringComparison.Ordinal)
+        .Replace(",", "", StringComparison.Ordinal);
 
     // Values that hold separators are quoted, so that readers can split the line again.
-    private static string Value(string text) =>
-        text.AsSpan().IndexOfAny(",:\n\"") < 0
-            ? text
-            : $"\"{text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal)}\"";
+    private static string Value(string text) => ParameterText.Value(text);
+}
+
+/// <summary>A LoRA as a picture records it.</summary>
+/// <param name="Name">Its file's name, without folder and extension.</param>
+/// <param name="Weight">1 as trained.</param>
+/// <param name="Expert">One expert, or null for all.</param>
+public sealed record RecordedLora(string Name, double Weight = 1, int? Expert = null)
+{
+    /// <summary>As in a list: <c>name:0.8@1</c>; a backslash stands before a comma or backslash of the name.</summary>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture,
+        $"{Name.Replace("\\", "\\\\", StringComparison.Ordinal).Replace(",", "\\,", StringComparison.Ordinal)}:{Weight}{(Expert is null ? "" : "@")}{Expert}");
+
+    internal static string Join(IEnumerable<RecordedLora> list) => string.Join(", ", list);
+
+    /// <summary>Reads a list; null where it is none.</summary>
+    internal static IReadOnlyList<RecordedLora>? Split(string text)
+    {
+        var list = new List<RecordedLora>();
+        var item = new System.Text.StringBuilder();
+        for (int i = 0; i <= text.Length; i++)
+        {
+            if (i < text.Length && text[i] != ',')
+            {
+                if (text[i] == '\\' && i + 1 < text.Length) i++;
+                item.Append(text[i]);
+                continue;
+            }
+
+            string one = item.ToString();
+            item.Clear();
+            if (list.Count > 0 && one.StartsWith(' ')) one = one[1..];
+            int? expert = null;
+            int at = one.LastIndexOf('@'), colon = one.LastIndexOf(':');
+            if (at > colon && colon > 0)
+            {
+                if (!Numbers.TryInt32(one.AsSpan(at + 1), out int number) || number < 0) return null;
+                (expert, one) = (number, one[..at]);
+            }
+
+            if (colon < 1 || !Numbers.TryDouble(one.AsSpan(colon + 1), out double weight)) return null;
+            list.Add(new RecordedLora(one[..colon], weight, expert));
+        }
+
+        return list;
+    }
 }

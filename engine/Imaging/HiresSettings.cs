@@ -25,11 +25,16 @@ public sealed record HiresSettings(double Scale, int Width, int Height, int Step
         if (!fields.TryGetValue("Hires upscale", out string? scale) & !fields.TryGetValue("Hires resize", out string? resize)) return null;
         string[] size = (resize ?? "0x0").Split('x');
         if (size.Length != 2) throw Bad("Hires resize");
-        return new HiresSettings(scale is null ? 2 : double.TryParse(scale, NumberStyles.Float, CultureInfo.InvariantCulture, out double times) ? times : throw Bad("Hires upscale"), Whole(size[0], "Hires resize"), Whole(size[1], "Hires resize"),
-            Whole(fields.GetValueOrDefault("Hires steps", "0"), "Hires steps"), fields.GetValueOrDefault("Hires upscaler", "Latent"));
+        double times = 2;
+        if (scale is not null && !Numbers.TryDouble(scale, out times)) throw Bad("Hires upscale");
+        return new HiresSettings(times, Whole(size[0], "Hires resize"), Whole(size[1], "Hires resize"),
+            Whole(fields.GetValueOrDefault("Hires steps", "0"), "Hires steps"),
+            fields.GetValueOrDefault("Hires upscaler", "Latent"));
 
-        int Whole(string text, string key) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) ? value : throw Bad(key);
+        int Whole(string text, string key) => Numbers.TryInt32(text, out int value) && value is >= 0 and <= 1 << 20 ? value
+            : throw Bad(key);
 
-        AfaException Bad(string key) => new($"The picture's text says '{key}: {fields[key]}', which is no number.");
+        AfaException Bad(string key) =>
+            new($"The picture's text says '{key}: {Printable.Shortened(fields[key])}', which is no number.");
     }
 }

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using AfaNative.Engine.Checkpoints;
 using SkiaSharp;
 
 namespace AfaNative.Engine.Imaging;
@@ -7,7 +8,9 @@ namespace AfaNative.Engine.Imaging;
 /// <summary>PNG files with the generation's settings in a text chunk named "parameters", as common tools write and show it.</summary>
 public static class PngFile
 {
-    private const string Keyword = "parameters";
+    /// <summary>The settings' keyword.</summary>
+    internal const string Keyword = "parameters";
+
     private const int HeaderEnd = 8 + 12 + 13;
     private static readonly byte[] Signature = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A];
     private static readonly uint[] CrcTable = MakeCrcTable();
@@ -41,6 +44,8 @@ public static class PngFile
     /// <summary>Reads a PNG and the text of its "parameters" chunk, null where it has none.</summary>
     public static RgbImage Read(string path, out string? parameters)
     {
+        if (RegularFile.Kind(path) is var kind and not (FileKind.Regular or FileKind.Missing))
+            throw Corrupt(path, $"it is {RegularFile.Name(kind)}");
         byte[] png;
         try
         {
@@ -78,7 +83,7 @@ public static class PngFile
         using SKCodec codec = SKCodec.Create(data) ?? throw Corrupt(path, "its header cannot be decoded");
         int width = codec.Info.Width;
         int height = codec.Info.Height;
-        if ((long)width * height > 1 << 28) throw Corrupt(path, $"it claims {width}x{height} pixels");
+        if ((long)width * height > DecodedPicture.MostPixels) throw Corrupt(path, $"it claims {width}x{height} pixels");
         using SKBitmap bitmap = new(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
         SKCodecResult result = codec.GetPixels(bitmap.Info, bitmap.GetPixels());
         if (result != SKCodecResult.Success) throw Corrupt(path, $"its pixels cannot be decoded ({result})");
@@ -115,25 +120,22 @@ public static class PngFile
             if (length > png.Length - at - 12) throw Corrupt(path, "it is cut short");
             ReadOnlySpan<byte> body = png.Slice(at + 4, (int)length + 4);
             if (Crc(body) != BinaryPrimitives.ReadUInt32BigEndian(png[(at + 8 + (int)length)..])) throw Corrupt(path, "a checksum does not match");
-            text ??= Parameters(body);
+            text ??= Parameters(body, path);
             if (body.StartsWith("IEND"u8)) return text;
             at += (int)length + 12;
         }
     }
 
-    private static string? Parameters(ReadOnlySpan<byte> body)
+    private static string? Parameters(ReadOnlySpan<byte> chunk, string? path = null)
     {
-        if (body.StartsWith("tEXtparameters\0"u8)) return Encoding.Latin1.GetString(body[15..]);
-        if (!body.StartsWith("iTXtparameters\0\0\0"u8)) return null;
-        // Language tag and translated keyword, each ended by a NUL, stand before an uncompressed text.
-        ReadOnlySpan<byte> rest = body[17..];
-        for (int field = 0; field < 2; field++)
+        try
         {
-            int end = rest.IndexOf((byte)0);
-            if (end < 0) return null;
-            rest = rest[(end + 1)..];
+            return PngChunks.Text(chunk[..4], chunk[4..]) is (Keyword, string text) ? text : null;
         }
-        return Encoding.UTF8.GetString(rest);
+        catch (InvalidDataException e)
+        {
+            throw new AfaException($"Expected a PNG picture{(path is null ? "" : $" at {path}")}, but {e.Message}.", e);
+        }
     }
 
     private static uint Crc(ReadOnlySpan<byte> bytes)

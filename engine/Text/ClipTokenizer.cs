@@ -76,35 +76,40 @@ public sealed class ClipTokenizer
             : throw new CheckpointException($"Expected the special token '{token}' in the vocabulary, but '{vocabularyPath}' does not hold it.");
     }
 
-    /// <summary>The ids of a text, however many they are, without the start, the end and the padding.</summary>
+    /// <summary>
+    /// The ids of a text, however many they are, without the start, the end and the padding. Half a surrogate pair counts as
+    /// U+FFFD.
+    /// </summary>
     public int[] Tokenize(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
         var ids = new List<int>();
         int at = 0;
+        // Where each special token comes next: looked for again only when it was passed, so that many of one cost no more than
+        // the text's length.
+        int[] next = [.. _specials.Select(s => Where(s.Text, 0))];
         while (at < text.Length)
         {
             // A special token counts only as it is written, before lower-casing.
-            int next = text.Length;
-            (string Text, int Id)? found = null;
-            foreach ((string Text, int Id) special in _specials)
+            int first = 0;
+            for (int i = 0; i < next.Length; i++)
             {
-                int where = text.IndexOf(special.Text, at, StringComparison.Ordinal);
-                if (where >= 0 && where < next)
-                    (next, found) = (where, special);
+                if (next[i] < at) next[i] = Where(_specials[i].Text, at);
+                if (next[i] < next[first]) first = i;
             }
 
-            if (next > at)
-                ids.AddRange(_bpe.EncodeToIds(Normalize(text[at..next]), considerNormalization: false));
-            at = next;
-            if (found is (string Text, int Id) token)
-            {
-                ids.Add(token.Id);
-                at += token.Text.Length;
-            }
+            int end = next[first];
+            if (end > at) ids.AddRange(_bpe.EncodeToIds(Normalize(text[at..end]), considerNormalization: false));
+            at = end;
+            if (at == text.Length) break;
+            ids.Add(_specials[first].Id);
+            at += _specials[first].Text.Length;
         }
 
         return [.. ids];
+
+        int Where(string special, int from) => special.Length > 0 && text.IndexOf(special, from,
+            StringComparison.Ordinal) is var found and >= 0 ? found : text.Length;
     }
 
     /// <summary>Exactly <paramref name="maxLength"/> ids: the start, as much of the text as fits, the end, then padding.</summary>

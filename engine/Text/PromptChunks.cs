@@ -18,10 +18,16 @@ public static class PromptChunks
     // A chunk that is full ends at its last comma, if that is no further back than this.
     private const int CommaBacktrack = 20;
 
+    /// <summary>Chunks a prompt may take: every one is a text the U-Net attends to at every step.</summary>
+    public const int MostChunks = 64;
+
     /// <summary>The chunks of a prompt, at least one; each holds <paramref name="length"/> positions, two of them start and end. An embedding is never divided between two.</summary>
+    /// <exception cref="AfaException">The prompt is too long (<see cref="PromptParser.MostCharacters"/>, <see
+    /// cref="MostChunks"/>), or its weights are out of range.</exception>
     public static IReadOnlyList<PromptChunk> Split(ClipTokenizer tokenizer, string prompt, int length, PromptSyntax syntax, EmbeddingSet? embeddings = null)
     {
         embeddings ??= EmbeddingSet.None;
+        PromptParser.CheckLength(prompt);
         bool plain = syntax == PromptSyntax.Plain;
         int room = length - 2, comma = !plain && tokenizer.Tokenize(",") is [int single] ? single : -1, lastComma = -1;
         var chunks = new List<PromptChunk>();
@@ -71,6 +77,12 @@ public static class PromptChunks
 
         void Finish()
         {
+            if (!plain && chunks.Count == MostChunks)
+            {
+                throw new AfaException($"The prompt '{Printable.Shortened(prompt)}' takes more than {MostChunks} chunks of "
+                    + $"{room} tokens; that is the most.");
+            }
+
             int[] ids = new int[length];
             float[] weights = new float[length];
             var vectors = new List<TokenVector>();
@@ -94,10 +106,22 @@ public static class PromptChunks
     public static string? CutOff(ClipTokenizer tokenizer, string prompt, int length, EmbeddingSet? embeddings = null)
     {
         embeddings ??= EmbeddingSet.None;
+        PromptParser.CheckLength(prompt);
         if (embeddings.Count(tokenizer, prompt) <= length - 2) return null;
         string[] words = prompt.Split(' ');
-        int kept = words.Length;
-        while (kept > 0 && embeddings.Count(tokenizer, string.Join(' ', words[..kept])) > length - 2) kept--;
+        // Twice as many at a time until they do not fit, then halves: what is far behind is never looked at.
+        int kept = 0, over = 1;
+        while (over <= words.Length && Fits(over)) (kept, over) = (over, 2 * over);
+        over = Math.Min(over, words.Length);
+        while (over - kept > 1)
+        {
+            int middle = (kept + over) / 2;
+            if (Fits(middle)) kept = middle;
+            else over = middle;
+        }
+
         return string.Join(' ', words[kept..]);
+
+        bool Fits(int count) => embeddings.Count(tokenizer, string.Join(' ', words.AsSpan(0, count))) <= length - 2;
     }
 }

@@ -60,7 +60,7 @@ public sealed record PromptLora(string Name, double Weight = 1, int? Expert = nu
         if (name.Length == 0) throw new AfaException($"{tag}: expected <lora:name:weight>, but the name is empty.");
         if (parts.Length > 2) throw new AfaException($"{tag}: expected <lora:name:weight>, one weight for text encoder and U-Net alike, but {parts.Length - 1} came.");
         double weight = 1;
-        if (parts.Length == 2 && !Numbers.TryDouble(parts[1], out weight)) throw new AfaException($"{tag}: expected <lora:name:weight>, but '{parts[1]}' is no number.");
+        if (parts.Length == 2 && !Numbers.TryDouble(parts[1], out weight)) throw new AfaException($"{tag}: expected <lora:name:weight>, but '{Printable.Shortened(parts[1])}' is no number.");
         return new PromptLora(name, weight, expert);
     }
 }

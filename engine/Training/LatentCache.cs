@@ -7,7 +7,6 @@ using AfaNative.Engine.Tensors;
 using AfaNative.Engine.Text;
 using AfaNative.Engine.Vae;
 using AfaNative.Kernels.Devices;
-using SkiaSharp;
 
 namespace AfaNative.Engine.Training;
 
@@ -69,9 +68,9 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
     {
         try
         {
-            byte[] bytes = RegularFile.ReadAllBytes(record.Image, "a picture");
-            string content = Convert.ToHexString(Sha256.HashData(bytes)), file = Key("latents", _vae!, content, size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture), Rounding(device));
-            return (content, file, File.Exists(Path.Combine(folder, file)) ? null : Crop(bytes, size, seed));
+            byte[] bytes = TrainingPicture.Bytes(record.Image);
+            string content = Convert.ToHexString(Sha256.HashData(bytes)), file = Key("latents 2", _vae!, content, size.ToString(CultureInfo.InvariantCulture), seed.ToString(CultureInfo.InvariantCulture), Rounding(device));
+            return (content, file, File.Exists(Path.Combine(folder, file)) ? null : TrainingPicture.Crop(bytes, size, seed));
         }
         catch (Exception e) when (e is AfaException or IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
         {
@@ -124,32 +123,6 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
         using TensorScope scope = ops.Scope();
         Tensor moments = encoders.Vae.Encode(ops, ops.Upload(pixels, new Shape(1, 1, size, size, 3)));
         SafetensorsWriter.Write(path, [TensorEntry.FromFloat32("data", [moments.Shape.Channels, moments.Shape.Height, moments.Shape.Width], ops.DownloadNchw(moments))]);
-    }
-
-    /// <summary>Decodes a picture, brings its short side to <paramref name="size"/> and cuts a square at a place that depends on its bytes and the seed; channels last, -1..1.</summary>
-    internal static float[] Crop(byte[] bytes, int size, ulong seed)
-    {
-        using SKBitmap? decoded = Imaging.PictureFile.Decode(bytes);
-        if (decoded is null || decoded.Width < 1 || decoded.Height < 1) throw new InvalidDataException("it is no picture this program can decode");
-        double scale = (double)size / Math.Min(decoded.Width, decoded.Height);
-        int width = Math.Max(size, (int)Math.Round(decoded.Width * scale)), height = Math.Max(size, (int)Math.Round(decoded.Height * scale));
-        if ((long)width * height > 1 << 26) throw new InvalidDataException($"it has {decoded.Width} x {decoded.Height} pixels: no square of {size} can be cut from so long and thin a picture");
-        using SKBitmap scaled = decoded.Resize(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul), new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear))
-            ?? throw new InvalidDataException("it could not be resized");
-        (uint x, uint y, _, _) = Kernels.Random.Philox.Block(seed, BitConverter.ToUInt64(Sha256.HashData(bytes)), 0);
-        int left = (int)(x % (uint)(width - size + 1)), top = (int)(y % (uint)(height - size + 1));
-        var values = new float[size * size * 3];
-        ReadOnlySpan<byte> from = scaled.GetPixelSpan();
-        for (int row = 0; row < size; row++)
-        {
-            for (int column = 0; column < size; column++)
-            {
-                int at = (top + row) * scaled.RowBytes + (left + column) * 4, to = (row * size + column) * 3;
-                for (int i = 0; i < 3; i++) values[to + i] = from[at + i] / 127.5f - 1;
-            }
-        }
-
-        return values;
     }
 
     // Loaded when first needed: a run whose cache is complete never reads these weights.

@@ -173,8 +173,8 @@ public static class NetworkTraining
         {
             try
             {
-                byte[] bytes = RegularFile.ReadAllBytes(record.Image, "a picture");
-                LatentCache.Crop(bytes, setup.Options.Size, setup.Options.Seed);
+                byte[] bytes = TrainingPicture.Bytes(record.Image);
+                TrainingPicture.Crop(bytes, setup.Options.Size, setup.Options.Seed);
                 contents.Add(Convert.ToHexString(Sha256.HashData(bytes)));
                 good.Add(record);
             }

@@ -32,7 +32,7 @@ public sealed class FilePictures(IReadOnlyList<TrainingRecord> records, int size
         TrainingRecord record = records[_order[index % records.Count]];
         try
         {
-            return (LatentCache.Crop(Checkpoints.RegularFile.ReadAllBytes(record.Image, "a picture"), size, seed), record.Caption);
+            return (TrainingPicture.Read(record.Image, size, seed), record.Caption);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
         {

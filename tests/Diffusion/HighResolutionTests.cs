@@ -190,7 +190,8 @@ public sealed class HighResolutionTests : IClassFixture<TinyEnsemble>, IDisposab
         Assert.Equal(new HiresSettings(1.75, 0, 0, 12, "4x-UltraSharp"), m.Hires);
         Assert.Equal(new HiresSettings(2, 1024, 0, 0, "Latent"), GenerationMetadata.Parse("a cat\nSteps: 20, Seed: 1, Hires resize: 1024x0, Hires upscaler: Latent").Hires);
         Assert.Null(GenerationMetadata.Parse("a cat\nSteps: 20, Seed: 1, Denoising strength: 0.5").Hires);
-        Assert.Contains("Hires resize: big", Assert.Throws<AfaException>(() => GenerationMetadata.Parse("a\nSteps: 1, Hires resize: big")).Message);
+        Assert.Contains("Hires resize: big", Assert.Throws<AfaException>(() =>
+            GenerationMetadata.Parse("a\nSteps: 1, Seed: 1, Hires resize: big")).Message);
     }
 
     private IReadOnlyList<float[]> Generate(GenerationOptions options) => new TextToImagePipeline(_model).Generate(options);

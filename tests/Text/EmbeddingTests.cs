@@ -189,7 +189,7 @@ public sealed class EmbeddingTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
         (int code, _, string error) = CommandLineTests.Run(Arguments("--prompt", "a (good:1.2) b", "--negative", "<good>", "--embedding", "own=" + Write("other", ("emb_params", [32], Row("c", 0)))));
         Assert.True(code == 0, error);
         _ = PngFile.Read(Path.Combine(output, "00001-1.png"), out string? text);
-        Assert.Contains($", TI hashes: \"good: {FileHash.Short([_folder.File("embeddings/good.safetensors")])}\", Version", text);
+        Assert.Contains($", TI hashes: \"good: {FileHash.Short([_folder.File("embeddings/good.safetensors")])}\", ", text);
         Assert.Equal("a (good:1.2) b", GenerationMetadata.Parse(text!).Prompt);
         (code, _, error) = CommandLineTests.Run(Arguments("--prompt", "a wide b"));
         Assert.NotEqual(0, code);

@@ -131,7 +131,8 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.Equal(("masterpiece, (cat:1.2)\non a mat", "lowres,\nbad", 28, "DPM++ 2M Karras", 6.5, 42ul), (m.Prompt, m.NegativePrompt, m.Steps, m.Sampler, m.CfgScale, m.Seed));
         Assert.Equal((512, 768, 1, 0.4, "CPU"), (m.Width, m.Height, m.ClipSkip, m.Strength!.Value, m.Noise));
         Assert.Contains("no line of settings", Assert.Throws<AfaNative.Engine.AfaException>(() => GenerationMetadata.Parse("a cat")).Message);
-        Assert.Contains("no number", Assert.Throws<AfaNative.Engine.AfaException>(() => GenerationMetadata.Parse("a\nSteps: many, Seed: 1")).Message);
+        Assert.Contains("no number", Assert.Throws<AfaNative.Engine.AfaException>(() =>
+            GenerationMetadata.Parse("a\nSteps: many, Seed: 1, CFG scale: 7")).Message);
     }
 
     private static (int Code, string Text, string Error) Sample(params string[] arguments)

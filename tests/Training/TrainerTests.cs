@@ -188,11 +188,11 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
     public void Crops_have_the_size_asked_for_and_depend_on_the_seed()
     {
         byte[] wide = File.ReadAllBytes(Path.Combine(tiny.Data, "03.png"));
-        float[] a = LatentCache.Crop(wide, 32, 1);
+        float[] a = TrainingPicture.Crop(wide, 32, 1);
         Assert.Equal(32 * 32 * 3, a.Length);
         Assert.All(a, v => Assert.InRange(v, -1f, 1f));
-        Assert.Equal(a, LatentCache.Crop(wide, 32, 1));
-        Assert.Contains(Enumerable.Range(2, 20), seed => !a.SequenceEqual(LatentCache.Crop(wide, 32, (ulong)seed)));
+        Assert.Equal(a, TrainingPicture.Crop(wide, 32, 1));
+        Assert.Contains(Enumerable.Range(2, 20), seed => !a.SequenceEqual(TrainingPicture.Crop(wide, 32, (ulong)seed)));
     }
 
     [Fact]

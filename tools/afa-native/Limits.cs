@@ -31,7 +31,7 @@ internal static class Limits
     public const int Updates = 100_000_000;
 
     /// <summary>Characters of a prompt.</summary>
-    public const int PromptCharacters = 100_000;
+    public const int PromptCharacters = PromptParser.MostCharacters;
 
     /// <summary>Pixels of a grid of all pictures.</summary>
     public const long GridPixels = 1L << 26;

@@ -64,7 +64,7 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
         {
             GenerationOptions o = row.Apply(column.Apply(options));
             string values = string.Join("_", new[] { column.Label, row.Label }.Where(l => l.Length > 0).Select(Slug));
-            return new PlotCell($"{values}-{Hash(SampleCommand.Metadata(o, o.Seeds[0], null, ([], null)) + "\n" + identity + "\n" + Beyond(o))}", o, column.Label, row.Label);
+            return new PlotCell($"{values}-{Hash(SampleCommand.Metadata(o, o.Seeds[0], null, null) + "\n" + identity + "\n" + Beyond(o))}", o, column.Label, row.Label);
         }))];
     }
 

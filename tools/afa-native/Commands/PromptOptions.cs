@@ -32,14 +32,17 @@ internal sealed class PromptOptions
     public IReadOnlyList<EmbeddingRequest> Embeddings(ParseResult r) =>
         [.. (r.GetValue(_embeddings) ?? []).Select(EmbeddingRequest.Parse), .. r.GetValue(_embeddingFolder) is { } folder ? EmbeddingRequest.InFolder(folder) : []];
 
+    /// <summary>The folder of LoRAs that prompts ask for, or null.</summary>
+    public string? LoraFolder(ParseResult r) => r.GetValue(_loraFolder);
+
     /// <summary>The LoRAs to load: those of --lora and those the run's prompts ask for.</summary>
     /// <exception cref="AfaException">One is not to be found, or prompts differ.</exception>
-    public IReadOnlyList<LoraRequest> Loras(ParseResult r, IReadOnlyList<string>? given, GenerationOptions options, PromptJobs? jobs)
+    public IReadOnlyList<LoraRequest> Loras(ParseResult r, IReadOnlyList<LoraRequest> given, GenerationOptions options, PromptJobs? jobs)
     {
         if (r.GetValue(_loraFolder) is { } folder && !Directory.Exists(folder)) throw new AfaException($"--lora-dir {folder}: there is no such folder of LoRAs.");
         bool weighted = options.Syntax == PromptSyntax.Weighted;
         if (weighted && (jobs?.Lines.Select(l => l.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)) Terminal.Warn("<lora:...> does nothing in a negative prompt, and was left out");
-        return LoraFolder.Collect([.. (given ?? []).Select(LoraRequest.Parse)], weighted ? [.. (jobs?.Lines.Select(l => l.Options.Prompt) ?? [options.Prompt]).Distinct()] : [], r.GetValue(_loraFolder));
+        return Engine.Checkpoints.LoraFolder.Collect(given, weighted ? [.. (jobs?.Lines.Select(l => l.Options.Prompt) ?? [options.Prompt]).Distinct()] : [], r.GetValue(_loraFolder));
     }
 
     /// <summary>The second pass: what the options say, and what an old picture says where they say nothing.</summary>

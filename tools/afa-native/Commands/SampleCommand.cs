@@ -16,7 +16,15 @@ namespace AfaNative.Tool.Commands;
 /// <summary><c>afa-native sample</c>: draws pictures.</summary>
 internal static class SampleCommand
 {
-    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, PromptJobs? Jobs, string? Prompts, IReadOnlyList<EmbeddingRequest> Embeddings, SampleExtras Extras, bool Force);
+    private sealed record Settings(string Model, GenerationOptions Options, int Count, int BatchSize, string Output, string? Maps, string Device, int Threads, string Precision, string? Budget, int? Expert, string? Base, string? Vae, IReadOnlyList<LoraRequest> Loras, PromptJobs? Jobs, string? Prompts, IReadOnlyList<EmbeddingRequest> Embeddings, SampleExtras Extras, bool Force)
+    {
+        public PictureSettings? From { get; init; }
+
+        public StartPicture? Start { get; init; }
+
+        /// <summary>LoRAs beside the prompts'.</summary>
+        public IReadOnlyList<LoraRequest> GivenLoras { get; init; } = [];
+    }
 
     public static Command Create()
     {
@@ -40,11 +48,12 @@ internal static class SampleCommand
         var width = new Option<int?>("--width", "-W") { Description = "Width in pixels; what the model was trained at when left out." }.Within(Limits.LeastEdge, Limits.Edge);
         var height = new Option<int?>("--height", "-H") { Description = "Height in pixels; what the model was trained at when left out." }.Within(Limits.LeastEdge, Limits.Edge);
         var clipSkip = new Option<int>("--clip-skip") { Description = "Text encoder layers to leave out (diffusers' counting: 1 is A1111's 2)." }.Within(0, Limits.ClipSkip);
-        var init = new Option<string?>("--init-image") { Description = "A picture to start from; its size counts where --width and --height are left out." };
+        var init = new Option<string?>("--init-image") { Description = "A picture to start from; its size counts where --width and --height are left out, its proportion where one of them is." };
         var strength = new Option<double>("--strength") { Description = "--init-image: how much it is changed, 0 to 1.", DefaultValueFactory = _ => 0.75 }.Within(0, 1);
-        var mask = new Option<string?>("--mask") { Description = "--init-image: a picture that is white where it is to be repainted." };
+        var mask = new Option<string?>("--mask") { Description = "--init-image: a picture that is white where it is to be repainted; transparent is not." };
         var tiling = new Option<string>("--vae-tiling") { Description = "Decode in tiles, which bounds memory: auto (pictures beyond 1024x1024), on or off.", DefaultValueFactory = _ => "auto" };
         tiling.AcceptOnlyFromAmong("auto", "on", "off");
+        var start = new StartPictureOptions(init, mask, width, height);
         var extras = new SampleExtraOptions(sampler);
         var output = new Option<string>("--out", "-o") { Description = "Folder for the pictures.", DefaultValueFactory = _ => "out" };
         var maps = new Option<string?>("--attention-maps") { Description = "Folder for contact sheets that show which expert counts where." };
@@ -63,19 +72,21 @@ internal static class SampleCommand
         var budget = new Option<string?>("--memory-budget") { Description = "Most memory to use, such as 6GiB; an accelerator keeps weights on the host where they do not fit. Left out: what the device has free." };
         var command = new Command("sample", "Draws pictures from a prompt.")
         {
-            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, tiling, extras.Preview, extras.X, extras.Y, extras.Experts, ResultLines.Json, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget, MemoryGuard.Force,
+            model, prompt, prompts, shard, from, negative, syntax, steps, sampler, noise, guidance, eta, seed, count, batch, width, height, clipSkip, init, strength, mask, start.Resize, start.Background, tiling, extras.Preview, extras.X, extras.Y, extras.Experts, ResultLines.Json, output, maps, expert, fusion, magicWeights, magicSwitch, basis, vae, loras, device, threads, precision, budget, MemoryGuard.Force,
         };
         prompting.AddTo(command);
         extras.Tensors.AddTo(command);
         command.SetAction((r, cancellation) =>
         {
-            GenerationMetadata? old = r.GetValue(from) is { } source ? Settle(source) : null;
+            PictureSettings? picture = PictureSettings.Read(r.GetValue(from));
+            GenerationMetadata? old = picture?.Recorded;
             if (r.GetValue(prompt) is null && r.GetValue(prompts) is null && old is null) throw new AfaException("--prompt says what the pictures show; --prompts FILE and --from PICTURE do, too.");
             if (r.GetValue(prompts) is not null && (r.GetValue(prompt) is not null || old is not null)) throw new AfaException("--prompts brings the prompts: it does not go with --prompt or --from.");
             if (r.GetValue(shard) is not null && r.GetValue(prompts) is null) throw new AfaException("--shard divides the pictures of --prompts; there are none.");
             if (r.GetValue(prompts) is not null && (r.GetValue(maps) is not null || r.GetValue(init) is not null)) throw new AfaException("--prompts does not go with --attention-maps or --init-image yet.");
             // One expert alone has nothing to be joined with.
-            bool joined = old is not null && r.GetValue(expert) is null;
+            int? alone = r.GetValue(expert) ?? (Given(fusion) || Given(extras.Experts) ? null : old?.Expert);
+            bool joined = old is not null && alone is null;
             SampleExtras more = extras.Read(r, joined ? old!.Experts : null, r.GetValue(prompts) is null);
             if (more.Plot is not null && (r.GetValue(prompts) is not null || r.GetValue(maps) is not null)) throw new AfaException("--x and --y do not go with --prompts or --attention-maps.");
             if (more.Plot is not null && r.GetResult(count) is { Implicit: false }) throw new AfaException("--x and --y draw one picture a cell, not --count of them; an axis can vary the seed.");
@@ -86,15 +97,10 @@ internal static class SampleCommand
             if (old?.Latents is { } lost && more.Tensors.Latents is null) Terminal.Warn(
                 $"the picture started from latents of its own ({lost}), not from its seed's: --latents FILE gives them");
             ModelDefaults defaults = ModelDefaults.Of(r.GetValue(model), r.GetValue(basis));
-            int wide = r.GetValue(width) ?? old?.Width ?? defaults.Size, high = r.GetValue(height) ?? old?.Height ?? defaults.Size;
-            if (r.GetValue(mask) is not null && r.GetValue(init) is null) throw new AfaException("--mask says where --init-image is repainted; there is none.");
-            if (r.GetValue(init) is { } start && r.GetResult(width) is not { Implicit: false } && r.GetResult(height) is not { Implicit: false })
-            {
-                // Whole latent pixels of Stable Diffusion's VAE.
-                (int w0, int h0) = PictureFile.Size(start);
-                (wide, high) = (Math.Max(8, w0 / 8 * 8), Math.Max(8, h0 / 8 * 8));
-            }
-
+            StartPicture begin = start.Read(r, picture, defaults.Size);
+            (int wide, int high) = (begin.Width, begin.Height);
+            if (begin.Pixels is not null && old?.Hires is not null)
+                Terminal.Warn($"{picture!.Path}: the picture's second pass does not go with --init-image, and is left out");
             MemoryGuard.Check(MemoryGuard.Pictures(wide, high, Math.Min(pictures, r.GetValue(batch))), MemoryGuard.Machine, r.GetValue(MemoryGuard.Force), "smaller pictures or a smaller --batch-size");
             var options = new GenerationOptions
             {
@@ -103,28 +109,43 @@ internal static class SampleCommand
                 Steps = r.GetValue(steps) ?? old?.Steps ?? defaults.Steps,
                 GuidanceScale = r.GetValue(guidance) ?? (float?)old?.CfgScale ?? defaults.Guidance,
                 Syntax = (r.GetResult(syntax) is { Implicit: false } || old is null ? r.GetValue(syntax) == "plain" : old.PlainPrompt) ? PromptSyntax.Plain : PromptSyntax.Weighted,
-                Sampler = SamplerOptions.Choose(r.GetValue(sampler) ?? old?.Sampler, defaults.Model, r.GetValue(basis), r.GetValue(model) is not null),
-                Noise = (r.GetResult(noise) is { Implicit: false } || old is null ? r.GetValue(noise) : old.Noise switch { "CPU" => "cpu", "GPU" => "cuda-philox", _ => "own" }) switch { "cpu" => NoiseSource.TorchCpu, "cuda-philox" => NoiseSource.TorchCuda, _ => NoiseSource.Own },
+                Sampler = r.GetValue(sampler) is null && picture is not null ? picture.Sampler()
+                    : SamplerOptions.Choose(r.GetValue(sampler), defaults.Model, r.GetValue(basis), r.GetValue(model) is not null),
+                Noise = (Given(noise) || picture is null ? r.GetValue(noise) : picture.Noise()) switch { "cpu" => NoiseSource.TorchCpu, "cuda-philox" => NoiseSource.TorchCuda, _ => NoiseSource.Own },
                 Eta = r.GetValue(eta) ?? (float?)old?.Eta,
                 Width = wide,
                 Height = high,
-                InitImage = r.GetValue(init) is { } picture ? PictureFile.Read(picture, wide, high) : null,
-                Strength = r.GetValue(strength),
-                TiledVae = r.GetValue(tiling) switch { "on" => true, "off" => false, _ => null },
-                Mask = r.GetValue(mask) is { } painted ? [.. PictureFile.Read(painted, wide, high).Chunk(3).Select(p => p.Average())] : null,
-                HighResolution = prompting.HighResolution(r, old, r.GetValue(init) is not null || r.GetValue(maps) is not null),
+                InitImage = begin.Pixels,
+                Strength = Pick(strength, old is { FromPicture: true } ? old.Strength : null),
+                TiledVae = !Given(tiling) && old is not null ? old.VaeTiling
+                    : r.GetValue(tiling) switch { "on" => true, "off" => false, _ => null },
+                Mask = begin.Mask,
+                HighResolution = prompting.HighResolution(r, old, begin.Pixels is not null || r.GetValue(maps) is not null),
                 ClipSkip = Pick(clipSkip, old?.ClipSkip),
-                Fusion = joined && r.GetResult(fusion) is not { Implicit: false } ? SampleExtras.FusionOf(old) : SampleExtras.ParseFusion(r.GetValue(fusion)!)!.Value,
+                Fusion = joined && !Given(fusion) ? picture!.Fusion() : SampleExtras.ParseFusion(r.GetValue(fusion)!)!.Value,
                 Experts = more.Experts,
-                Magic = new MagicFusionOptions { Weights = r.GetValue(magicWeights) is { Length: > 0 } w ? w : null, SwitchTimestep = r.GetValue(magicSwitch) },
+                Magic = PictureSettings.Magic(picture, r.GetValue(magicWeights), Given(magicSwitch) ? r.GetValue(magicSwitch) : null),
                 // The first alone: the others follow as they are drawn.
                 Seeds = [first],
             };
             Limits.CheckPrompt("--prompt", options.Prompt, options.Syntax);
             Limits.CheckPrompt("--negative", options.NegativePrompt, options.Syntax);
             PromptJobs? jobs = Jobs();
-            var settings = new Settings(defaults.Model, options, pictures, r.GetValue(batch), r.GetValue(output)!, r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), r.GetValue(expert), r.GetValue(basis), r.GetValue(vae), prompting.Loras(r, r.GetValue(loras), options, jobs), jobs, r.GetValue(prompts), prompting.Embeddings(r), more, r.GetValue(MemoryGuard.Force));
+            PromptChecks.Say(options, jobs);
+            IReadOnlyList<LoraRequest> given = PictureSettings.Loras(picture, r.GetValue(loras) ?? [], prompting.LoraFolder(r));
+            var settings = new Settings(defaults.Model, options, pictures, r.GetValue(batch), r.GetValue(output)!,
+                r.GetValue(maps), r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!, r.GetValue(budget), alone,
+                r.GetValue(basis), PictureSettings.Vae(picture, r.GetValue(vae), defaults.Model),
+                prompting.Loras(r, given, options, jobs), jobs, r.GetValue(prompts), prompting.Embeddings(r), more,
+                r.GetValue(MemoryGuard.Force))
+            {
+                From = picture,
+                Start = begin.Pixels is null ? null : begin,
+                GivenLoras = given,
+            };
             return Task.Run(() => Run(settings, cancellation), cancellation);
+
+            bool Given(Option option) => r.GetResult(option) is { Implicit: false };
 
             T Pick<T>(Option<T> option, T? otherwise) where T : struct => r.GetResult(option) is { Implicit: false } || otherwise is null ? r.GetValue(option) : otherwise.Value;
 
@@ -151,9 +172,11 @@ internal static class SampleCommand
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0) throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         // An embedding that does not fit is named before the first picture is drawn.
         foreach (GenerationOptions one in settings.Jobs?.Lines.Select(l => l.Options) ?? [all]) model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt);
+        settings.From?.CompareEmbeddings(
+            model.Embeddings.UsedBy(all.Syntax, all.Prompt, all.NegativePrompt).Select(e => (e.Name, e.Hash())));
         foreach (string text in all.Syntax == PromptSyntax.Plain ? (string[])[all.Prompt, all.NegativePrompt] : [])
         {
-            if (PromptChunks.CutOff(model.Tokenizer, text, model.TextEncoder.Config.MaxPositions, model.Embeddings) is { } cut) Terminal.Warn($"the prompt is too long for --prompt-syntax plain; what is cut off: '{cut}'");
+            if (PromptChunks.CutOff(model.Tokenizer, text, model.TextEncoder.Config.MaxPositions, model.Embeddings) is { } cut) Terminal.Warn($"the prompt is too long for --prompt-syntax plain; what is cut off: '{Printable.Shortened(cut, 200)}'");
         }
 
         // Steps the model was not trained for are refused before a folder is made.
@@ -162,7 +185,7 @@ internal static class SampleCommand
         Directory.CreateDirectory(settings.Output);
         if (settings.Maps is not null) Directory.CreateDirectory(settings.Maps);
         using var hashing = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        Task<(string[] Models, string? Aggregators)> hashes = Task.Run(() => Hashes(model.Folder, hashing.Token), hashing.Token);
+        Task<RunRecord> hashes = Task.Run(() => Record(settings, model, hashing.Token), hashing.Token);
         if (settings.Jobs is not null || settings.Extras.Plot is not null)
         {
             try
@@ -229,7 +252,7 @@ internal static class SampleCommand
     }
 
     // Pictures of a file of prompts; what is there is done.
-    private static int RunJobs(Settings settings, DiffusionModel model, Task<(string[] Models, string? Aggregators)> hashes, CancellationToken cancellation)
+    private static int RunJobs(Settings settings, DiffusionModel model, Task<RunRecord> hashes, CancellationToken cancellation)
     {
         PromptJobs jobs = settings.Jobs!;
         var pipeline = new TextToImagePipeline(model);
@@ -256,20 +279,6 @@ internal static class SampleCommand
         return 0;
 
         bool IsThere(PromptJob job) => File.Exists(Path.Combine(settings.Output, job.Name + ".png"));
-    }
-
-    private static GenerationMetadata Settle(string path)
-    {
-        _ = PngFile.Read(path, out string? text);
-        if (text is null) throw new AfaException($"{path}: the picture holds no settings.");
-        try
-        {
-            return GenerationMetadata.Parse(text);
-        }
-        catch (AfaException e)
-        {
-            throw new AfaException($"{path}: {e.Message}", e);
-        }
     }
 
     private static EnsembleFolder Open(Settings settings)
@@ -316,16 +325,27 @@ internal static class SampleCommand
     private static int NextIndex(string folder) => 1 + Directory.EnumerateFiles(folder, "*.png").Select(Path.GetFileName)
         .Select(n => int.TryParse(n.AsSpan(0, Math.Max(0, n!.IndexOf('-'))), NumberStyles.None, CultureInfo.InvariantCulture, out int i) ? i : 0).DefaultIfEmpty(0).Max();
 
-    private static (string[] Models, string? Aggregators) Hashes(EnsembleFolder folder, CancellationToken cancellation) => (
-        [.. folder.UNets.Select(u => FileHash.Short(FileHash.WeightFiles(u), cancellation))],
-        folder.Aggregators.Count == 0 ? null : FileHash.Short(folder.Aggregators.SelectMany(FileHash.WeightFiles), cancellation));
+    private static RunRecord Record(Settings settings, DiffusionModel model, CancellationToken cancellation)
+    {
+        RunRecord run = RunRecord.Of(model.Folder, settings.Loras, settings.GivenLoras, settings.Vae, cancellation) with
+        {
+            Expert = settings.Expert,
+            Start = settings.Start,
+            Precision = settings.Precision,
+            Device = settings.Device,
+        };
+        settings.From?.Compare(run, File.Exists(settings.Model));
+        return run;
+    }
 
     // What decides how a picture looks and its settings do not say: where weights come from, and how they are computed with.
     private static string Identity(Settings s) => string.Join('\n', (string?[])[Path.GetFullPath(s.Model), s.Base, s.Vae, s.Expert?.ToString(CultureInfo.InvariantCulture), s.Precision, .. s.Loras.Select(l => l.ToString()), .. s.Embeddings.Where(e => !e.Listed).Select(e => e.ToString())]);
 
-    internal static string Metadata(GenerationOptions options, ulong seed, DiffusionModel? model, (string[] Models, string? Aggregators) hashes) => Describe(options, seed, model, hashes).ToParameters();
+    internal static string Metadata(GenerationOptions options, ulong seed, DiffusionModel? model, RunRecord? run) =>
+        Describe(options, seed, model, run).ToParameters();
 
-    private static GenerationMetadata Describe(GenerationOptions options, ulong seed, DiffusionModel? model, (string[] Models, string? Aggregators) hashes) => new()
+    private static GenerationMetadata Describe(GenerationOptions options, ulong seed, DiffusionModel? model, RunRecord? run) =>
+        (run ?? RunRecord.None).Add(new()
     {
         Prompt = options.Prompt,
         NegativePrompt = options.NegativePrompt,
@@ -336,8 +356,6 @@ internal static class SampleCommand
         Width = options.Width,
         Height = options.Height,
         Models = model is null ? [] : [File.Exists(model.Folder.UNets[0]) ? Path.GetFileNameWithoutExtension(model.Folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(model.Folder.Path)))],
-        ModelHashes = hashes.Models,
-        AggregatorHash = hashes.Aggregators,
         ClipSkip = options.ClipSkip,
         Eta = options.Sampler.DefaultEta is { } usual && options.Eta is { } eta && eta != usual ? Math.Round(eta, 6) : null,
         Latents = LatentFile.HashOf(options, seed),
@@ -349,5 +367,5 @@ internal static class SampleCommand
         Experts = options.Experts is null ? null : string.Join('+', options.Experts),
         TextInversions = model is null ? [] : [.. model.Embeddings.UsedBy(options.Syntax, options.Prompt, options.NegativePrompt).Select(e => (e.Name, e.Hash()))],
         Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
-    };
+    }, options);
 }

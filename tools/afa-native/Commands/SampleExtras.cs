@@ -42,7 +42,11 @@ internal sealed record SampleExtras(int? Preview, Plot? Plot, IReadOnlyList<int>
     public static string? RecordedFusion(FusionMode mode) => s_recorded.FirstOrDefault(r => r.Mode == mode).Name;
 
     /// <summary>The fusion that a picture's text records.</summary>
-    public static FusionMode FusionOf(GenerationMetadata? picture) => s_recorded.FirstOrDefault(r => r.Name == picture?.Fusion, (Mode: FusionMode.Afa, Name: "")).Mode;
+    /// <exception cref="AfaException">There is none of that name.</exception>
+    public static FusionMode FusionOf(GenerationMetadata? picture) => picture?.Fusion is not { } name ? FusionMode.Afa
+        : s_recorded.Any(r => r.Name == name) ? s_recorded.First(r => r.Name == name).Mode
+        : throw new AfaException($"The picture's experts were joined by '{Printable.Shortened(name)}', which this program "
+            + $"does not know; --fusion afa, average, mean or magic chooses another way.");
 }
 
 /// <summary>The options behind <see cref="SampleExtras"/>.</summary>
