@@ -12,7 +12,7 @@ internal sealed class LoraChange(SafetensorsFile file, LoraLayer layer)
         bool changed = false;
         bool low = _parts.ContainsKey(LoraPart.Down), whole = _parts.ContainsKey(LoraPart.Diff);
         if (_parts.GetValueOrDefault(LoraPart.Magnitude) is { } magnitude) changed = AddWithLengths(shape, weight, read(), magnitude, rows: true);
-        else if (_parts.GetValueOrDefault(LoraPart.DoraScale) is { } lengths) changed = AddWithLengths(shape, weight, read(), lengths, rows: lengths.Shape[0] != 1 || shape[0] == 1);
+        else if (_parts.GetValueOrDefault(LoraPart.DoraScale) is { } lengths) changed = AddWithLengths(shape, weight, read(), lengths, rows: lengths.Shape is not [1, ..] || shape[0] == 1);
         else if (low || whole)
         {
             float[] values = read();
@@ -58,7 +58,7 @@ internal sealed class LoraChange(SafetensorsFile file, LoraLayer layer)
         SafetensorsTensor first = _parts[LoraPart.Down], last = _parts[LoraPart.Up];
         long rank = first.Shape[0], outputs = shape[0], inputs = count / outputs, inner = last.Shape[1];
         float[] down = file.ReadFloat32(first.Name), up = file.ReadFloat32(last.Name);
-        if (_parts.TryGetValue(LoraPart.Mid, out SafetensorsTensor? mid)) down = Unfold(mid, down, inner, rank);
+        if (_parts.TryGetValue(LoraPart.Mid, out SafetensorsTensor? mid)) down = Unfold(mid, down, inner, rank, inputs);
         else if (inner != rank) throw Misfit($"its up matrix has {inner} columns, its down matrix {rank} rows");
         if (last.Shape[0] != outputs || down.Length != inner * inputs || up.Length != outputs * inner)
         {
@@ -79,10 +79,11 @@ internal sealed class LoraChange(SafetensorsFile file, LoraLayer layer)
     }
 
     // A factored convolution's mid [m, n, k, l] and down [n, in] as one matrix [m, in * k * l].
-    private float[] Unfold(SafetensorsTensor mid, float[] down, long rows, long rank)
+    private float[] Unfold(SafetensorsTensor mid, float[] down, long rows, long rank, long width)
     {
         long inputs = down.Length / rank, taps = mid.Shape.Skip(2).Aggregate(1L, (a, b) => a * b);
         if (mid.Shape.Length < 2 || mid.Shape[0] != rows || mid.Shape[1] != rank) throw Misfit($"{mid.Name} is [{string.Join(", ", mid.Shape)}] between {rows} and {rank}");
+        if (inputs * taps != width) throw Misfit($"it changes a layer of {inputs * taps} inputs, the model's has {width}");
         float[] middle = file.ReadFloat32(mid.Name);
         var unfolded = new float[rows * inputs * taps];
         Parallel.For(0, (int)rows, m =>

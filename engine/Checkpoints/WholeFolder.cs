@@ -40,9 +40,14 @@ internal static class WholeFolder
     }
 
     /// <summary>Copies the files of a folder.</summary>
+    /// <exception cref="CheckpointException">Something in it is neither file nor folder: copying a pipe would wait for its writer.</exception>
     public static void Copy(string from, string to)
     {
         Directory.CreateDirectory(to);
-        foreach (string file in Directory.EnumerateFiles(from)) File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+        foreach (string file in Directory.EnumerateFiles(from))
+        {
+            RegularFile.Check(file);
+            File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+        }
     }
 }

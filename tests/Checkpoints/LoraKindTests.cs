@@ -268,6 +268,52 @@ public sealed class LoraKindTests : IDisposable
         Assert.Contains("'conv_in.weight' would hold", message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Mutated_files_are_read_or_refused_in_a_sentence()
+    {
+        string mid = "lora_unet_down_blocks_0_resnets_0_conv1", path = Write(
+        [
+            .. Pair(), TensorEntry.FromFloat32($"unet.{Query}.lora_magnitude_vector", [4], [1, 2, 3, 4]), Tensor(mid + ".lora_down.weight", 2, 3, 1, 1), Tensor(mid + ".lora_mid.weight", 2, 2, 3, 3), Tensor(mid + ".lora_up.weight", 4, 2, 1, 1),
+            TensorEntry.FromFloat32(mid + ".alpha", [], [1]), Tensor("lora_unet_conv_in.diff", 4, 3), Tensor("lora_unet_conv_in.dora_scale", 1, 3), Tensor("lora_unet_conv_in.diff_b", 4),
+        ], new Dictionary<string, string> { ["lora_adapter_metadata"] = """{"r": 4, "lora_alpha": 8, "alpha_pattern": {"to_q": 2}}""" });
+        byte[] good = File.ReadAllBytes(path);
+        int header = (int)BitConverter.ToInt64(good);
+        var random = new System.Random(5);
+        (string From, string To)[] swaps = [("lora_A", "lora_B"), ("[4,3]", "[3,4]"), ("[4,3]", "[12]"), ("[2,2,3,3]", "[4,9]"), ("[2,2,3,3]", "[36]"), ("[2,3,1,1]", "[3,2,1,1]"), (".diff\"", ".alpha\""), ("[1,3]", "[3]"), ("F32", "I32"), ("unet.", "text_encoder."), ("_mid", "_up"), ("magnitude_vector", "A"),
+            (".alpha", ".w_norm"), ("\\u0022r\\u0022: 4", "\\u0022r\\u0022: -4"), ("to_q\\u0022: 2", "(a+)+\\u0022: 2"), ("[4]", "[2,2]"), ("conv_in.", "conv_out.")];
+        string[] names = [Query + ".weight", "down_blocks.0.resnets.0.conv1.weight", "conv_in.weight", "conv_in.bias"];
+        long[][] shapes = [[4, 3], [4, 3, 3, 3], [4, 3], [4]];
+        for (int i = 0; i < 600; i++)
+        {
+            byte[] bytes = [.. good];
+            if (i % 3 == 0) bytes[random.Next(8, 8 + header)] ^= (byte)(1 << random.Next(8));
+            else if (i % 3 == 1) bytes[random.Next(8 + header, bytes.Length)] = 0xFF;
+            if (i % 2 == 0)
+            {
+                (string from, string to) = swaps[random.Next(swaps.Length)];
+                byte[] json = System.Text.Encoding.Latin1.GetBytes(System.Text.Encoding.Latin1.GetString(bytes, 8, header).Replace(from, to, StringComparison.Ordinal));
+                bytes = [.. BitConverter.GetBytes((long)json.Length), .. json, .. bytes[(8 + header)..]];
+            }
+
+            File.WriteAllBytes(path, bytes);
+            try
+            {
+                using LoraFile file = LoraFile.Open(path);
+                file.Bind("unet", names);
+                file.Bind("text_encoder", ["text_model.final_layer_norm.weight"]);
+                for (int n = 0; n < names.Length; n++)
+                {
+                    var values = new float[shapes[n].Aggregate(1L, (a, b) => a * b)];
+                    file.Add("unet", names[n], shapes[n], 1, () => values);
+                }
+            }
+            catch (CheckpointException e)
+            {
+                Assert.Contains(path, e.Message, StringComparison.Ordinal);
+            }
+        }
+    }
+
     private static float[] Draw(string model, params LoraRequest[] loras)
     {
         using var device = new CpuDevice(2);
