@@ -39,6 +39,19 @@ public sealed class BoundedWorkTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     }
 
     [Fact]
+    public void Whatever_is_thrown_is_one_sentence()
+    {
+        Assert.Equal("x", ErrorSentence.Of(new AggregateException(new AggregateException(new AfaException("x"), new IOException("y")))));
+        Assert.Equal("x", ErrorSentence.Of(new TypeInitializationException("T", new AfaException("x"))));
+        Assert.StartsWith("Out of memory: ", ErrorSentence.Of(new AggregateException(new OutOfMemoryException())));
+        Assert.Contains("beyond what can be counted", ErrorSentence.Of(new OverflowException()));
+        Assert.Equal("gone", ErrorSentence.Of(new AfaNative.Kernels.Devices.DeviceMemoryException("gone", new InvalidOperationException())));
+        Assert.Contains("could not be loaded", ErrorSentence.Of(new DllNotFoundException("libx")));
+        // What nobody thought of says so.
+        Assert.Contains("unexpected", ErrorSentence.Of(new InvalidOperationException("x")));
+    }
+
+    [Fact]
     public void A_grid_holds_what_it_shows()
     {
         RgbImage[] pictures = [.. Enumerable.Range(0, 5).Select(i => RgbImage.Filled(4, 2, ((byte)(10 * i), 2, 3)))];

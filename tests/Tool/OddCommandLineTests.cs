@@ -41,6 +41,8 @@ public sealed class OddCommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyE
         "ensemble create NEW --base TINY --expert TINY TINY --heads 3", "ensemble create NEW --base TINY --expert TINY TINY --hidden-size 0", "ensemble create NEW --base TINY --expert TINY TINY --hidden-size 33",
         "ensemble create NEW --base TINY --expert TINY TINY --layers -1", "ensemble create NEW --base TINY --expert TINY TINY --layers 101", "ensemble create NEW --base FILE --expert FILE", "ensemble create FILE --base TINY --expert TINY TINY",
         "ensemble create NEW --base TINY --expert EMPTY", "ensemble create LONG --base TINY --expert TINY", "ensemble create NEW --base TINY --expert DIR", "ensemble info EMPTY", "ensemble info NEW", "ensemble info DIR", "ensemble info FILE",
+        "merge NEW --model TINY TINY --trials 5", "merge NEW --model TINY TINY --multiplier 2", "merge NEW --model TINY TINY --text-weight 0.5", "merge NEW --model TINY TINY --mode blocks --blocks 0.5 --weights 1 2",
+        "merge NEW --model TINY TINY --mode auto --data DIR --steps 5", "sample TINY -p x --strength 0.5 --out NEW", "sample TINY -p x --magic-switch 5 --out NEW",
         "merge", "merge NEW", "merge NEW --model EMPTY", "merge NEW --model TINY", "merge NEW --model NEW FILE", "merge NEW --model TINY TINY --weights 1,5 2", "merge NEW --model TINY TINY --weights nan 1", "merge NEW --model TINY TINY --weights 0 0",
         "merge NEW --model TINY TINY --weights 1 2 3", "merge NEW --model TINY TINY --mode blocks", "merge NEW --model TINY TINY --mode blocks --blocks 1;5", "merge NEW --model TINY TINY --mode blocks --blocks nan",
         "merge NEW --model TINY TINY --mode blocks --blocks 1,2", "merge NEW --model TINY TINY --mode add-difference", "merge NEW --model TINY TINY --mode auto", "merge NEW --model TINY TINY --mode auto --data NEW --trials 0",
@@ -115,6 +117,8 @@ public sealed class OddCommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyE
     [InlineData("sample TINY -p x --guidance 7,5", "--guidance: expected a number from 0 to 1000, but '7,5' came; decimals are written with a point")]
     [InlineData("train TINY --data x --out y --lr 0,001", "--learning-rate: expected a number from 0 to 10, but '0,001' came")]
     [InlineData("sample TINY -p x --width 33 --out NEW", "multiple of 8")]
+    [InlineData("sample TINY -p x --strength 0.5 --out NEW", "--strength goes with --init-image: alone it has no effect.")]
+    [InlineData("merge NEW --model TINY TINY --trials 5", "--trials goes with --mode auto: alone it has no effect.")]
     [InlineData("sample TINY -p x --steps 5 --steps 6", "--steps: expected one value, but 2 came: '5', '6'.")]
     public async Task The_sentence_names_what_was_written_and_what_was_meant(string line, string expected)
     {

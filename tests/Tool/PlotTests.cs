@@ -57,6 +57,9 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.DoesNotContain(cells[3].Name, plot.Cells(s_options with { Seeds = [2] }, "model").Select(c => c.Name));
         Assert.Contains("both vary steps", Assert.Throws<AfaException>(() => Plot.Of("steps=1,2", "steps=3")).Message);
         Assert.Contains("looks for 'bird'", Assert.Throws<AfaException>(() => Plot.Of("prompt-sr=bird,dog", null)!.Check(s_options, 1)).Message);
+        Assert.Contains("would make a prompt of 2000009 characters", Assert.Throws<AfaException>(() => Plot.Of("prompt-sr=cat," + new string('x', 1_000_000), null)!.Check(s_options, 1)).Message);
+        Assert.Contains("at most 10000 pictures; these axes ask for 1000 x 11", Assert.Throws<AfaException>(() => Plot.Of("seed=1-1000", "steps=1-11")!.Check(s_options, 1)).Message);
+        Assert.Contains("too large for one picture", Assert.Throws<AfaException>(() => Plot.Of("seed=1-1000", null)!.Check(s_options with { Width = 2048 }, 1)).Message);
         Assert.Contains("there is none", Assert.Throws<AfaException>(() => Plot.Of("strength=0.1,0.2", null)!.Check(s_options, 1)).Message);
         Assert.Contains("this run has one", Assert.Throws<AfaException>(() => Plot.Of("experts=0", null)!.Check(s_options, 1)).Message);
         Assert.Contains("Expert 2", Assert.Throws<AfaException>(() => Plot.Of("experts=0,2", null)!.Check(s_options, 2)).Message);

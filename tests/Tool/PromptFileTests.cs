@@ -64,6 +64,8 @@ public sealed class PromptFileTests
         Assert.Contains(", line 3: UTF-8 was expected, but byte 0xE9 came", Read(folder, 1).Message);
         folder.Write("prompts.txt", new string('x', 100_001));
         Assert.Contains("line 1: 'prompt': at most 100000 characters were expected, but 100001 came", Read(folder, 1).Message);
+        folder.Write("prompts.txt", string.Concat(Enumerable.Repeat("x\n", 200_001)));
+        Assert.Contains(", line 200001: a file holds at most 200000 prompts", Read(folder, 1).Message);
         folder.Write("prompts.txt", string.Concat(Enumerable.Repeat("x\n", 3000)));
         Assert.Contains("3000 prompts with 1000000 pictures each are more than the 2147483647 pictures of a run", Read(folder, 1_000_000).Message);
     }

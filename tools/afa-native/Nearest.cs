@@ -11,7 +11,7 @@ internal static class Nearest
         foreach (string one in known)
         {
             int distance = Distance(word.ToLowerInvariant(), one.ToLowerInvariant());
-            if (distance <= Math.Max(1, Math.Max(word.Length, one.Length) / 3) && (best is null || distance < best.Value.Distance)) best = (one, distance);
+            if (distance < Math.Min(word.Length, one.Length) && distance <= Math.Max(1, Math.Max(word.Length, one.Length) / 3) && (best is null || distance < best.Value.Distance)) best = (one, distance);
         }
 
         return best?.Word;

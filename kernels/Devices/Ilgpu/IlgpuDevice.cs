@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using AfaNative.Kernels.Devices.Cuda;
@@ -195,7 +196,7 @@ public sealed class IlgpuDevice : IDevice
     {
         int colon = name.IndexOf(':', StringComparison.Ordinal);
         if (colon < 0) return (name, 0);
-        return int.TryParse(name.AsSpan(colon + 1), out int index) && index >= 0 ? (name[..colon], index) : throw new ArgumentException($"'{name}': expected a device number after the colon.");
+        return int.TryParse(name.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out int index) ? (name[..colon], index) : throw new ArgumentException($"'{name}': expected a device number after the colon.");
     }
 
     private static string Missing(string kind)

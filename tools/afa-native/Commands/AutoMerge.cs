@@ -7,6 +7,7 @@ using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Layers;
+using AfaNative.Engine.Text;
 using AfaNative.Engine.Tensors;
 using AfaNative.Engine.Training;
 using AfaNative.Engine.UNet;
@@ -38,6 +39,15 @@ internal sealed class AutoMerge
         search._resolution.AcceptOnlyFromAmong("model", "levels", "blocks");
         foreach (Option option in (Option[])[search._trials, search._resolution, search._data, search._pictures, search._scorer, search._prompts, search._steps, search._size, search._log, search._cache, search._seed, search._device, search._threads, search._precision]) command.Options.Add(option);
         return search;
+    }
+
+    /// <summary>Refuses what a mode, or a way of scoring, would ignore.</summary>
+    public void CheckLone(ParseResult r, bool searching)
+    {
+        LoneOptions.Check(r, searching, "--mode auto", _trials, _resolution, _data, _scorer, _prompts, _log, _pictures, _size, _steps, _cache, _seed, _device, _threads, _precision);
+        if (!searching) return;
+        LoneOptions.Check(r, LoneOptions.Given(r, _data), "--data", _pictures, _cache);
+        LoneOptions.Check(r, LoneOptions.Given(r, _scorer), "--scorer", _prompts, _steps);
     }
 
     public void Run(ParseResult r, string output, string[] paths, string? basis, CancellationToken cancellation)
@@ -141,15 +151,8 @@ internal sealed class AutoMerge
         public PictureScorer(IDevice device, EnsembleFolder model, string command, string prompts, ParseResult r, AutoMerge options, CancellationToken cancellation)
         {
             (_command, _size, _steps, _seed, _cancellation) = (command, r.GetValue(options._size) ?? NativeSize.Of(model), r.GetValue(options._steps), r.GetValue(options._seed), cancellation);
-            try
-            {
-                _prompts = [.. File.ReadAllLines(prompts).Where(l => l.Trim().Length > 0)];
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                throw new AfaException($"{prompts}: the prompts could not be read: {e.Message}", e);
-            }
-
+            _prompts = [.. TextFile.Read(prompts, "a file of prompts", 1 << 20).ReplaceLineEndings("\n").Split('\n').Where(l => l.Trim().Length > 0)];
+            foreach (string one in _prompts) Limits.CheckPrompt($"{prompts}: a prompt", one, PromptSyntax.Plain);
             if (_prompts.Length == 0) throw new AfaException($"{prompts}: it holds no prompt.");
             _model = DiffusionModel.Load(device, model, cancellation: cancellation);
             _folder = Directory.CreateTempSubdirectory("afa-merge-").FullName;

@@ -68,6 +68,7 @@ internal static class Devices
         if (name == "cpu" && precision == "f16") throw new AfaException("--precision f16 is for accelerators; cpu computes in f32 or bf16.");
         if (name == "cpu" && precision == "bf16" && !CpuDevice.SupportsBFloat16) Terminal.Note("This processor or system has no products in bfloat16 (AVX512-BF16 on Linux, executable memory allowed): computing in f32.");
         if (threads < 0 || threads > 1024) throw new AfaException($"--threads takes 0 to 1024, not {threads}.");
+        if (threads > 0 && name is not ("cpu" or "cpu-plain")) Terminal.Warn($"--threads is for cpu and cpu-plain: it has no effect on {name}");
         return name switch
         {
             "cpu" => new CpuDevice(threads, products: precision == "bf16" && CpuDevice.SupportsBFloat16 ? ElementType.BFloat16 : ElementType.Float32),

@@ -28,6 +28,10 @@ internal static class MergeCommand
             string[] lists = r.GetValue(blocks) ?? [];
             if (how == "blocks" && lists.Length == 0) throw new AfaException("--mode blocks needs --blocks.");
             if (how != "blocks" && lists.Length > 0) throw new AfaException("--blocks goes with --mode blocks.");
+            search.CheckLone(r, how == "auto");
+            LoneOptions.Check(r, how is "weighted" or "auto", "--mode weighted", weights);
+            LoneOptions.Check(r, how is "blocks" or "auto", "--mode blocks", text);
+            LoneOptions.Check(r, how == "add-difference", "--mode add-difference", multiplier);
             if (how == "auto")
             {
                 if (r.GetValue(text) is { Length: > 0 } || r.GetValue(weights) is { Length: > 0 }) throw new AfaException("--mode auto searches the U-Net's weights; the text encoder is the first model's.");

@@ -43,6 +43,7 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
         int columns = x?.Values.Count ?? 1, rows = y?.Values.Count ?? 1;
         if ((long)columns * rows > Limits.Cells) throw new AfaException($"A plot has at most {Limits.Cells} pictures; these axes ask for {columns} x {rows}.");
         if ((long)columns * rows * options.OutputWidth * options.OutputHeight > 2 * Limits.GridPixels) throw new AfaException($"A plot of {columns} x {rows} pictures of {options.OutputWidth}x{options.OutputHeight} is too large for one picture; fewer values or smaller pictures have room.");
+        foreach (PlotAxis axis in Axes.Where(a => a.Search is not null)) CheckLength(axis, options);
         if (Varies("strength") && options.InitImage is null) throw new AfaException("The strength says how much of --init-image is changed; there is none.");
         foreach (PlotCell cell in Cells(options, ""))
         {
@@ -50,6 +51,18 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
             if (cell.Options.Experts is { } members) ExpertSubset.Check(experts, members);
             if (cell.Options is { Fusion: FusionMode.Magic, Magic.Weights: { } weights } && weights.Count != experts) throw new AfaException($"fusion=magic takes one of --magic-weights for each of {experts} experts, but {weights.Count} came.");
             if (cell.Options is { Fusion: FusionMode.Magic, GuidanceScale: <= 1 }) throw new AfaException($"fusion=magic needs a guidance above 1, not {cell.Options.GuidanceScale.ToString(CultureInfo.InvariantCulture)}.");
+        }
+    }
+
+    // Before anything is replaced: a short word replaced often by a long text fills the memory.
+    private static void CheckLength(PlotAxis axis, GenerationOptions options)
+    {
+        foreach (string prompt in new[] { options.Prompt, options.NegativePrompt })
+        {
+            long times = 0;
+            for (int at = prompt.IndexOf(axis.Search!, StringComparison.Ordinal); at >= 0; at = prompt.IndexOf(axis.Search!, at + axis.Search!.Length, StringComparison.Ordinal)) times++;
+            long longest = prompt.Length + times * (axis.Values.Max(v => v.Label.Length) - axis.Search!.Length);
+            if (longest > Limits.PromptCharacters) throw new AfaException($"prompt-sr would make a prompt of {longest} characters; at most {Limits.PromptCharacters} are possible.");
         }
     }
 

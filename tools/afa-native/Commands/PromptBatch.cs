@@ -76,7 +76,8 @@ internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulo
 /// <summary>A file of prompts: one a line, or JSON objects with settings of their own.</summary>
 internal static class PromptBatch
 {
-    private const long MostBytes = 64 << 20;
+    private const long MostBytes = 32 << 20;
+    private const int MostLines = 200_000;
 
     /// <summary>All pictures of a file, <paramref name="count"/> of every prompt; picture i has seed first + i unless its line says otherwise.</summary>
     /// <param name="path">UTF-8 text.</param>
@@ -94,7 +95,9 @@ internal static class PromptBatch
         {
             number++;
             string line = raw.Trim().ToString();
-            if (line.Length > 0) faults.Try(number, () => lines.Add(PromptLine.Parse(number, line, defaults, multiple)));
+            if (line.Length == 0) continue;
+            if (lines.Count == MostLines) throw new AfaException($"{path}, line {number}: a file holds at most {MostLines} prompts; several files have room for more.");
+            faults.Try(number, () => lines.Add(PromptLine.Parse(number, line, defaults, multiple)));
         }
 
         faults.Throw();

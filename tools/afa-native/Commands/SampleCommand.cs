@@ -96,6 +96,8 @@ internal static class SampleCommand
             if (more.Tensors.Latents is { } noisy && r.GetResult(count) is not { Implicit: false }) pictures = noisy.Count;
             if (old?.Latents is { } lost && more.Tensors.Latents is null) Terminal.Warn(
                 $"the picture started from latents of its own ({lost}), not from its seed's: --latents FILE gives them");
+            LoneOptions.Check(r, r.GetValue(init) is not null, "--init-image", strength);
+            LoneOptions.Check(r, r.GetValue(fusion) == "magic" || (joined && SampleExtras.FusionOf(old) == FusionMode.Magic) || more.Plot?.Varies("fusion") == true, "--fusion magic", magicWeights, magicSwitch);
             ModelDefaults defaults = ModelDefaults.Of(r.GetValue(model), r.GetValue(basis));
             StartPicture begin = start.Read(r, picture, defaults.Size);
             (int wide, int high) = (begin.Width, begin.Height);
