@@ -1,3 +1,4 @@
+using System.Globalization;
 using AfaNative.Engine.Checkpoints;
 
 namespace AfaNative.Engine.Imaging;
@@ -59,8 +60,9 @@ public static class PictureFile
             : (InProportion((double)wantedHeight!.Value * width / height), wantedHeight.Value);
 
         int InProportion(double edge) => edge <= 1 << 20 ? Math.Max(Multiple, (int)Math.Round(edge / Multiple) * Multiple)
-            : throw new AfaException($"In the proportion of the picture to start from ({width}x{height}) the other edge would "
-                + $"have {edge:F0} pixels; give --width and --height.");
+            : throw new AfaException(string.Create(CultureInfo.InvariantCulture,
+                $"In the proportion of the picture to start from ({width}x{height}) the other edge would "
+                + $"have {edge:F0} pixels; give --width and --height."));
     }
 
     /// <summary>Whether two sizes have the same proportion, to the pixel.</summary>
