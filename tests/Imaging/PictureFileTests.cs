@@ -145,6 +145,29 @@ public sealed class PictureFileTests : IDisposable
         Assert.True(came[2] < raw[2] - 4, $"{string.Join(' ', raw)} became {string.Join(' ', came[..3])}");
     }
 
+    [Theory]
+    [InlineData(SKEncodedImageFormat.Jpeg)]
+    [InlineData(SKEncodedImageFormat.Png)]
+    [InlineData(SKEncodedImageFormat.Webp)]
+    public void Ordinary_pictures_are_read_as_ever(SKEncodedImageFormat format)
+    {
+        using var bitmap = new SKBitmap(new SKImageInfo(61, 45, SKColorType.Rgba8888, SKAlphaType.Opaque));
+        new System.Random(5).NextBytes(bitmap.GetPixelSpan());
+        for (int i = 3; i < bitmap.ByteCount; i += 4) bitmap.GetPixelSpan()[i] = 255;
+        using SKData file = bitmap.Encode(format, 90);
+        using SKCodec codec = SKCodec.Create(file);
+        using var decoded = new SKBitmap(new SKImageInfo(61, 45, SKColorType.Rgba8888, SKAlphaType.Unpremul));
+        Assert.Equal(SKCodecResult.Success, codec.GetPixels(decoded.Info, decoded.GetPixels()));
+        foreach ((int width, int height) in ((int, int)[])[(56, 40), (61, 45), (120, 24)])
+        {
+            using SKBitmap scaled = decoded.Resize(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul),
+                new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear));
+            byte[] expected = [.. scaled.GetPixelSpan().ToArray().Where((_, i) => i % 4 != 3)];
+            float[] came = PictureFile.Read(Write("ordinary", file.ToArray()), width, height, PictureFit.Stretch).Pixels;
+            Assert.Equal(expected.Select(b => b / 255f), came);
+        }
+    }
+
     [Fact]
     public async Task Pipes_folders_and_other_files_are_one_sentence()
     {

@@ -25,6 +25,20 @@ internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulo
     /// <summary>The prompts with their settings; their seeds are not set.</summary>
     public IReadOnlyList<PromptLine> Lines => lines;
 
+    /// <summary>Those of the prompts of which the shard has a picture.</summary>
+    public IEnumerable<PromptLine> Drawn
+    {
+        get
+        {
+            int last = -1;
+            for (int i = 0; i < Count; i++)
+            {
+                int line = (index + i * of) / count;
+                if (line != last) yield return lines[last = line];
+            }
+        }
+    }
+
     /// <inheritdoc/>
     public int Count => (int)(((long)lines.Count * count - index + of - 1) / of);
 

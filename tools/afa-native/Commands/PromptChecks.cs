@@ -6,10 +6,10 @@ namespace AfaNative.Tool.Commands;
 /// <summary>Says once a run what its prompts hold that is taken as words, though other programs act on it.</summary>
 internal static class PromptChecks
 {
-    /// <summary>All prompts of a run, or of its file of prompts.</summary>
+    /// <summary>All prompts of a run, or of its part of a file of prompts.</summary>
     public static void Say(GenerationOptions options, PromptJobs? jobs)
     {
-        IEnumerable<GenerationOptions> all = jobs?.Lines.Select(l => l.Options) ?? [options];
+        IEnumerable<GenerationOptions> all = jobs?.Drawn.Select(l => l.Options) ?? [options];
         foreach (string sentence in PromptNotes.Of(all.SelectMany(o => ((string, bool)[])[(o.Prompt, false), (o.NegativePrompt, true)]), options.Syntax))
         {
             Terminal.Warn(sentence);

@@ -41,8 +41,8 @@ internal sealed class PromptOptions
     {
         if (r.GetValue(_loraFolder) is { } folder && !Directory.Exists(folder)) throw new AfaException($"--lora-dir {folder}: there is no such folder of LoRAs.");
         bool weighted = options.Syntax == PromptSyntax.Weighted;
-        if (weighted && (jobs?.Lines.Select(l => l.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)) Terminal.Warn("<lora:...> does nothing in a negative prompt, and was left out");
-        return Engine.Checkpoints.LoraFolder.Collect(given, weighted ? [.. (jobs?.Lines.Select(l => l.Options.Prompt) ?? [options.Prompt]).Distinct()] : [], r.GetValue(_loraFolder));
+        if (weighted && (jobs?.Drawn.Select(l => l.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)) Terminal.Warn("<lora:...> does nothing in a negative prompt, and was left out");
+        return Engine.Checkpoints.LoraFolder.Collect(given, weighted ? [.. (jobs?.Drawn.Select(l => l.Options.Prompt) ?? [options.Prompt]).Distinct()] : [], r.GetValue(_loraFolder));
     }
 
     /// <summary>The second pass: what the options say, and what an old picture says where they say nothing.</summary>
