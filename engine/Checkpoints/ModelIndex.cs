@@ -11,11 +11,18 @@ internal static class ModelIndex
     public const string FileName = "model_index.json";
 
     // Pipelines that sample as this program does, and parts that no picture is made with here.
-    private static readonly HashSet<string> s_pipelines = ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "FlaxStableDiffusionPipeline", "OnnxStableDiffusionPipeline", "LatentConsistencyModelPipeline"];
-    private static readonly HashSet<string> s_parts = ["unet", "vae", "text_encoder", "tokenizer", "scheduler", "safety_checker", "feature_extractor", "image_encoder"];
-    private static readonly HashSet<string> s_settings = ["_class_name", "_diffusers_version", "_name_or_path", "_module", "requires_safety_checker", "num_models", "num_aggregators"];
+    private static readonly HashSet<string> s_pipelines = [
+        "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "FlaxStableDiffusionPipeline", "OnnxStableDiffusionPipeline",
+        "LatentConsistencyModelPipeline"];
+    private static readonly HashSet<string> s_parts = [
+        "unet", "vae", "text_encoder", "tokenizer", "scheduler", "safety_checker", "feature_extractor", "image_encoder"];
+    private static readonly HashSet<string> s_settings = [
+        "_class_name", "_diffusers_version", "_name_or_path", "_module", "requires_safety_checker", "num_models",
+        "num_aggregators"];
 
-    /// <summary>Whole sentences about what a folder's index names and this program does not run; none where there is no index.</summary>
+    /// <summary>
+    /// Whole sentences about what a folder's index names and this program does not run; none where there is no index.
+    /// </summary>
     /// <exception cref="CheckpointException">It is no JSON object.</exception>
     public static IReadOnlyList<string> Warnings(string folder)
     {
@@ -28,25 +35,35 @@ internal static class ModelIndex
             if (entry.Name == "_class_name")
             {
                 // The authors' own class is that of an ensemble; the folders decide what is run.
-                if (entry.Value.ValueKind == JsonValueKind.String && entry.Value.GetString() is { } name && !s_pipelines.Contains(name) && !name.Contains("Aggregat", StringComparison.Ordinal)) warnings.Add($"{path}: it is a {Printable.Shortened(name)}, run here as a StableDiffusionPipeline.");
+                if (entry.Value.ValueKind == JsonValueKind.String && entry.Value.GetString() is { } name
+                    && !s_pipelines.Contains(name) && !name.Contains("Aggregat", StringComparison.Ordinal)) warnings.Add(
+                    $"{path}: it is a {Printable.Shortened(name)}, run here as a StableDiffusionPipeline.");
             }
-            else if (!s_parts.Contains(entry.Name) && !s_settings.Contains(entry.Name) && !entry.Name.StartsWith("additional_", StringComparison.Ordinal) && !entry.Name.StartsWith("aggregator", StringComparison.Ordinal) && !IsAbsent(entry.Value))
+            else if (!s_parts.Contains(entry.Name) && !s_settings.Contains(entry.Name)
+                && !entry.Name.StartsWith("additional_", StringComparison.Ordinal)
+                && !entry.Name.StartsWith("aggregator", StringComparison.Ordinal) && !IsAbsent(entry.Value))
             {
-                warnings.Add($"{path}: it names '{Printable.Shortened(entry.Name)}' ({JsonFile.Shown(entry.Value)}), which this program does not run.");
+                warnings.Add($"{path}: it names '{Printable.Shortened(entry.Name)}' ({JsonFile.Shown(entry.Value)}), which this "
+                    + $"program does not run.");
             }
         }
 
-        return warnings.Count <= 8 ? warnings : [.. warnings.Take(8), $"{path}: {warnings.Count - 8} more of its entries are not known either."];
+        return warnings.Count <= 8 ? warnings
+            : [.. warnings.Take(8), $"{path}: {warnings.Count - 8} more of its entries are not known either."];
     }
 
-    private static bool IsAbsent(JsonElement value) => value.ValueKind is JsonValueKind.Null or JsonValueKind.False || (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.Null));
+    private static bool IsAbsent(JsonElement value) =>
+        value.ValueKind is JsonValueKind.Null or JsonValueKind.False
+        || (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.Null));
 
     /// <summary>An entry that stands for a folder: <c>[library, class]</c>, neither null.</summary>
     public static bool IsPart(JsonProperty entry) =>
-        entry.Value.ValueKind == JsonValueKind.Array && entry.Value.GetArrayLength() == 2 && entry.Value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.String);
+        entry.Value.ValueKind == JsonValueKind.Array && entry.Value.GetArrayLength() == 2
+            && entry.Value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.String);
 
     /// <summary>
-    /// Writes the index of a folder that took <paramref name="parts"/> from the model at <paramref name="from"/>: its own, with what was not taken - a safety checker, an image encoder - marked as absent,
+    /// Writes the index of a folder that took <paramref name="parts"/> from the model at <paramref name="from"/>: its own, with
+    /// what was not taken - a safety checker, an image encoder - marked as absent,
     /// or, where it has none, the usual one.
     /// </summary>
     /// <exception cref="CheckpointException">The model's own is no JSON object.</exception>

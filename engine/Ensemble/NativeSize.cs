@@ -14,7 +14,12 @@ public static class NativeSize
         string unet = folder.Config(folder.UNets[0], "unet");
         int sample = UNetConfig.Load(unet).SampleSize;
         long size = (long)sample * VaeConfig.Load(folder.Config(folder.Vae, "vae")).Downscale;
-        if (sample < 1 || size > 1 << 14) throw new CheckpointException($"{Path.Combine(unet, "config.json")}: 'sample_size' is {sample}; pictures of {size} pixels were expected to be 1 to {1 << 14} wide.");
+        if (sample < 1 || size > 1 << 14)
+        {
+            throw new CheckpointException(
+                $"{Path.Combine(unet, "config.json")}: 'sample_size' is {sample}; pictures of {size} pixels were expected to be "
+                + $"1 to {1 << 14} wide.");
+        }
         return (int)size;
     }
 }

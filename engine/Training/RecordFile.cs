@@ -14,7 +14,10 @@ internal static class RecordFile
     private static readonly string[] s_imageKeys = ["image_file", "file_name", "image"], s_captionKeys = ["text", "caption"];
 
     /// <summary>All records; paths are relative to the file's folder.</summary>
-    /// <exception cref="AfaException">It is no JSON, no UTF-8, too large, or a record lacks a picture or caption; the message has the line or the record's number.</exception>
+    /// <exception cref="AfaException">
+    /// It is no JSON, no UTF-8, too large, or a record lacks a picture or caption; the message has the line or the record's
+    /// number.
+    /// </exception>
     public static IReadOnlyList<TrainingRecord> Read(string path, List<string> warnings)
     {
         byte[] bytes = RegularFile.ReadAllBytes(path, "training records", LongestFile);
@@ -60,29 +63,44 @@ internal static class RecordFile
         public void Say(List<string> warnings)
         {
             string file = Path.GetFileName(path);
-            if (_skipped.Count > 0) warnings.Add($"{file}: {_skipped.Count} records are left out: {TrainingRecords.Some(_skipped)}");
-            if (_again.Count > 0) warnings.Add($"{file}: {_again.Count} records name a picture that another one names too; each counts: {TrainingRecords.Some(_again)}");
-            if (_empty.Count > 0) warnings.Add($"{file}: {_empty.Count} records have an empty caption: {TrainingRecords.Some(_empty)}");
+            if (_skipped.Count > 0) warnings.Add(
+                $"{file}: {_skipped.Count} records are left out: {TrainingRecords.Some(_skipped)}");
+            if (_again.Count > 0) warnings.Add(
+                $"{file}: {_again.Count} records name a picture that another one names too; each counts: "
+                + $"{TrainingRecords.Some(_again)}");
+            if (_empty.Count > 0) warnings.Add(
+                $"{file}: {_empty.Count} records have an empty caption: {TrainingRecords.Some(_empty)}");
             if (_unused.Count > 0) warnings.Add($"{file}: keys of records that are not used: {TrainingRecords.Some(_unused)}");
         }
 
         private void Add(JsonElement element, string where)
         {
-            if (element.ValueKind != JsonValueKind.Object) throw new AfaException($"{path}: {where} is no object with 'image_file' (or 'file_name') and 'text'.");
-            Dictionary<string, JsonElement> values = element.EnumerateObject().ToDictionary(Name, p => p.Value, StringComparer.Ordinal);
+            if (element.ValueKind != JsonValueKind.Object)
+            {
+                throw new AfaException($"{path}: {where} is no object with 'image_file' (or 'file_name') and 'text'.");
+            }
+            Dictionary<string, JsonElement> values = element.EnumerateObject()
+                .ToDictionary(Name, p => p.Value, StringComparer.Ordinal);
             string? imageKey = s_imageKeys.FirstOrDefault(IsText), captionKey = s_captionKeys.FirstOrDefault(IsText);
-            if (imageKey is null || captionKey is null) throw new AfaException($"{path}: {where} needs 'image_file' (or 'file_name') and 'text'.");
+            if (imageKey is null || captionKey is null)
+            {
+                throw new AfaException($"{path}: {where} needs 'image_file' (or 'file_name') and 'text'.");
+            }
             // What is null says nothing.
             foreach ((string key, JsonElement value) in values)
             {
-                if (value.ValueKind != JsonValueKind.Null && key != imageKey && key != captionKey && _unused.Count < 100) _unused.Add(key);
+                if (value.ValueKind != JsonValueKind.Null && key != imageKey && key != captionKey
+                    && _unused.Count < 100) _unused.Add(key);
             }
 
-            string caption = Text(values[captionKey]) ?? throw new AfaException($"{path}: captions are expected in Unicode, but that of {where} holds half a surrogate pair.");
+            string caption = Text(values[captionKey]) ??
+                throw new AfaException(
+                $"{path}: captions are expected in Unicode, but that of {where} holds half a surrogate pair.");
             string? image = Text(values[imageKey]);
             if (image is null || image.Length == 0 || image.Contains('\0', StringComparison.Ordinal))
             {
-                _skipped.Add($"{where} ({(image is null ? "its file name holds half a surrogate pair" : image.Length == 0 ? "its file name is empty" : "its file name holds a zero character")})");
+                string why = image is null ? "half a surrogate pair" : image.Length == 0 ? "nothing" : "a zero character";
+                _skipped.Add($"{where} (its file name holds {why})");
                 return;
             }
 
@@ -102,16 +120,21 @@ internal static class RecordFile
             }
             catch (JsonException e)
             {
-                string where = (line ?? e.LineNumber + 1) is { } known ? $"line {known}" : "it", at = e.BytePositionInLine is { } position ? $" (at its byte {position + 1})" : "";
-                throw new AfaException($"{path}: {where} is not valid JSON{at}; a record such as {{\"file_name\": \"a.png\", \"text\": \"a cat\"}} was expected.", e);
+                string where = (line ?? e.LineNumber + 1) is { } known ? $"line {known}" : "it",
+                    at = e.BytePositionInLine is { } position ? $" (at its byte {position + 1})" : "";
+                throw new AfaException(
+                    $"{path}: {where} is not valid JSON{at}; a record such as {{\"file_name\": \"a.png\", \"text\": \"a cat\"}} "
+                    + $"was expected.", e);
             }
             catch (InvalidOperationException e)
             {
-                throw new AfaException($"{path}: {(line is { } known ? $"line {known}" : "it")} holds a key with half a surrogate pair.", e);
+                throw new AfaException(
+                    $"{path}: {(line is { } known ? $"line {known}" : "it")} holds a key with half a surrogate pair.", e);
             }
         }
 
-        private AfaException NotUtf8(string where) => new($"{path}: captions and names are expected in UTF-8, but {where} is not; save the file as UTF-8.");
+        private AfaException NotUtf8(string where) =>
+            new($"{path}: captions and names are expected in UTF-8, but {where} is not; save the file as UTF-8.");
 
         // Half a surrogate pair can be written in JSON, and is no text.
         private static string? Text(JsonElement value)

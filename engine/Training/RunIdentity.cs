@@ -7,7 +7,8 @@ using AfaNative.Kernels;
 namespace AfaNative.Engine.Training;
 
 /// <summary>
-/// All that a run of training depends on, part by part, so that going on with something else is refused with the name of what differs. Files count by what they hold, not by where they lie.
+/// All that a run of training depends on, part by part, so that going on with something else is refused with the name of what
+/// differs. Files count by what they hold, not by where they lie.
 /// </summary>
 public sealed class RunIdentity
 {
@@ -42,17 +43,22 @@ public sealed class RunIdentity
         return Add(name, HashMark + Convert.ToHexStringLower(hash.Finish())[..32]);
     }
 
-    /// <summary>Adds the options that decide what an update does; how often a run is saved or looked at is none of them.</summary>
+    /// <summary>
+    /// Adds the options that decide what an update does; how often a run is saved or looked at is none of them.
+    /// </summary>
     public RunIdentity Add(TrainingOptions options, ElementType storage, bool aggregators)
     {
         ArgumentNullException.ThrowIfNull(options);
         Add("--batch-size", Text(options.BatchSize));
         if (aggregators) Add("--accumulate", Text(options.Accumulate)).Add("--holdout", Text(options.Holdout));
-        Add("--size", Text(options.Size)).Add("--learning-rate", Text(options.LearningRate)).Add("--weight-decay", Text(options.WeightDecay)).Add("AdamW's second decay", Text(options.Beta2));
-        Add("--clip", Text(options.ClipNorm)).Add("--schedule", options.Schedule.ToString().ToLowerInvariant()).Add("--warmup", Text(options.WarmupSteps));
+        Add("--size", Text(options.Size)).Add("--learning-rate", Text(options.LearningRate))
+            .Add("--weight-decay", Text(options.WeightDecay)).Add("AdamW's second decay", Text(options.Beta2));
+        Add("--clip", Text(options.ClipNorm)).Add("--schedule", options.Schedule.ToString().ToLowerInvariant())
+            .Add("--warmup", Text(options.WarmupSteps));
         // A constant rate is the same at every step, however many there will be.
         if (options.Schedule != LearningRateSchedule.Constant) Add("--steps", Text(options.Steps));
-        Add("--text-dropout", Text(options.TextDropout)).Add("--posterior-means", options.PosteriorMeans ? "true" : "false").Add("--seed", Text(options.Seed)).Add("--ema", Text(options.Ema));
+        Add("--text-dropout", Text(options.TextDropout)).Add("--posterior-means", options.PosteriorMeans ? "true" : "false")
+            .Add("--seed", Text(options.Seed)).Add("--ema", Text(options.Ema));
         return Add("--precision", storage switch { ElementType.Float16 => "f16", ElementType.BFloat16 => "bf16", _ => "f32" });
     }
 
@@ -68,13 +74,15 @@ public sealed class RunIdentity
     public IReadOnlyList<string> Differences(RunIdentity other)
     {
         ArgumentNullException.ThrowIfNull(other);
-        Dictionary<string, string> theirs = other._parts.ToDictionary(p => p.Name, p => p.Value, StringComparer.Ordinal), mine = _parts.ToDictionary(p => p.Name, p => p.Value, StringComparer.Ordinal);
+        Dictionary<string, string> theirs = other._parts.ToDictionary(p => p.Name, p => p.Value, StringComparer.Ordinal),
+            mine = _parts.ToDictionary(p => p.Name, p => p.Value, StringComparer.Ordinal);
         List<string> found = [];
         foreach (string name in mine.Keys.Union(theirs.Keys, StringComparer.Ordinal))
         {
             string? came = mine.GetValueOrDefault(name), expected = theirs.GetValueOrDefault(name);
             if (came == expected) continue;
-            found.Add((came ?? expected)!.StartsWith(HashMark) ? $"other {name}" : $"{name} {came ?? "not given"} instead of {expected ?? "none"}");
+            found.Add((came ?? expected)!.StartsWith(HashMark) ? $"other {name}"
+                : $"{name} {came ?? "not given"} instead of {expected ?? "none"}");
         }
 
         return found;
@@ -86,9 +94,16 @@ public sealed class RunIdentity
     /// <exception cref="AfaException">It is of another run; the message says what differs.</exception>
     public void Require(string path, string? stored)
     {
-        RunIdentity theirs = Parse(stored) ?? throw new AfaException($"{path}: it does not say what it was trained on, as runs of older versions; another --out starts a new run.");
+        RunIdentity theirs = Parse(stored) ??
+            throw new AfaException(
+            $"{path}: it does not say what it was trained on, as runs of older versions; another --out starts a new run.");
         IReadOnlyList<string> differences = Differences(theirs);
-        if (differences.Count > 0) throw new AfaException($"{path}: it was trained with other options, data or models; now there are {string.Join("; ", differences)}. --resume goes on only with the same, another --out starts a new run.");
+        if (differences.Count > 0)
+        {
+            throw new AfaException(
+                $"{path}: it was trained with other options, data or models; now there are {string.Join("; ", differences)}. "
+                + $"--resume goes on only with the same, another --out starts a new run.");
+        }
     }
 
     /// <summary>Whether something stored is of the same run.</summary>
@@ -101,7 +116,8 @@ public sealed class RunIdentity
     {
         try
         {
-            if (string.IsNullOrEmpty(stored) || JsonSerializer.Deserialize<Dictionary<string, string>>(stored) is not { Count: > 0 } parts) return null;
+            if (string.IsNullOrEmpty(stored) || JsonSerializer.Deserialize<Dictionary<string,
+                string>>(stored) is not { Count: > 0 } parts) return null;
             var identity = new RunIdentity();
             foreach ((string name, string value) in parts) identity.Add(name, value);
             return identity;

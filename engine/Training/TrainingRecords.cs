@@ -9,7 +9,9 @@ public sealed record TrainingRecord(string Image, string Caption);
 
 /// <summary>Training data as it was found.</summary>
 /// <param name="Records">Pictures with captions, in an order that depends on names alone.</param>
-/// <param name="Warnings">Whole sentences about what is there and was left out, or is not as one would think: counted, the first few named.</param>
+/// <param name="Warnings">
+/// Whole sentences about what is there and was left out, or is not as one would think: counted, the first few named.
+/// </param>
 public sealed record TrainingData(IReadOnlyList<TrainingRecord> Records, IReadOnlyList<string> Warnings);
 
 /// <summary>
@@ -29,7 +31,9 @@ public static class TrainingRecords
     public static IReadOnlyList<TrainingRecord> Find(string path) => Read(path).Records;
 
     /// <summary>All records of a file or folder; no picture is opened.</summary>
-    /// <exception cref="AfaException">Nothing usable is there, records are no JSON, or captions no UTF-8; the message says where and what was expected.</exception>
+    /// <exception cref="AfaException">
+    /// Nothing usable is there, records are no JSON, or captions no UTF-8; the message says where and what was expected.
+    /// </exception>
     public static TrainingData Read(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
@@ -47,17 +51,21 @@ public static class TrainingRecords
             case FileKind.Missing:
                 throw new AfaException($"{path}: no such file or folder of training data.");
             case var kind:
-                throw new AfaException($"{path}: a file or folder of training data was expected, but it is {RegularFile.Name(kind)}.");
+                throw new AfaException(
+                    $"{path}: a file or folder of training data was expected, but it is {RegularFile.Name(kind)}.");
         }
 
         if (records.Count > 0) return new TrainingData(records, warnings);
         string why = warnings.Count > 0 ? $" ({warnings[0]})" : "";
-        throw new AfaException($"{path}: no training data; expected records with 'image_file' and 'text', a {MetadataFile}, or pictures with a .txt caption beside each{why}.");
+        throw new AfaException(
+            $"{path}: no training data; expected records with 'image_file' and 'text', a {MetadataFile}, or pictures with a "
+            + $".txt caption beside each{why}.");
     }
 
     /// <summary>The first few of some names, and how many more there are.</summary>
     internal static string Some(IReadOnlyCollection<string> names, int most = 5) =>
-        string.Join(", ", names.Take(most).Select(n => Printable.Shortened(n, 200))) + (names.Count > most ? $" and {names.Count - most} more" : "");
+        string.Join(", ", names.Take(most).Select(n => Printable.Shortened(n, 200)))
+            + (names.Count > most ? $" and {names.Count - most} more" : "");
 
     /// <summary>Text of UTF-8 bytes, with or without a byte order mark; null where they are something else.</summary>
     internal static string? Utf8Text(ReadOnlySpan<byte> bytes)
@@ -73,8 +81,10 @@ public static class TrainingRecords
     {
         IReadOnlyList<TrainingRecord> records = RecordFile.Read(metadata, warnings);
         var named = records.Select(r => RegularFile.Look(r.Image).Identity).ToHashSet(StringComparer.Ordinal);
-        string[] others = [.. Files(folder, warnings).Where(f => IsPicture(f) && !named.Contains(RegularFile.Look(f).Identity)).Select(f => Path.GetRelativePath(folder, f))];
-        if (others.Length > 0) warnings.Add($"{Count(others, "picture is", "pictures are")} not named in {MetadataFile} and left out: {Some(others)}");
+        string[] others = [.. Files(folder, warnings).Where(f => IsPicture(f) && !named.Contains(RegularFile.Look(f).Identity))
+            .Select(f => Path.GetRelativePath(folder, f))];
+        if (others.Length > 0) warnings.Add(
+            $"{Count(others, "picture is", "pictures are")} not named in {MetadataFile} and left out: {Some(others)}");
         return records;
     }
 
@@ -121,12 +131,25 @@ public static class TrainingRecords
             }
         }
 
-        if (foreign.Count > 0) throw new AfaException($"{foreign[0]}: captions are expected in UTF-8, but this one is not{(foreign.Count > 1 ? $", as {foreign.Count - 1} more are not ({Some(foreign[1..])})" : "")}; save it as UTF-8.");
-        string[] lonely = [.. captions.Where(c => !stems.Contains(c.Key)).Select(c => Path.GetRelativePath(folder, c.Value)).Order(StringComparer.Ordinal)];
-        if (bare.Count > 0) warnings.Add($"{Count(bare, "picture without a .txt caption beside it is", "pictures without a .txt caption beside them are")} left out: {Some(bare)}");
-        if (unreadable.Count > 0) warnings.Add($"{Count(unreadable, "caption", "captions")} cannot be read, the pictures are left out: {Some(unreadable)}");
-        if (empty.Count > 0) warnings.Add($"{Count(empty, "picture has an empty caption", "pictures have empty captions")}: {Some(empty)}");
-        if (lonely.Length > 0) warnings.Add($"{Count(lonely, "caption has", "captions have")} no picture ({string.Join(", ", s_extensions)}) of that name: {Some(lonely)}");
+        if (foreign.Count > 0)
+        {
+            string others = foreign.Count > 1 ? $", as {foreign.Count - 1} more are not ({Some(foreign[1..])})" : "";
+            throw new AfaException(
+                $"{foreign[0]}: captions are expected in UTF-8, but this one is not{others}; save it as UTF-8.");
+        }
+
+        string[] lonely = [.. captions.Where(c => !stems.Contains(c.Key)).Select(c => Path.GetRelativePath(folder, c.Value))
+            .Order(StringComparer.Ordinal)];
+        if (bare.Count > 0) warnings.Add(
+            $"{Count(bare, "picture without a .txt caption beside it is", "pictures without a .txt caption beside them are")} "
+            + $"left out: {Some(bare)}");
+        if (unreadable.Count > 0) warnings.Add(
+            $"{Count(unreadable, "caption", "captions")} cannot be read, the pictures are left out: {Some(unreadable)}");
+        if (empty.Count > 0) warnings.Add(
+            $"{Count(empty, "picture has an empty caption", "pictures have empty captions")}: {Some(empty)}");
+        if (lonely.Length > 0) warnings.Add(
+            $"{Count(lonely, "caption has", "captions have")} no picture ({string.Join(", ", s_extensions)}) of that name: "
+            + $"{Some(lonely)}");
         return records;
     }
 
@@ -139,7 +162,8 @@ public static class TrainingRecords
         {
             all.Add(picture);
             string identity = RegularFile.Look(picture).Identity;
-            if (!chosen.TryAdd(identity, picture) && new FileInfo(picture).LinkTarget is null && new FileInfo(chosen[identity]).LinkTarget is not null) chosen[identity] = picture;
+            if (!chosen.TryAdd(identity, picture) && new FileInfo(picture).LinkTarget is null
+                && new FileInfo(chosen[identity]).LinkTarget is not null) chosen[identity] = picture;
         }
 
         var kept = chosen.Values.ToHashSet(StringComparer.Ordinal);
@@ -148,20 +172,26 @@ public static class TrainingRecords
             if (!kept.Contains(picture)) links.Add(Path.GetRelativePath(folder, picture));
         }
 
-        if (links.Count > 0) warnings.Add($"{Count(links, "name leads", "names lead")} to pictures that are there under another name and are taken once: {Some(links)}");
+        if (links.Count > 0) warnings.Add(
+            $"{Count(links, "name leads", "names lead")} to pictures that are there under another name and are taken once: "
+            + $"{Some(links)}");
         return all.Where(kept.Contains);
     }
 
     private static List<string> Files(string folder, List<string> warnings)
     {
         var skipped = new List<string>();
-        List<string> files = [.. FolderFiles.Enumerate(folder, (path, why) => skipped.Add($"{Path.GetRelativePath(folder, path)} ({why})"), entered =>
+        List<string> files = [
+            .. FolderFiles.Enumerate(
+            folder, (path, why) => skipped.Add($"{Path.GetRelativePath(folder, path)} ({why})"), entered =>
         {
-            if (IsPicture(entered) && entered != folder) skipped.Add($"{Path.GetRelativePath(folder, entered)} (it is a folder; pictures in it count)");
+            if (IsPicture(entered) && entered != folder) skipped.Add(
+                $"{Path.GetRelativePath(folder, entered)} (it is a folder; pictures in it count)");
         })];
         if (skipped.Count > 0) warnings.Add($"{Count(skipped, "entry is", "entries are")} no file and left out: {Some(skipped)}");
         return files;
     }
 
-    private static string Count<T>(IReadOnlyCollection<T> of, string one, string many) => of.Count == 1 ? $"1 {one}" : $"{of.Count} {many}";
+    private static string Count<T>(IReadOnlyCollection<T> of, string one, string many) =>
+        of.Count == 1 ? $"1 {one}" : $"{of.Count} {many}";
 }

@@ -4,8 +4,10 @@ using AfaNative.Kernels.MatrixMultiply;
 namespace AfaNative.Kernels.Devices;
 
 /// <summary>
-/// A CPU device that computes as one whose memory has 16 bits a number: everything an op leaves - activations, gradients, what is uploaded - is rounded to float16 or bfloat16, and float32 weights are packed in
-/// 16 bits. Sums are float32. Buffers stay float32 arrays, so that activations take no less memory; weights take half. Products of such numbers are what a 16-bit multiplier with float32 sums makes of them.
+/// A CPU device that computes as one whose memory has 16 bits a number: everything an op leaves - activations, gradients, what is
+/// uploaded - is rounded to float16 or bfloat16, and float32 weights are packed in
+/// 16 bits. Sums are float32. Buffers stay float32 arrays, so that activations take no less memory; weights take half. Products
+/// of such numbers are what a 16-bit multiplier with float32 sums makes of them.
 /// </summary>
 public sealed unsafe class HalfStorageDevice : IDevice
 {
@@ -20,8 +22,14 @@ public sealed unsafe class HalfStorageDevice : IDevice
     public HalfStorageDevice(CpuDevice inner, ElementType storage)
     {
         ArgumentNullException.ThrowIfNull(inner);
-        if (storage is not (ElementType.Float16 or ElementType.BFloat16)) throw new ArgumentException($"16-bit numbers are float16 or bfloat16, not {storage}", nameof(storage));
-        if (inner.Products != ElementType.Float32) throw new ArgumentException($"a device with products in {inner.Products} rounds by itself", nameof(inner));
+        if (storage is not (ElementType.Float16 or ElementType.BFloat16))
+        {
+            throw new ArgumentException($"16-bit numbers are float16 or bfloat16, not {storage}", nameof(storage));
+        }
+        if (inner.Products != ElementType.Float32)
+        {
+            throw new ArgumentException($"a device with products in {inner.Products} rounds by itself", nameof(inner));
+        }
         _inner = inner;
         Storage = storage;
         Kernels = new HalfStorageKernels(this, inner.Kernels);
@@ -106,11 +114,14 @@ public sealed unsafe class HalfStorageDevice : IDevice
     private void Round(float* values, long count)
     {
         int tasks = (int)((count + Block - 1) / Block);
-        _inner.Pool.Run(tasks, (task, _) => StorageRounding.Round(new Span<float>(values + (long)task * Block, (int)Math.Min(Block, count - (long)task * Block)), Storage));
+        _inner.Pool.Run(tasks,
+            (task, _) => StorageRounding.Round(
+            new Span<float>(values + (long)task * Block, (int)Math.Min(Block, count - (long)task * Block)), Storage));
     }
 
     // Weights that are to be multiplied as they are stored stay as they are; so do those of 16 bits of either kind.
-    private ElementType Stored(WeightShape shape, ElementType type) => type == ElementType.Float32 && !shape.Exact ? Storage : type;
+    private ElementType Stored(WeightShape shape, ElementType type) =>
+        type == ElementType.Float32 && !shape.Exact ? Storage : type;
 
     private void Narrowed(WeightShape shape, ReadOnlySpan<WeightSource> experts, Action<WeightSource[]> use)
     {
@@ -148,7 +159,11 @@ public sealed unsafe class HalfStorageDevice : IDevice
         _inner.Pool.Run(tasks, (task, _) =>
         {
             long first = (long)task * Block, end = Math.Min(count, first + Block);
-            for (long i = first; i < end; i++) to[i] = Storage == ElementType.BFloat16 ? Widening.ToBFloat16(from[i]) : BitConverter.HalfToUInt16Bits((Half)from[i]);
+            for (long i = first; i < end; i++)
+            {
+                to[i] = Storage == ElementType.BFloat16 ? Widening.ToBFloat16(from[i])
+                    : BitConverter.HalfToUInt16Bits((Half)from[i]);
+            }
         });
     }
 }

@@ -18,7 +18,8 @@ internal sealed class HalfStorageKernels(HalfStorageDevice device, IKernels inne
         device.Round(y);
     }
 
-    public void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
+    public void Convolution(
+        in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
     {
         inner.Convolution(in shape, x, weights, in epilogue, y);
         device.Round(y);
@@ -96,7 +97,9 @@ internal sealed class HalfStorageKernels(HalfStorageDevice device, IKernels inne
         device.Round(y);
     }
 
-    public void TokenEmbedding(int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens, DeviceBuffer positions, DeviceBuffer y)
+    public void TokenEmbedding(
+        int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens,
+        DeviceBuffer positions, DeviceBuffer y)
     {
         inner.TokenEmbedding(experts, vocabulary, positionRows, length, dim, ids, tokens, positions, y);
         device.Round(y);
@@ -130,7 +133,8 @@ internal sealed class HalfStorageGradients(HalfStorageDevice device, IGradients 
         device.Round(dw);
     }
 
-    public void ConvolutionWeights(in ConvolutionShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw)
+    public void ConvolutionWeights(
+        in ConvolutionShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw)
     {
         inner.ConvolutionWeights(in shape, weights, x, dy, dw);
         device.Round(dw);
@@ -142,19 +146,25 @@ internal sealed class HalfStorageGradients(HalfStorageDevice device, IGradients 
         device.Round(y);
     }
 
-    public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y, DeviceBuffer dy, DeviceBuffer dq, DeviceBuffer dk, DeviceBuffer dv)
+    public void Attention(
+        in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y, DeviceBuffer dy, DeviceBuffer dq,
+        DeviceBuffer dk, DeviceBuffer dv)
     {
         inner.Attention(in shape, q, k, v, y, dy, dq, dk, dv);
         device.Round(dq, dk, dv);
     }
 
-    public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer dy, DeviceBuffer dx, DeviceBuffer? dweight, DeviceBuffer? dbias)
+    public void GroupNorm(
+        in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer dy, DeviceBuffer dx,
+        DeviceBuffer? dweight, DeviceBuffer? dbias)
     {
         inner.GroupNorm(in shape, x, weight, bias, dy, dx, dweight, dbias);
         device.Round(dx, dweight, dbias);
     }
 
-    public void LayerNorm(in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer dy, DeviceBuffer dx, DeviceBuffer? dweight, DeviceBuffer? dbias)
+    public void LayerNorm(
+        in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer dy, DeviceBuffer dx, DeviceBuffer? dweight,
+        DeviceBuffer? dbias)
     {
         inner.LayerNorm(in shape, x, weight, dy, dx, dweight, dbias);
         device.Round(dx, dweight, dbias);
@@ -208,7 +218,9 @@ internal sealed class HalfStorageGradients(HalfStorageDevice device, IGradients 
         device.Round(y);
     }
 
-    public void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer dy, DeviceBuffer? dmaps, DeviceBuffer dfeatures, DeviceBuffer dlogits)
+    public void FuseExperts(
+        in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer dy, DeviceBuffer? dmaps,
+        DeviceBuffer dfeatures, DeviceBuffer dlogits)
     {
         inner.FuseExperts(in shape, features, logits, dy, dmaps, dfeatures, dlogits);
         device.Round(dfeatures, dlogits);

@@ -3,7 +3,10 @@ using System.Runtime.CompilerServices;
 
 namespace AfaNative.Kernels.Devices;
 
-/// <summary>Rounds float32 numbers to the nearest float16 or bfloat16, ties to even, in place: what is left after a trip through 16-bit memory.</summary>
+/// <summary>
+/// Rounds float32 numbers to the nearest float16 or bfloat16, ties to even, in place: what is left after a trip through 16-bit
+/// memory.
+/// </summary>
 public static class StorageRounding
 {
     // Numbers below 2^-14 have float16's least step, 2^-24, which is also the step of float32 between 1/2 and 1.
@@ -38,7 +41,8 @@ public static class StorageRounding
     {
         Vector<uint> sign = bits & new Vector<uint>(SignBit), size = bits ^ sign;
         Vector<uint> normal = (size + new Vector<uint>(0x0FFF) + (size >> 13 & Vector<uint>.One)) & new Vector<uint>(~0x1FFFu);
-        normal = Vector.ConditionalSelect(Vector.GreaterThanOrEqual(size, new Vector<uint>(Beyond)), new Vector<uint>(Infinity), normal);
+        normal = Vector.ConditionalSelect(
+            Vector.GreaterThanOrEqual(size, new Vector<uint>(Beyond)), new Vector<uint>(Infinity), normal);
         Vector<float> step = new(0.5f);
         Vector<uint> small = Vector.AsVectorUInt32(Vector.AsVectorSingle(size) + step - step);
         Vector<uint> rounded = Vector.ConditionalSelect(Vector.LessThan(size, new Vector<uint>(LeastNormal)), small, normal);
@@ -48,6 +52,7 @@ public static class StorageRounding
     private static Vector<uint> BFloat(Vector<uint> bits)
     {
         Vector<uint> rounded = (bits + new Vector<uint>(0x7FFF) + (bits >> 16 & Vector<uint>.One)) & new Vector<uint>(0xFFFF0000);
-        return Vector.ConditionalSelect(Vector.GreaterThan(bits & new Vector<uint>(~SignBit), new Vector<uint>(Infinity)), bits, rounded);
+        return Vector.ConditionalSelect(
+            Vector.GreaterThan(bits & new Vector<uint>(~SignBit), new Vector<uint>(Infinity)), bits, rounded);
     }
 }

@@ -13,14 +13,18 @@ using Xunit;
 
 namespace AfaNative.Tests.Training;
 
-/// <summary>Training on the CPU with what 16-bit memory would hold: close to float32 by a stated bound, with trained numbers and moments in float32, and a loss scale where float16 needs one.</summary>
+/// <summary>
+/// Training on the CPU with what 16-bit memory would hold: close to float32 by a stated bound, with trained numbers and moments
+/// in float32, and a loss scale where float16 needs one.
+/// </summary>
 public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<TinyTraining>, IDisposable
 {
     private readonly TemporaryFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
 
-    private static HalfStorageDevice Half(ElementType type, bool reference = false) => new(new CpuDevice(reference ? 1 : 2, reference), type);
+    private static HalfStorageDevice Half(ElementType type, bool reference = false) =>
+        new(new CpuDevice(reference ? 1 : 2, reference), type);
 
     [Theory]
     [InlineData(ElementType.Float16, 0.001, 0.003)]
@@ -43,11 +47,14 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
         using HalfStorageDevice half = Half(type);
         foreach (TrainedNetwork what in Enum.GetValues<TrainedNetwork>())
         {
-            List<TrainingStep> expected = Network(wide, what, model, $"{what}-f32", 4), came = Network(half, what, model, $"{what}-half", 4);
+            List<TrainingStep> expected = Network(wide, what, model, $"{what}-f32", 4),
+                came = Network(half, what, model, $"{what}-half", 4);
             Compare(expected, came, loss, gradient, $"{what}, {type}");
             // What is trained is kept in float32: not every number is one of 16 bits.
-            using Engine.Checkpoints.SafetensorsFile state = Engine.Checkpoints.SafetensorsFile.Open(Path.Combine(_folder.File($"{what}-half"), "state.safetensors"));
-            string name = state.Tensors.Keys.First(k => k.StartsWith("value.", StringComparison.Ordinal) && k.EndsWith("conv_in.weight", StringComparison.Ordinal));
+            using Engine.Checkpoints.SafetensorsFile state = Engine.Checkpoints.SafetensorsFile.Open(
+                Path.Combine(_folder.File($"{what}-half"), "state.safetensors"));
+            string name = state.Tensors.Keys.First(
+                k => k.StartsWith("value.", StringComparison.Ordinal) && k.EndsWith("conv_in.weight", StringComparison.Ordinal));
             float[] values = state.ReadFloat32(name), rounded = [.. values];
             StorageRounding.Round(rounded, type);
             Assert.NotEqual(values, rounded);
@@ -86,7 +93,8 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
                 TrainingOptions now = options with { Steps = until };
                 var pictures = new FilePictures([.. TrainingRecords.Find(tiny.Data).Take(4)], 64, 0);
                 if (what == TrainedNetwork.Vae) return new VaeTrainer(half, now, pictures, vae, Path.Combine(model, "vae"));
-                (VaeModel encoder, Engine.Layers.CheckpointParameters parameters) = DiffusionModel.ReadComponent(half, [Path.Combine(model, "vae")], p => new VaeModel(p, vae));
+                (VaeModel encoder, Engine.Layers.CheckpointParameters parameters) = DiffusionModel.ReadComponent(
+                    half, [Path.Combine(model, "vae")], p => new VaeModel(p, vae));
                 using (parameters)
                 {
                     return new UNetTrainer(half, now, new UNetTrainingSetup
@@ -113,7 +121,8 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
         long wide = Bytes(new CpuDevice(1)), half = Bytes(Half(ElementType.BFloat16));
         Assert.InRange(half, 0.4 * wide, 0.6 * wide);
         using HalfStorageDevice plain = Half(ElementType.Float16, reference: true), fast = Half(ElementType.Float16);
-        List<TrainingStep> expected = Network(plain, TrainedNetwork.UNet, model, "plain", 1), came = Network(fast, TrainedNetwork.UNet, model, "fast", 1);
+        List<TrainingStep> expected = Network(plain, TrainedNetwork.UNet, model, "plain", 1),
+            came = Network(fast, TrainedNetwork.UNet, model, "fast", 1);
         Compare(expected, came, 0.001, 0.003, "plain loops");
 
         long Bytes(IDevice device)
@@ -133,7 +142,9 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
     public void The_tool_trains_in_it(string precision)
     {
         string run = _folder.File("run");
-        string[] arguments = ["train", tiny.Model, "--data", tiny.Data, "--out", run, "--steps", "1", "--size", "64", "--holdout", "1", "--precision", precision];
+        string[] arguments = [
+            "train", tiny.Model, "--data", tiny.Data, "--out", run, "--steps", "1", "--size", "64", "--holdout", "1",
+            "--precision", precision];
         (int code, string output, string error) = CommandLineTests.Run(arguments);
         Assert.True(code == 0, error);
         Assert.Contains("model", output);
@@ -144,19 +155,25 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
     private static void Compare(List<TrainingStep> expected, List<TrainingStep> came, double loss, double gradient, string what)
     {
         Assert.Equal(expected.Count, came.Count);
-        double worstLoss = expected.Zip(came).Max(p => Math.Abs(p.First.Loss - p.Second.Loss) / p.First.Loss), worstNorm = expected.Zip(came).Max(p => Math.Abs(p.First.GradientNorm - p.Second.GradientNorm) / p.First.GradientNorm);
+        double worstLoss = expected.Zip(came).Max(p => Math.Abs(p.First.Loss - p.Second.Loss) / p.First.Loss),
+            worstNorm = expected.Zip(came)
+            .Max(p => Math.Abs(p.First.GradientNorm - p.Second.GradientNorm) / p.First.GradientNorm);
         TestContext.Current.SendDiagnosticMessage($"{what}: loss {worstLoss:E1}, gradient {worstNorm:E1}");
-        Assert.True(worstLoss <= loss && worstNorm <= gradient, $"{what}: losses differ by {worstLoss:P3}, gradients by {worstNorm:P3}");
+        Assert.True(worstLoss <= loss && worstNorm <= gradient,
+            $"{what}: losses differ by {worstLoss:P3}, gradients by {worstNorm:P3}");
         Assert.True(worstLoss > 0, $"{what}: nothing was rounded");
     }
 
     private List<TrainingStep> Aggregators(IDevice device, string run)
     {
-        var options = new TrainingOptions { Steps = 5, Size = 64, LearningRate = 2e-3, Holdout = 0, EvaluateEvery = 1000, SaveEvery = 1000, Seed = 5 };
+        var options = new TrainingOptions { Steps = 5, Size = 64, LearningRate = 2e-3, Holdout = 0, EvaluateEvery = 1000,
+            SaveEvery = 1000, Seed = 5 };
         EnsembleFolder models = EnsembleFolder.Open(tiny.Model);
         using var cpu = new CpuDevice(2);
         var cache = new LatentCache(_folder.File("cache"), models, options.Size, options.Seed);
-        using var trainer = new AggregatorTrainer(device, models, cache.Encode(cpu, TrainingRecords.Find(tiny.Data)), cache.EncodeCaption(cpu, ""), options, _folder.File(run));
+        using var trainer = new AggregatorTrainer(
+            device, models, cache.Encode(cpu, TrainingRecords.Find(tiny.Data)), cache.EncodeCaption(cpu, ""), options,
+            _folder.File(run));
         var steps = new List<TrainingStep>();
         trainer.Train(steps.Add);
         return steps;

@@ -10,7 +10,9 @@ using Xunit;
 
 namespace AfaNative.Tests.Training;
 
-/// <summary>A run goes on only with what it was begun with, and reuses nothing that was made of something else; what differs is named.</summary>
+/// <summary>
+/// A run goes on only with what it was begun with, and reuses nothing that was made of something else; what differs is named.
+/// </summary>
 public sealed class RunIdentityTests(TinyTraining tiny) : IClassFixture<TinyTraining>, IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -42,14 +44,16 @@ public sealed class RunIdentityTests(TinyTraining tiny) : IClassFixture<TinyTrai
         Refused("--posterior-means true instead of false", setup with { Options = options with { PosteriorMeans = true } });
         Refused("--from-scratch true instead of false", setup with { FromScratch = true });
         Refused("--train-text-encoder true", setup with { TrainText = true });
-        Refused("other captions", setup with { Records = [.. setup.Records.Select((r, i) => i == 1 ? r with { Caption = "something else" } : r)] });
+        Refused("other captions",
+            setup with { Records = [.. setup.Records.Select((r, i) => i == 1 ? r with { Caption = "something else" } : r)] });
         Refused("other pictures", setup with { Records = [.. setup.Records.Skip(1)] });
         Refused("other U-Net", setup with { Model = Model("unet", 1, "unet") });
         Refused("other VAE", setup with { Model = Model("vae", 1, "vae") });
         Refused("other text encoder", setup with { Model = Model("text", 1, "text_encoder") });
         using (var half = new HalfStorageDevice(new CpuDevice(1), ElementType.BFloat16))
         {
-            Assert.Contains("--precision bf16 instead of f32", Assert.Throws<AfaException>(() => NetworkTraining.Run(half, setup)).Message);
+            Assert.Contains("--precision bf16 instead of f32",
+                Assert.Throws<AfaException>(() => NetworkTraining.Run(half, setup)).Message);
         }
 
         // One byte of one picture, its size and time as they were.
@@ -73,16 +77,19 @@ public sealed class RunIdentityTests(TinyTraining tiny) : IClassFixture<TinyTrai
     public void Encoded_pictures_of_something_else_are_made_anew()
     {
         string model = Model("model", 1), data = Data("data");
-        NetworkTrainingSetup setup = Setup(model, data, "run", TrainedNetwork.UNet), fresh = setup with { Output = _folder.File("fresh") };
+        NetworkTrainingSetup setup = Setup(model, data, "run", TrainedNetwork.UNet),
+            fresh = setup with { Output = _folder.File("fresh") };
         // Killed after encoding, before anything was saved; then run with other pictures, another VAE, another seed.
-        foreach (NetworkTrainingSetup other in new[] { setup with { Records = [.. setup.Records.Reverse()] }, setup with { Model = Model("vae", 1, "vae") }, setup with { Options = setup.Options with { Seed = 4 } }, setup })
+        foreach (NetworkTrainingSetup other in new[] { setup with { Records = [.. setup.Records.Reverse()] },
+            setup with { Model = Model("vae", 1, "vae") }, setup with { Options = setup.Options with { Seed = 4 } }, setup })
         {
             Stopped(setup);
             string state = Path.Combine(setup.Output, "state.safetensors");
             File.Delete(state);
             Stopped(other);
             Stopped(other with { Output = fresh.Output });
-            Assert.Equal(File.ReadAllBytes(Path.Combine(fresh.Output, "latents.safetensors")), File.ReadAllBytes(Path.Combine(setup.Output, "latents.safetensors")));
+            Assert.Equal(File.ReadAllBytes(Path.Combine(fresh.Output, "latents.safetensors")),
+                File.ReadAllBytes(Path.Combine(setup.Output, "latents.safetensors")));
             SingleFileTests.SameTensors(Path.Combine(fresh.Output, "state.safetensors"), state);
             Directory.Delete(fresh.Output, recursive: true);
             File.Delete(state);
@@ -95,9 +102,14 @@ public sealed class RunIdentityTests(TinyTraining tiny) : IClassFixture<TinyTrai
         string model = Model("model", 1), data = Data("data");
         NetworkTrainingSetup setup = Setup(model, data, "run", TrainedNetwork.Vae);
         Stopped(setup);
-        Assert.Contains("other pictures", Assert.Throws<AfaException>(() => NetworkTraining.Run(_device, setup with { Records = [.. setup.Records.Reverse()] })).Message);
-        Assert.Contains("other VAE", Assert.Throws<AfaException>(() => NetworkTraining.Run(_device, setup with { Model = Model("vae", 1, "vae") })).Message);
-        Assert.Contains("--what unet instead of vae", Assert.Throws<AfaException>(() => NetworkTraining.Run(_device, setup with { What = TrainedNetwork.UNet })).Message);
+        Assert.Contains("other pictures",
+            Assert.Throws<AfaException>(
+            () => NetworkTraining.Run(_device, setup with { Records = [.. setup.Records.Reverse()] })).Message);
+        Assert.Contains("other VAE",
+            Assert.Throws<AfaException>(() => NetworkTraining.Run(_device, setup with { Model = Model("vae", 1, "vae") }))
+            .Message);
+        Assert.Contains("--what unet instead of vae",
+            Assert.Throws<AfaException>(() => NetworkTraining.Run(_device, setup with { What = TrainedNetwork.UNet })).Message);
         NetworkTraining.Run(_device, setup with { Records = [.. setup.Records.Select(r => r with { Caption = "x" })] });
     }
 
@@ -115,9 +127,11 @@ public sealed class RunIdentityTests(TinyTraining tiny) : IClassFixture<TinyTrai
             Assert.DoesNotContain("schedule", message);
         }
 
-        Refused("--batch-size 2 instead of 1; --clip 3 instead of 1", tiny.Model, data, options with { BatchSize = 2, ClipNorm = 3 });
+        Refused("--batch-size 2 instead of 1; --clip 3 instead of 1", tiny.Model, data,
+            options with { BatchSize = 2, ClipNorm = 3 });
         Refused("--holdout 1 instead of 0", tiny.Model, data, options with { Holdout = 1 });
-        foreach ((string part, string expected) in new[] { ("vae", "other VAE"), ("additional_unet_1", "other U-Nets"), ("additional_text_encoder_0", "other text encoders"), ("aggregator_3", "other aggregators") })
+        foreach ((string part, string expected) in new[] { ("vae", "other VAE"), ("additional_unet_1", "other U-Nets"),
+            ("additional_text_encoder_0", "other text encoders"), ("aggregator_3", "other aggregators") })
         {
             Refused(expected, Changed(tiny.Model, part, part), data, options);
         }
@@ -154,17 +168,22 @@ public sealed class RunIdentityTests(TinyTraining tiny) : IClassFixture<TinyTrai
     public void Runs_of_older_versions_say_that_they_cannot_be_checked()
     {
         var identity = new RunIdentity().Add("--seed", "1");
-        Assert.Contains("does not say what it was trained on", Assert.Throws<AfaException>(() => identity.Require("run", "1234abcd")).Message);
-        Assert.Contains("does not say what it was trained on", Assert.Throws<AfaException>(() => identity.Require("run", null)).Message);
+        Assert.Contains("does not say what it was trained on",
+            Assert.Throws<AfaException>(() => identity.Require("run", "1234abcd")).Message);
+        Assert.Contains("does not say what it was trained on",
+            Assert.Throws<AfaException>(() => identity.Require("run", null)).Message);
         identity.Require("run", identity.ToString());
-        Assert.Contains("--seed 1 instead of none", Assert.Throws<AfaException>(() => identity.Require("run", new RunIdentity().Add("--size", "8").ToString())).Message);
+        Assert.Contains("--seed 1 instead of none",
+            Assert.Throws<AfaException>(() => identity.Require("run", new RunIdentity().Add("--size", "8").ToString())).Message);
     }
 
     // Two updates, then stopped; nothing is left but state and encoded pictures.
     private void Stopped(NetworkTrainingSetup setup)
     {
         using var stop = new CancellationTokenSource();
-        Assert.Throws<OperationCanceledException>(() => NetworkTraining.Run(_device, setup, new NetworkTrainingObserver { Step = s => { if (s.Step == 1) stop.Cancel(); } }, stop.Token));
+        Assert.Throws<OperationCanceledException>(
+            () => NetworkTraining.Run(
+            _device, setup, new NetworkTrainingObserver { Step = s => { if (s.Step == 1) stop.Cancel(); } }, stop.Token));
     }
 
     private NetworkTrainingSetup Setup(string model, string data, string run, TrainedNetwork what) => new()
@@ -180,14 +199,17 @@ public sealed class RunIdentityTests(TinyTraining tiny) : IClassFixture<TinyTrai
     {
         EnsembleFolder folder = EnsembleFolder.Open(model);
         var cache = new LatentCache(_folder.File("cache"), folder, options.Size, options.Seed);
-        return new AggregatorTrainer(_device, folder, cache.Encode(_device, TrainingRecords.Find(data)), cache.EncodeCaption(_device, ""), options, _folder.File("sabw"));
+        return new AggregatorTrainer(
+            _device, folder, cache.Encode(_device, TrainingRecords.Find(data)), cache.EncodeCaption(_device, ""), options,
+            _folder.File("sabw"));
     }
 
     private string Data(string name)
     {
         string to = _folder.File(name);
         Directory.CreateDirectory(to);
-        foreach (string file in Directory.EnumerateFiles(tiny.Data).Order(StringComparer.Ordinal).Take(8)) File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+        foreach (string file in Directory.EnumerateFiles(tiny.Data).Order(StringComparer.Ordinal).Take(8)) File.Copy(
+            file, Path.Combine(to, Path.GetFileName(file)));
         return to;
     }
 
@@ -207,7 +229,8 @@ public sealed class RunIdentityTests(TinyTraining tiny) : IClassFixture<TinyTrai
             string target = Path.Combine(to, Path.GetRelativePath(model, file));
             Directory.CreateDirectory(Path.GetDirectoryName(target)!);
             File.Copy(file, target, overwrite: true);
-            if (part is null || !target.EndsWith(".safetensors", StringComparison.Ordinal) || Path.GetFileName(Path.GetDirectoryName(target)) != part) continue;
+            if (part is null || !target.EndsWith(".safetensors", StringComparison.Ordinal)
+                || Path.GetFileName(Path.GetDirectoryName(target)) != part) continue;
             // The last byte: a little of one number.
             byte[] bytes = File.ReadAllBytes(target);
             bytes[^2] ^= 1;
