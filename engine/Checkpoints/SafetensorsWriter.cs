@@ -18,50 +18,47 @@ public static class SafetensorsWriter
 {
     /// <summary>Writes beside the path first and renames at the end, so that a failure leaves what was there.</summary>
     /// <exception cref="CheckpointException">An entry contradicts itself or the file cannot be written.</exception>
-    public static void Write(string path, IReadOnlyList<TensorEntry> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    public static void Write(string path, IReadOnlyList<TensorEntry> tensors, IReadOnlyDictionary<string, string>? metadata = null) => Write(path, tensors, metadata, replace: true);
+
+    /// <summary>As <see cref="Write(string, IReadOnlyList{TensorEntry}, IReadOnlyDictionary{string, string}?)"/>, where nothing is yet.</summary>
+    /// <exception cref="CheckpointException">Something is there, which stays; an entry contradicts itself, or the file cannot be written.</exception>
+    public static void WriteNew(string path, IReadOnlyList<TensorEntry> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        if (!Write(path, tensors, metadata, replace: false)) throw new CheckpointException($"{path}: it exists; nothing was written.");
+    }
+
+    private static bool Write(string path, IReadOnlyList<TensorEntry> tensors, IReadOnlyDictionary<string, string>? metadata, bool replace)
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(tensors);
         long[] lengths = new long[tensors.Count];
         byte[] header = Header(path, tensors, metadata, lengths);
-        string full = Path.GetFullPath(path);
-        string temporary = $"{full}.{Guid.NewGuid():N}.tmp";
         try
         {
-            using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 20))
-            {
-                Span<byte> size = stackalloc byte[8];
-                BinaryPrimitives.WriteInt64LittleEndian(size, header.Length);
-                stream.Write(size);
-                stream.Write(header);
-                for (int i = 0; i < tensors.Count; i++)
-                {
-                    long before = stream.Position;
-                    tensors[i].WriteData(stream);
-                    long came = stream.Position - before;
-                    if (came != lengths[i])
-                        throw new CheckpointException($"Expected {lengths[i]} bytes for the tensor '{tensors[i].Name}' of '{path}', but {came} came.");
-                }
-
-                stream.Flush(flushToDisk: true);
-            }
-
-            File.Move(temporary, full, overwrite: true);
+            if (!replace) return WholeFile.WriteNew(path, Fill, durable: true);
+            WholeFile.Write(path, Fill, durable: true);
+            return true;
         }
-        catch (Exception e)
+        catch (AfaException e) when (e.InnerException is IOException or UnauthorizedAccessException)
         {
-            try
-            {
-                File.Delete(temporary);
-            }
-            catch (Exception inner) when (inner is IOException or UnauthorizedAccessException)
-            {
-                // The first failure is the one to tell.
-            }
+            throw new CheckpointException(e.Message, e.InnerException);
+        }
 
-            if (e is IOException or UnauthorizedAccessException)
-                throw new CheckpointException($"Expected to write '{path}', but that failed: {e.Message}", e);
-            throw;
+        void Fill(Stream stream)
+        {
+            Span<byte> size = stackalloc byte[8];
+            BinaryPrimitives.WriteInt64LittleEndian(size, header.Length);
+            stream.Write(size);
+            stream.Write(header);
+            // A device that cannot tell where it is gets what it gets.
+            for (int i = 0; i < tensors.Count; i++)
+            {
+                long before = stream.CanSeek ? stream.Position : 0;
+                tensors[i].WriteData(stream);
+                long came = stream.CanSeek ? stream.Position - before : lengths[i];
+                if (came != lengths[i])
+                    throw new CheckpointException($"Expected {lengths[i]} bytes for the tensor '{tensors[i].Name}' of '{path}', but {came} came.");
+            }
         }
     }
 

@@ -83,7 +83,12 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
     private string ErrorLog => Path.Combine(results, "errors.jsonl");
 
     /// <summary>Denoising errors measured so far.</summary>
-    public IReadOnlyList<DemoError> Errors => ReadLog<DemoError>(ErrorLog);
+    public IReadOnlyList<DemoError> Errors => [.. JsonLines.Read(ErrorLog, Entry<DemoError>).Entries.Select(e => e.Value)];
+
+    /// <summary>Lines of the logs that are left out, as a last one that was cut off; what they told is done again.</summary>
+    public IReadOnlyList<string> Warnings => _warnings;
+
+    private readonly List<string> _warnings = [];
 
     /// <summary>The base is among the results: aggregators trained on adopted experts (<see cref="DemoTraining.Adopt"/>) have none, and it is left out.</summary>
     public bool HasBase => Directory.Exists(Stage("base"));
@@ -102,8 +107,11 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
     {
         string[] missing = [.. DemoTraining.Stages.Append("average").Where(s => s != "base" && !Directory.Exists(Stage(s)))];
         if (missing.Length > 0) throw new AfaException($"{options.Training}: the results of demo train were expected there; {string.Join(", ", missing)} {(missing.Length == 1 ? "is" : "are")} missing.");
-        Directory.CreateDirectory(results);
-        List<DemoVerdict> verdicts = ReadLog<DemoVerdict>(Log);
+        using OutputLock held = OutputLock.TakeFolder(results);
+        List<DemoVerdict> verdicts = Repaired<DemoVerdict>(Log, _ => true);
+        // A method is measured on all scenes or not at all.
+        Dictionary<string, int> scenes = Errors.GroupBy(e => e.Method).ToDictionary(g => g.Key, g => g.Count());
+        List<DemoError> known = Repaired<DemoError>(ErrorLog, e => scenes[e.Method] >= options.ErrorScenes);
         foreach (string method in Methods.Where(m => m != "base" || HasBase))
         {
             var done = verdicts.Where(v => v.Method == method).Select(v => (v.Class, v.Prompt, v.Seed)).ToHashSet();
@@ -111,13 +119,13 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
             [
                 .. Classes.SelectMany(c => Prompts(c).SelectMany((text, i) => Enumerable.Range(0, options.Seeds).Select(s => (c, i, text, s)))).Where(p => !done.Contains((p.c, p.i, p.s))),
             ];
-            bool measured = options.ErrorScenes == 0 || s_noError.Contains(method) || Errors.Any(e => e.Method == method);
+            bool measured = options.ErrorScenes == 0 || s_noError.Contains(method) || known.Any(e => e.Method == method);
             if (open.Length == 0 && measured) continue;
             using Drawer drawer = Open(method, progress, cancellation);
             if (!measured)
             {
                 double[] errors = DemoDenoising.Measure(drawer.Model, options.Size, options.ErrorScenes, options.Seed + 900, cancellation);
-                File.AppendAllLines(ErrorLog, errors.Select((e, i) => JsonSerializer.Serialize(new DemoError(method, i, e))));
+                JsonLines.Append(ErrorLog, errors.Select((e, i) => JsonSerializer.Serialize(new DemoError(method, i, e))));
             }
 
             for (int at = 0; at < open.Length; at += Batch)
@@ -125,7 +133,7 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
                 (string Class, int Prompt, string Text, int Seed)[] part = open[at..Math.Min(open.Length, at + Batch)];
                 DemoVerdict[] came = [.. Judge(drawer, [.. part.Select(p => p.Text)], [.. part.Select(p => Noise(p.Class, p.Prompt, p.Seed))], cancellation)
                     .Select((v, i) => new DemoVerdict(method, part[i].Class, part[i].Prompt, part[i].Seed, v.Correct, v.Objects))];
-                File.AppendAllLines(Log, came.Select(v => JsonSerializer.Serialize(v)));
+                JsonLines.Append(Log, came.Select(v => JsonSerializer.Serialize(v)));
                 verdicts.AddRange(came);
                 progress?.Invoke(method, at + part.Length, open.Length);
             }
@@ -137,15 +145,16 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
     // The noise of a picture depends on prompt and number alone: methods are compared picture by picture.
     private ulong Noise(string @class, int prompt, int seed) => options.Seed * 1_000_003 + (ulong)Classes.ToList().IndexOf(@class) * 100_000 + (ulong)prompt * 16 + (ulong)seed;
 
-    private static List<T> ReadLog<T>(string path)
+    private List<T> Repaired<T>(string path, Func<T, bool> keep)
     {
-        if (!File.Exists(path)) return [];
-        string text = File.ReadAllText(path);
-        int end = text.LastIndexOf('\n') + 1;
-        // A torn line was cut off while it was written.
-        if (end < text.Length) File.WriteAllText(path, text[..end]);
-        return [.. text[..end].Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonSerializer.Deserialize<T>(l)!)];
+        JsonLog<T> log = JsonLines.Read(path, Entry<T>);
+        _warnings.AddRange(log.Damage);
+        JsonLine<T>[] kept = [.. log.Entries.Where(e => keep(e.Value))];
+        if (log.Damage.Count > 0 || kept.Length < log.Entries.Count) JsonLines.Rewrite(path, kept.Select(e => e.Text));
+        return [.. kept.Select(e => e.Value)];
     }
+
+    private static T Entry<T>(JsonElement entry) => entry.Deserialize<T>() ?? throw new FormatException();
 
     private IEnumerable<SceneVerdict> Judge(Drawer drawer, string[] prompts, ulong[] seeds, CancellationToken cancellation)
     {
@@ -231,7 +240,7 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
     private double[][] Searched(Action<string, int, int>? progress, CancellationToken cancellation)
     {
         var search = new BlockWeightSearchOptions { Models = Scene.Families, Trials = options.Trials, Seed = options.Seed, Subject = string.Create(CultureInfo.InvariantCulture, $"{options.ValidationPrompts} mixed prompts of seed {options.Seed}") };
-        return BlockWeightSearch.Run(search, b => Validate(b, cancellation), Path.Combine(results, "autombw.jsonl"), t => progress?.Invoke("autoMBW: searching", t.Trial + 1, options.Trials), cancellation).Blocks;
+        return BlockWeightSearch.Run(search, b => Validate(b, cancellation), Path.Combine(results, "autombw.jsonl"), t => progress?.Invoke("autoMBW: searching", t.Trial + 1, options.Trials), cancellation, _warnings.Add).Blocks;
     }
 
     private double Validate(double[][] blocks, CancellationToken cancellation)

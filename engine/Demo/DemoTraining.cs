@@ -155,7 +155,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         // Experts bring all that aggregators need; the base is only what they were made from.
         string[] needed = stage == "sabw" ? [.. Stages.Take(index).Where(s => s != "base")] : [.. Stages.Take(Math.Min(index, 2))];
         if (needed.FirstOrDefault(s => !IsDone(s)) is { } missing) throw new AfaException($"Stage {stage} starts from the result of stage {missing}, which is not in {folder}.");
-        Directory.CreateDirectory(folder);
+        using OutputLock held = OutputLock.TakeFolder(folder);
         if (stage == "vae") TrainVae(progress, cancellation);
         else if (stage == "sabw") TrainAggregators(progress, cancellation);
         else TrainUNet(stage, progress, cancellation);
@@ -315,7 +315,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         WholeFolder.Write(Result("sabw"), to =>
         {
             Narrow(Path.Combine(run, "model"), to);
-            File.WriteAllText(Path.Combine(to, "README.md"), DemoCard.Text(options));
+            WholeFile.WriteText(Path.Combine(to, "README.md"), DemoCard.Text(options));
             FolderConsistency.Require(to, Result("sabw"));
         });
     }

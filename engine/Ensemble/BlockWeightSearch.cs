@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Kernels.Random;
 
 namespace AfaNative.Engine.Ensemble;
@@ -56,12 +57,15 @@ public static class BlockWeightSearch
     /// <param name="log">File of trials to continue and to write, or null.</param>
     /// <param name="done">Told every trial, those of the log included.</param>
     /// <param name="cancellation">Stops between trials.</param>
-    /// <exception cref="AfaException">The log belongs to another search or cannot be written.</exception>
-    public static SearchTrial Run(BlockWeightSearchOptions options, Func<double[][], double> score, string? log = null, Action<SearchTrial>? done = null, CancellationToken cancellation = default)
+    /// <param name="warn">Told of a last line that was cut off: that trial is run again.</param>
+    /// <exception cref="AfaException">The log belongs to another search, is damaged in its middle, is written by another process, or cannot be written.</exception>
+    public static SearchTrial Run(BlockWeightSearchOptions options, Func<double[][], double> score, string? log = null, Action<SearchTrial>? done = null, CancellationToken cancellation = default,
+        Action<string>? warn = null)
     {
         if (options.Models < 2) throw new AfaException("A search over block weights needs at least two models.");
         if (options.Trials < 1) throw new AfaException($"A search takes at least one trial, not {options.Trials}.");
-        List<double> known = log is null ? [] : Resume(log, options);
+        using OutputLock? held = log is null ? null : OutputLock.Take(log);
+        List<double> known = log is null ? [] : Resume(log, options, warn);
         var trials = new List<SearchTrial>();
         for (int i = 0; i < options.Trials; i++)
         {
@@ -71,7 +75,7 @@ public static class BlockWeightSearch
             if (double.IsNaN(came)) came = double.NegativeInfinity;
             var trial = new SearchTrial(i, blocks, came);
             trials.Add(trial);
-            if (log is not null && i >= known.Count) Append(log, Line(trial));
+            if (log is not null && i >= known.Count) JsonLines.Append(log, Line(trial));
             done?.Invoke(trial);
         }
 
@@ -146,40 +150,42 @@ public static class BlockWeightSearch
         ["blocks"] = new JsonArray([.. trial.Blocks.Select(b => new JsonArray([.. b.Select(w => JsonValue.Create(w))]))]),
     }.ToJsonString();
 
-    private static List<double> Resume(string log, BlockWeightSearchOptions options)
+    private static List<double> Resume(string log, BlockWeightSearchOptions options, Action<string>? warn)
     {
         string header = Header(options);
-        if (!File.Exists(log))
+        // The first line is the search's description, the others are trials; a score that is not there was no number.
+        JsonLog<double?> read = JsonLines.Read(log, e => e.TryGetProperty("search", out _) ? (double?)null : Score(e));
+        if (read.Entries.Count == 0 && (!File.Exists(log) || IsBeginning(log, header)))
         {
-            Append(log, header);
+            if (read.Torn) warn?.Invoke(read.Damage[0]);
+            JsonLines.Rewrite(log, [header]);
             return [];
         }
 
+        if (read.Entries.Count == 0 || read.Entries[0].Text != header) throw new AfaException($"{log}: it is the log of another search (other models, scorer, seed, resolution or number of trials); name another file.");
+        // A proposal depends on all scores before it: none can be left out.
+        if (read.Damage.Count > (read.Torn ? 1 : 0)) throw new AfaException($"{read.Damage[0]}, but a search cannot go on without one of its trials; cut the log off before that line, or name another file.");
+        if (read.Torn)
+        {
+            warn?.Invoke(read.Damage[0]);
+            JsonLines.Rewrite(log, read.Entries.Select(e => e.Text));
+        }
+
+        return [.. read.Entries.Skip(1).Select(e => e.Value ?? double.NegativeInfinity)];
+    }
+
+    // A search that was killed while it wrote its first line; no file of anybody else's.
+    private static bool IsBeginning(string log, string header)
+    {
         try
         {
-            string text = File.ReadAllText(log);
-            // A line without an end was cut off while it was written: that trial is run again.
-            int end = text.LastIndexOf('\n') + 1;
-            string[] lines = text[..end].Split('\n', StringSplitOptions.RemoveEmptyEntries);
-            if (lines.Length == 0 || lines[0] != header) throw new AfaException($"{log}: it is the log of another search (other models, scorer, seed, resolution or number of trials); name another file.");
-            if (end < text.Length) File.WriteAllText(log, text[..end]);
-            return [.. lines.Skip(1).Select(l => JsonNode.Parse(l)!["score"] is { } s ? s.GetValue<double>() : double.NegativeInfinity)];
+            return new FileInfo(log).Length <= 4 * header.Length && header.StartsWith(File.ReadAllText(log), StringComparison.Ordinal);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or InvalidOperationException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new AfaException($"{log}: the log of trials could not be read: {e.Message}", e);
         }
     }
 
-    private static void Append(string log, string line)
-    {
-        try
-        {
-            File.AppendAllText(log, line + "\n");
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new AfaException($"{log}: the log of trials could not be written: {e.Message}", e);
-        }
-    }
+    private static double? Score(JsonElement trial) => trial.GetProperty("score") is { ValueKind: not JsonValueKind.Null } score ? score.GetDouble() : null;
 }

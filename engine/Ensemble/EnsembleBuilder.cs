@@ -59,6 +59,7 @@ public static class EnsembleBuilder
         if (options.Experts.Count > 1) AggregatorWidth.Check(options.HiddenSize);
         if (options.Heads < 1 || options.HiddenSize % options.Heads != 0) throw new AfaException($"--heads takes a divisor of --hidden-size {options.HiddenSize}, not {options.Heads}.");
         if (options.Layers < 0) throw new AfaException($"--layers takes 0 or more, not {options.Layers}.");
+        using OutputLock held = OutputLock.Take(output);
         WholeFolder.MustBeFree(output);
         EnsembleFolder basis = EnsembleFolder.Open(options.Base);
         UNetConfig unet = UNetConfig.Load(basis.UNets[0]);
@@ -177,13 +178,13 @@ public static class EnsembleBuilder
             progress?.Invoke($"aggregator_{k}");
             string to = Path.Combine(folder, $"aggregator_{k}");
             Directory.CreateDirectory(to);
-            File.WriteAllText(Path.Combine(to, "config.json"), config.ToJson().ToJsonString(s_indented) + "\n");
+            WholeFile.WriteText(Path.Combine(to, "config.json"), config.ToJson().ToJsonString(s_indented) + "\n");
             List<ParameterSpec> specs = Specs(p => new Sabw(p, config));
             List<TensorEntry> entries = [.. random.For($"aggregator_{k}", specs).Select(e => e.Name == "conv_out.weight" ? TensorEntry.FromFloat32(e.Name, e.Shape, new float[e.Shape.Aggregate(1L, (a, b) => a * b)]) : e)];
             SafetensorsWriter.Write(Path.Combine(to, "aggregator.safetensors"), entries);
         }
 
-        File.WriteAllText(Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = experts, ["num_aggregators"] = channels.Count }.ToJsonString(s_indented) + "\n");
+        WholeFile.WriteText(Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = experts, ["num_aggregators"] = channels.Count }.ToJsonString(s_indented) + "\n");
     }
 
     private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };

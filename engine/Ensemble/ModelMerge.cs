@@ -96,8 +96,9 @@ public static class ModelMerge
     public static void Write(string output, MergeOptions options, Action<string>? progress = null, CancellationToken cancellation = default, Action<string>? warn = null)
     {
         if (options.Models.Count < 2) throw new AfaException("A merge needs at least two models.");
+        using OutputLock held = OutputLock.Take(output);
         bool single = output.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
-        if (single && (File.Exists(output) || Directory.Exists(output))) throw new AfaException($"{output}: it exists; nothing was written.");
+        if (single && Path.Exists(output)) throw new AfaException($"{output}: it exists; nothing was written.");
         if (!single) WholeFolder.MustBeFree(output);
         string basePath = options.Base ?? options.Models.FirstOrDefault(Directory.Exists) ?? throw new AfaException("All models are single files: name a model folder (diffusers layout) with --base for their configuration.");
         EnsembleFolder basis = EnsembleFolder.Open(basePath);
@@ -125,7 +126,7 @@ public static class ModelMerge
             {
                 progress?.Invoke(output);
                 List<TensorEntry> all = [.. unets.Concat(texts).Concat(vaes).Select(e => e with { Name = OriginalNames.Of(e.Name, vae.BlockOutChannels.Count) })];
-                SafetensorsWriter.Write(output, all, new Dictionary<string, string> { ["format"] = "pt" });
+                SafetensorsWriter.WriteNew(output, all, new Dictionary<string, string> { ["format"] = "pt" });
                 return;
             }
 

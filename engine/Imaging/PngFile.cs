@@ -15,30 +15,33 @@ public static class PngFile
     private static readonly byte[] Signature = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A];
     private static readonly uint[] CrcTable = MakeCrcTable();
 
-    /// <summary>Writes a PNG whole or not at all: a temporary file in the same folder is renamed over the path.</summary>
+    /// <summary>Writes a PNG whole or not at all, in place of what is there.</summary>
+    /// <exception cref="AfaException">It cannot be written.</exception>
     public static void Write(string path, RgbImage image, string? parameters)
     {
         ArgumentNullException.ThrowIfNull(image);
-        byte[] png = Encode(image);
-        string full = Path.GetFullPath(path);
-        string temporary = $"{full}.{Guid.NewGuid():N}.tmp";
-        try
+        WholeFile.Write(path, Content(image, parameters));
+    }
+
+    /// <summary>Writes a PNG whole where nothing is: of several processes that want a name, one gets it.</summary>
+    /// <returns>False where something is there already; it stays.</returns>
+    /// <exception cref="AfaException">It cannot be written.</exception>
+    public static bool WriteNew(string path, RgbImage image, string? parameters)
+    {
+        ArgumentNullException.ThrowIfNull(image);
+        return WholeFile.WriteNew(path, Content(image, parameters));
+    }
+
+    private static Action<Stream> Content(RgbImage image, string? parameters)
+    {
+        // A name that is taken costs no encoding.
+        return file =>
         {
-            using (FileStream file = new(temporary, FileMode.CreateNew, FileAccess.Write))
-            {
-                file.Write(png.AsSpan(0, HeaderEnd));
-                if (parameters is not null) file.Write(TextChunk(parameters));
-                file.Write(png.AsSpan(HeaderEnd));
-            }
-            File.Move(temporary, full, overwrite: true);
-        }
-        catch (Exception e)
-        {
-            TryDelete(temporary);
-            if (e is IOException or UnauthorizedAccessException)
-                throw new AfaException($"Expected to write a picture to {path}, but it cannot be written: {e.Message}", e);
-            throw;
-        }
+            byte[] png = Encode(image);
+            file.Write(png.AsSpan(0, HeaderEnd));
+            if (parameters is not null) file.Write(TextChunk(parameters));
+            file.Write(png.AsSpan(HeaderEnd));
+        };
     }
 
     /// <summary>Reads a PNG and the text of its "parameters" chunk, null where it has none.</summary>
@@ -57,6 +60,45 @@ public static class PngFile
         }
         parameters = ReadText(png, path);
         return Decode(png, path);
+    }
+
+    /// <summary>The text of a PNG's "parameters" chunk, null where it has none before its pixels; these are not read, but the file must have its end.</summary>
+    /// <exception cref="AfaException">It is no PNG, is cut short, or cannot be read.</exception>
+    public static string? ReadParameters(string path)
+    {
+        try
+        {
+            using FileStream file = File.OpenRead(path);
+            var head = new byte[12];
+            if (file.ReadAtLeast(head.AsSpan(0, 8), 8, false) < 8 || !head.AsSpan(0, 8).SequenceEqual(Signature)) throw Corrupt(path, "its signature is another");
+            if (file.Length < 8 + 12) throw Corrupt(path, "it is cut short");
+            file.Position = file.Length - 12;
+            file.ReadExactly(head);
+            if (!head.AsSpan(4, 4).SequenceEqual("IEND"u8)) throw Corrupt(path, "it is cut short");
+            for (file.Position = 8; ;)
+            {
+                file.ReadExactly(head.AsSpan(0, 8));
+                uint length = BinaryPrimitives.ReadUInt32BigEndian(head);
+                if (head.AsSpan(4, 4).SequenceEqual("IDAT"u8) || head.AsSpan(4, 4).SequenceEqual("IEND"u8)) return null;
+                if (length > file.Length - file.Position - 4) throw Corrupt(path, "it is cut short");
+                if (head.AsSpan(4, 4).SequenceEqual("tEXt"u8) || head.AsSpan(4, 4).SequenceEqual("iTXt"u8))
+                {
+                    byte[] body = new byte[length + 8];
+                    head.AsSpan(4, 4).CopyTo(body);
+                    file.ReadExactly(body.AsSpan(4));
+                    if (Crc(body.AsSpan(0, (int)length + 4)) != BinaryPrimitives.ReadUInt32BigEndian(body.AsSpan((int)length + 4))) throw Corrupt(path, "a checksum does not match");
+                    if (Parameters(body.AsSpan(0, (int)length + 4)) is { } text) return text;
+                }
+                else
+                {
+                    file.Position += length + 4;
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new AfaException($"Expected a PNG picture at {path}, but it cannot be read: {e.Message}", e);
+        }
     }
 
     private static byte[] Encode(RgbImage image)
@@ -155,18 +197,6 @@ public static class PngFile
             table[n] = value;
         }
         return table;
-    }
-
-    private static void TryDelete(string path)
-    {
-        try
-        {
-            File.Delete(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            // The first failure is the one to report.
-        }
     }
 
     private static AfaException Corrupt(string path, string why) => new($"Expected a PNG picture at {path}, but {why}.");

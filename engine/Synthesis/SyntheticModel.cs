@@ -49,8 +49,13 @@ public static class SyntheticModel
             return;
         }
 
-        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any()) throw new AfaException($"{folder}: the folder is not empty; nothing was written.");
-        Directory.CreateDirectory(folder);
+        using OutputLock held = OutputLock.Take(folder);
+        WholeFolder.MustBeFree(folder);
+        WholeFolder.Write(folder, to => WriteFolder(to, folder, options, progress, cancellation));
+    }
+
+    private static void WriteFolder(string folder, string shown, SyntheticOptions options, Action<string>? progress, CancellationToken cancellation)
+    {
         bool full = options.FullSize;
         (UNetConfig unet, VaeConfig vae, ClipTextConfig text) = Sizes(full);
         ConfigJson.Save(System.IO.Path.Combine(folder, "model_index.json"), ConfigJson.ModelIndex());
@@ -65,7 +70,7 @@ public static class SyntheticModel
         }
 
         if (options.Experts > 1) Aggregators();
-        FolderConsistency.Require(folder, folder);
+        FolderConsistency.Require(folder, shown);
 
         void Aggregators()
         {
@@ -121,17 +126,28 @@ public static class SyntheticModel
         if (!path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)) throw new AfaException($"{path}: a single file's name ends in .safetensors.");
         (UNetConfig unet, VaeConfig vae, ClipTextConfig text) = Sizes(options.FullSize);
         var weights = new SyntheticWeights(options.Type, options.Seed, cancellation);
-        if (System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) is { } parent) Directory.CreateDirectory(parent);
-        for (int e = 0; e < options.Experts; e++)
+        using OutputLock held = OutputLock.Take(path);
+        string[] files = [.. Enumerable.Range(0, options.Experts).Select(e => e == 0 ? path : $"{path[..^".safetensors".Length]}-{e}.safetensors")];
+        if (files.FirstOrDefault(System.IO.Path.Exists) is { } taken) throw new AfaException($"{taken}: the file exists; nothing was written.");
+        int done = 0;
+        try
         {
-            string file = e == 0 ? path : $"{path[..^".safetensors".Length]}-{e}.safetensors";
-            if (File.Exists(file)) throw new AfaException($"{file}: the file exists; nothing was written.");
+            for (; done < files.Length; done++) WriteFile(files[done], done);
+        }
+        catch
+        {
+            foreach (string file in files[..done]) TemporaryName.Discard(file);
+            throw;
+        }
+
+        void WriteFile(string file, int e)
+        {
             progress?.Invoke(file);
             List<TensorEntry> entries = [];
             Add(e == 0 ? "unet" : $"additional_unet_{e - 1}", p => new UNetModel(p, unet));
             Add(e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}", p => new ClipTextEncoder(p, text));
             Add("vae", p => new VaeModel(p, vae));
-            SafetensorsWriter.Write(file, entries, new Dictionary<string, string> { ["format"] = "pt" });
+            SafetensorsWriter.WriteNew(file, entries, new Dictionary<string, string> { ["format"] = "pt" });
 
             void Add(string component, Action<Parameters> build)
             {

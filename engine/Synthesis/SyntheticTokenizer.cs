@@ -54,9 +54,9 @@ internal static class SyntheticTokenizer
         tokens.Add("<|startoftext|>");
         tokens.Add("<|endoftext|>");
         var options = new JsonSerializerOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-        File.WriteAllText(Path.Combine(folder, "vocab.json"), JsonSerializer.Serialize(tokens.Select((t, i) => (t, i)).ToDictionary(p => p.t, p => p.i), options));
-        File.WriteAllText(Path.Combine(folder, "merges.txt"), merges.ToString());
-        File.WriteAllText(Path.Combine(folder, ConfigFile), $$"""
+        WholeFile.WriteText(Path.Combine(folder, "vocab.json"), JsonSerializer.Serialize(tokens.Select((t, i) => (t, i)).ToDictionary(p => p.t, p => p.i), options));
+        WholeFile.WriteText(Path.Combine(folder, "merges.txt"), merges.ToString());
+        WholeFile.WriteText(Path.Combine(folder, ConfigFile), $$"""
             {
               "tokenizer_class": "CLIPTokenizer",
               "model_max_length": {{positions}},

@@ -55,6 +55,7 @@ public sealed class AggregatorTrainer : IDisposable
     private readonly float _scale;
     private readonly EncodedRecord[] _training, _heldOut;
     private readonly string _empty;
+    private readonly List<string> _warnings = [];
     private ulong _epoch = ulong.MaxValue;
     private int[] _order = [];
 
@@ -63,6 +64,7 @@ public sealed class AggregatorTrainer : IDisposable
     {
         options.Validate();
         if (models.Aggregators.Count == 0) throw new AfaException($"{models.Path}: it has no aggregators to train.");
+        TrainingRun.Check(models, run);
         if (data.Count <= options.Holdout) throw new AfaException($"{data.Count} pictures are too few: {options.Holdout} are held out for evaluation, at least one more is needed.");
         (_device, _options, _run, _models, _empty) = (device, options, run, models, emptyCaption);
         EncodedRecord[] shuffled = [.. Shuffle.Order(options.Seed, ulong.MaxValue, data.Count).Select(i => data[i])];
@@ -138,6 +140,9 @@ public sealed class AggregatorTrainer : IDisposable
     /// <summary>What the loss is multiplied by on the way back.</summary>
     public LossScale LossScale => _lossScale;
 
+    /// <summary>What a user should know of the run's folder, as lines of its log that are left out.</summary>
+    public IReadOnlyList<string> Warnings => _warnings;
+
     /// <summary>Trained numbers.</summary>
     public long ParameterCount => _trained.Parameters.Sum(p => (long)p.Parameter.Values.Length);
 
@@ -155,7 +160,9 @@ public sealed class AggregatorTrainer : IDisposable
     /// </summary>
     public void Train(Action<TrainingStep>? onStep = null, Action<TrainingEvaluation>? onEvaluation = null, CancellationToken cancellation = default)
     {
-        Directory.CreateDirectory(_run);
+        using OutputLock held = OutputLock.TakeFolder(_run);
+        _warnings.AddRange(held.Warnings);
+        TrainingRun.MayReplaceModel(_run);
         TrimLog();
         int saved = _optimizer.Steps;
         using var board = new TensorBoardWriter(Path.Combine(_run, "tensorboard"));
@@ -323,51 +330,39 @@ public sealed class AggregatorTrainer : IDisposable
         return ops.Upload(values, new Shape(dims[0], files.Length, dims[1], 1, dims[2]));
     }
 
-    private void Log(object entry) => File.AppendAllText(Path.Combine(_run, "log.jsonl"), JsonSerializer.Serialize(entry) + "\n");
+    private void Log(object entry) => JsonLines.Append(Path.Combine(_run, "log.jsonl"), JsonSerializer.Serialize(entry));
 
     // What a killed run logged after its last checkpoint happens again.
     private void TrimLog()
     {
-        string path = Path.Combine(_run, "log.jsonl"), temporary = path + ".tmp";
+        string path = Path.Combine(_run, "log.jsonl");
         if (!File.Exists(path)) return;
-        File.WriteAllLines(temporary, File.ReadLines(path).Where(line =>
+        JsonLog<int> log = JsonLines.Read(path, e => e.GetProperty("step").GetInt32());
+        if (log.Entries.Count == 0 && log.Damage.Count > (log.Torn ? 1 : 0)) throw new AfaException($"{path}: it is no log of a training run, so it is not written over; name another --out.");
+        _warnings.AddRange(log.Damage);
+        if (log.Damage.Count > 0 || _optimizer.Steps == 0 || log.Entries.Any(e => e.Value > _optimizer.Steps))
         {
-            try
-            {
-                using JsonDocument entry = JsonDocument.Parse(line);
-                return _optimizer.Steps > 0 && entry.RootElement.GetProperty("step").GetInt32() <= _optimizer.Steps;
-            }
-            catch (Exception e) when (e is JsonException or KeyNotFoundException)
-            {
-                return false;
-            }
-        }));
-        File.Move(temporary, path, overwrite: true);
+            JsonLines.Rewrite(path, log.Entries.Where(e => _optimizer.Steps > 0 && e.Value <= _optimizer.Steps).Select(e => e.Text));
+        }
     }
 
-    private void WriteModel(string checkpoint)
+    private void WriteModel(string checkpoint) => TrainingRun.WriteModel(_run, to =>
     {
-        string model = Path.Combine(_run, "model"), temporary = model + ".tmp";
-        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
-        Directory.CreateDirectory(temporary);
         foreach (string entry in Directory.EnumerateFileSystemEntries(_models.Path))
         {
-            string name = Path.GetFileName(entry), target = Path.Combine(temporary, name);
-            if (name.StartsWith("aggregator_", StringComparison.Ordinal)) continue;
+            string name = Path.GetFileName(entry), target = Path.Combine(to, name);
+            if (name.StartsWith("aggregator_", StringComparison.Ordinal) || TemporaryName.IsOurs(name)) continue;
             if (Directory.Exists(entry)) Directory.CreateSymbolicLink(target, Path.GetFullPath(entry));
             else File.Copy(entry, target);
         }
 
         foreach (string aggregator in Directory.EnumerateDirectories(checkpoint, "aggregator_*"))
         {
-            string target = Path.Combine(temporary, Path.GetFileName(aggregator));
+            string target = Path.Combine(to, Path.GetFileName(aggregator));
             Directory.CreateDirectory(target);
             string weights = Path.Combine(aggregator, "aggregator.safetensors"), means = Path.Combine(aggregator, TrainingCheckpoint.MeansFile);
             File.Copy(Path.Combine(aggregator, "config.json"), Path.Combine(target, "config.json"));
             File.Copy(File.Exists(means) ? means : weights, Path.Combine(target, "aggregator.safetensors"));
         }
-
-        if (Directory.Exists(model)) Directory.Delete(model, recursive: true);
-        Directory.Move(temporary, model);
-    }
+    });
 }

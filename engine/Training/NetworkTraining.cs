@@ -75,8 +75,10 @@ public static class NetworkTraining
     {
         setup.Options.Validate();
         string result = Path.Combine(setup.Output, "model"), state = Path.Combine(setup.Output, "state.safetensors");
-        WholeFolder.MustBeFree(result);
         EnsembleFolder folder = EnsembleFolder.Open(setup.Model);
+        TrainingRun.Check(folder, setup.Output);
+        using OutputLock held = OutputLock.TakeFolder(setup.Output);
+        WholeFolder.MustBeFree(result);
         if (folder.UNets.Count > 1) throw new AfaException($"{setup.Model}: whole networks are trained one model at a time, this is an ensemble of {folder.UNets.Count}; train its experts' own folders.");
         VaeConfig vae = VaeConfig.Load(folder.Vae);
         if (setup.Options.Size < vae.Downscale || setup.Options.Size % vae.Downscale != 0) throw new AfaException($"--size takes a multiple of {vae.Downscale}, not {setup.Options.Size}.");

@@ -16,7 +16,10 @@ internal sealed class TensorBoardWriter : IDisposable
     {
         Directory.CreateDirectory(folder);
         long now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-        _file = new FileStream(Path.Combine(folder, $"events.out.tfevents.{now}.{Environment.ProcessId}"), FileMode.Create, FileAccess.Write, FileShare.Read);
+        // Containers all have a process 1: a name that is taken is another run's.
+        string name = $"events.out.tfevents.{now}.{Environment.ProcessId}", path = Path.Combine(folder, name);
+        for (int i = 1; Path.Exists(path); i++) path = Path.Combine(folder, $"{name}.{i}");
+        _file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read);
         // Event { wall_time = 1; file_version = 3 }
         var header = new MemoryStream();
         Double(header, 1, now);

@@ -19,12 +19,17 @@ internal static class TrainingCheckpoint
     /// <summary>Writes a checkpoint and removes all but the newest <paramref name="keep"/>.</summary>
     public static string Save(string run, EnsembleFolder models, TrainedAggregators trained, Optimizer optimizer, LossScale scale, string options, int keep)
     {
-        string parent = Path.Combine(run, "checkpoints"), name = Prefix + optimizer.Steps.ToString("D8", CultureInfo.InvariantCulture), target = Path.Combine(parent, name), temporary = target + ".tmp";
-        Directory.CreateDirectory(parent);
-        if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+        string target = Path.Combine(run, "checkpoints", Prefix + optimizer.Steps.ToString("D8", CultureInfo.InvariantCulture));
+        WholeFolder.Replace(target, to => Fill(to, models, trained, optimizer, scale, options));
+        foreach (string old in All(run).SkipLast(keep)) Remove(old);
+        return target;
+    }
+
+    private static void Fill(string to, EnsembleFolder models, TrainedAggregators trained, Optimizer optimizer, LossScale scale, string options)
+    {
         for (int k = 0; k < trained.Aggregators.Count; k++)
         {
-            string folder = Path.Combine(temporary, $"aggregator_{k}"), prefix = $"aggregator_{k}.";
+            string folder = Path.Combine(to, $"aggregator_{k}"), prefix = $"aggregator_{k}.";
             Directory.CreateDirectory(folder);
             File.Copy(Path.Combine(models.Aggregators[k], "config.json"), Path.Combine(folder, "config.json"));
             List<TensorEntry> values = [], means = [];
@@ -48,12 +53,20 @@ internal static class TrainingCheckpoint
             moments.Add(TensorEntry.FromFloat32("second." + trained.Parameters[i].Name, [second[i].Length], second[i]));
         }
 
-        SafetensorsWriter.Write(Path.Combine(temporary, "optimizer.safetensors"), moments);
-        File.WriteAllText(Path.Combine(temporary, "trainer.json"), JsonSerializer.Serialize(new { step = optimizer.Steps, loss_scale = scale.Value, steps_at_scale = scale.Good, options }));
-        if (Directory.Exists(target)) Directory.Delete(target, recursive: true);
-        Directory.Move(temporary, target);
-        foreach (string old in All(run).SkipLast(keep)) Directory.Delete(old, recursive: true);
-        return target;
+        SafetensorsWriter.Write(Path.Combine(to, "optimizer.safetensors"), moments);
+        WholeFile.WriteText(Path.Combine(to, "trainer.json"), JsonSerializer.Serialize(new { step = optimizer.Steps, loss_scale = scale.Value, steps_at_scale = scale.Good, options }));
+    }
+
+    private static void Remove(string folder)
+    {
+        try
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new AfaException($"{folder}: a checkpoint that is no longer kept could not be removed: {e.Message}", e);
+        }
     }
 
     /// <summary>The newest complete checkpoint, or null.</summary>
@@ -96,9 +109,13 @@ internal static class TrainingCheckpoint
         }
     }
 
+    // Only names this class gives: a copy a user put beside them is neither gone on from nor removed.
     private static IEnumerable<string> All(string run)
     {
         string parent = Path.Combine(run, "checkpoints");
-        return Directory.Exists(parent) ? Directory.EnumerateDirectories(parent, Prefix + "*").Where(d => !d.EndsWith(".tmp", StringComparison.Ordinal) && File.Exists(Path.Combine(d, "trainer.json"))).Order(StringComparer.Ordinal) : [];
+        return Directory.Exists(parent)
+            ? Directory.EnumerateDirectories(parent, Prefix + "*").Where(d => Path.GetFileName(d).AsSpan(Prefix.Length) is { Length: >= 8 } n && !n.ContainsAnyExceptInRange('0', '9') && File.Exists(Path.Combine(d, "trainer.json")))
+                .OrderBy(d => long.Parse(Path.GetFileName(d).AsSpan(Prefix.Length), CultureInfo.InvariantCulture))
+            : [];
     }
 }

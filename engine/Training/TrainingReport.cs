@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using System.Text;
 using System.Text.Json;
+using AfaNative.Engine.Checkpoints;
 
 namespace AfaNative.Engine.Training;
 
@@ -11,44 +12,31 @@ public static class TrainingReport
     private const int Width = 860, Height = 260, Left = 60, Bottom = 30, Top = 12;
     private static readonly string[] s_colors = ["#3366cc", "#dc3912", "#109618", "#ff9900", "#990099", "#0099c6", "#dd4477", "#66aa00"];
 
+    private sealed record StepEntry(int Step, double Loss, double Norm);
+
     private sealed record Evaluation(int Step, double Loss, double[][] Weights, double[] FromUniform);
 
-    /// <summary>Writes the page beside the path first and renames it.</summary>
-    /// <exception cref="AfaException">The run has no log.</exception>
-    public static void Write(string run, string path)
+    /// <summary>Writes the page, whole or not at all.</summary>
+    /// <returns>What of the log is left out, sentence by sentence.</returns>
+    /// <exception cref="AfaException">The run has no log, or the page cannot be written.</exception>
+    public static IReadOnlyList<string> Write(string run, string path)
     {
-        string log = Path.Combine(run, "log.jsonl");
-        if (!File.Exists(log)) throw new AfaException($"{run}: no log.jsonl; expected the folder of a training run.");
-        var steps = new List<(int Step, double Loss, double Norm)>();
-        var evaluations = new List<Evaluation>();
-        int number = 0;
-        foreach (string line in File.ReadLines(log))
-        {
-            number++;
-            try
-            {
-                using JsonDocument entry = JsonDocument.Parse(line);
-                JsonElement root = entry.RootElement;
-                if (root.GetProperty("kind").GetString() == "step") steps.Add((root.GetProperty("step").GetInt32(), root.GetProperty("loss").GetDouble(), root.GetProperty("gradient_norm").GetDouble()));
-                else evaluations.Add(new Evaluation(root.GetProperty("step").GetInt32(), root.GetProperty("loss").GetDouble(), Matrix(root.GetProperty("weights")), Row(root.GetProperty("from_uniform"))));
-            }
-            catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
-            {
-                throw new AfaException($"{log}: line {number} is not an entry of a training log.", e);
-            }
-        }
-
+        string file = Path.Combine(run, "log.jsonl");
+        if (!File.Exists(file)) throw new AfaException($"{run}: no log.jsonl; expected the folder of a training run.");
+        JsonLog<(StepEntry? Step, Evaluation? Evaluation)> log = JsonLines.Read(file, Entry);
+        StepEntry[] steps = [.. log.Entries.Select(e => e.Value.Step).OfType<StepEntry>()];
+        Evaluation[] evaluations = [.. log.Entries.Select(e => e.Value.Evaluation).OfType<Evaluation>()];
         var page = new StringBuilder("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Training report</title><style>body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:900px;color:#222}svg{background:#fafafa;border:1px solid #ddd}td,th{padding:2px 8px;text-align:right}h2{margin-top:1.6em}</style>");
-        page.Append(CultureInfo.InvariantCulture, $"<h1>Training of {WebUtility.HtmlEncode(Path.GetFileName(Path.GetFullPath(run)))}</h1><p>{steps.Count} updates.");
-        if (evaluations.Count > 1) page.Append(CultureInfo.InvariantCulture, $" Held-out loss {evaluations[0].Loss:F5} at the start, {evaluations[^1].Loss:F5} after {evaluations[^1].Step} updates ({(evaluations[^1].Loss / evaluations[0].Loss - 1) * 100:+0.0;-0.0} %).");
+        page.Append(CultureInfo.InvariantCulture, $"<h1>Training of {WebUtility.HtmlEncode(Path.GetFileName(Path.GetFullPath(run)))}</h1><p>{steps.Length} updates.");
+        if (evaluations.Length > 1) page.Append(CultureInfo.InvariantCulture, $" Held-out loss {evaluations[0].Loss:F5} at the start, {evaluations[^1].Loss:F5} after {evaluations[^1].Step} updates ({(evaluations[^1].Loss / evaluations[0].Loss - 1) * 100:+0.0;-0.0} %).");
         page.Append("</p>");
-        if (steps.Count > 0)
+        if (steps.Length > 0)
         {
             Chart(page, "Training loss (thin: every update; thick: running mean)", [("loss", [.. steps.Select(s => ((double)s.Step, s.Loss))], 0.6), ("mean", Smooth(steps), 2.2)]);
             Chart(page, "Gradient norm before clipping", [("norm", [.. steps.Select(s => ((double)s.Step, s.Norm))], 1)]);
         }
 
-        if (evaluations.Count > 0)
+        if (evaluations.Length > 0)
         {
             Chart(page, "Held-out loss", [("loss", [.. evaluations.Select(e => ((double)e.Step, e.Loss))], 2)]);
             int experts = evaluations[0].Weights[0].Length;
@@ -56,9 +44,20 @@ public static class TrainingReport
             HeatMap(page, evaluations[^1]);
         }
 
-        string temporary = path + ".tmp";
-        File.WriteAllText(temporary, page.Append("</html>\n").ToString());
-        File.Move(temporary, path, overwrite: true);
+        WholeFile.WriteText(path, page.Append("</html>\n").ToString());
+        return log.Damage;
+    }
+
+    private static (StepEntry? Step, Evaluation? Evaluation) Entry(JsonElement entry)
+    {
+        int step = entry.GetProperty("step").GetInt32();
+        double loss = entry.GetProperty("loss").GetDouble();
+        if (entry.GetProperty("kind").GetString() == "step") return (new StepEntry(step, loss, entry.GetProperty("gradient_norm").GetDouble()), null);
+        double[][] weights = Matrix(entry.GetProperty("weights"));
+        double[] distance = Row(entry.GetProperty("from_uniform"));
+        // What the page draws must be there.
+        if (weights.Length == 0 || distance.Length != weights.Length || weights.Any(w => w.Length == 0 || w.Length != weights[0].Length)) throw new FormatException();
+        return (null, new Evaluation(step, loss, weights, distance));
     }
 
     private static void Chart(StringBuilder page, string title, List<(string Name, List<(double X, double Y)> Points, double Thickness)> series)
@@ -107,9 +106,9 @@ public static class TrainingReport
         page.Append("</table>");
     }
 
-    private static List<(double, double)> Smooth(List<(int Step, double Loss, double Norm)> steps)
+    private static List<(double, double)> Smooth(StepEntry[] steps)
     {
-        double mean = steps[0].Loss, keep = 1 - 1.0 / Math.Clamp(steps.Count / 20.0, 1, 100);
+        double mean = steps[0].Loss, keep = 1 - 1.0 / Math.Clamp(steps.Length / 20.0, 1, 100);
         return [.. steps.Select(s => ((double)s.Step, mean = keep * mean + (1 - keep) * s.Loss))];
     }
 

@@ -31,15 +31,22 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Sample([.. common, "--out", folder.File("parts"), "--shard", "1/2"]);
         foreach (string name in expected) Assert.Equal(File.ReadAllBytes(Path.Combine(folder.File("whole"), name)), File.ReadAllBytes(Path.Combine(folder.File("parts"), name)));
 
-        // As after an interruption: two are missing, one that is there says so by its bytes.
+        // As after an interruption: two are missing, one that is there is not touched.
         File.Delete(Path.Combine(folder.File("parts"), "00004-41.png"));
         File.Delete(Path.Combine(folder.File("parts"), "00006-12.png"));
-        File.WriteAllText(Path.Combine(folder.File("parts"), "00001-7.png"), "kept");
+        DateTime kept = File.GetLastWriteTimeUtc(Path.Combine(folder.File("parts"), "00001-7.png"));
         (_, string printed, string error) = Sample([.. common, "--out", folder.File("parts")]);
         Assert.Contains("4 of 6 pictures are there already", error);
         Assert.Equal(2, printed.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
+        Assert.Equal(kept, File.GetLastWriteTimeUtc(Path.Combine(folder.File("parts"), "00001-7.png")));
+        foreach (string name in expected) Assert.Equal(File.ReadAllBytes(Path.Combine(folder.File("whole"), name)), File.ReadAllBytes(Path.Combine(folder.File("parts"), name)));
+
+        // What is no picture of this run is none of its business.
+        File.WriteAllText(Path.Combine(folder.File("parts"), "00001-7.png"), "kept");
+        (int code, _, error) = CommandLineTests.Run([.. common, "--out", folder.File("parts")]);
+        Assert.Equal(1, code);
+        Assert.Contains("00001-7.png", error);
         Assert.Equal("kept", File.ReadAllText(Path.Combine(folder.File("parts"), "00001-7.png")));
-        foreach (string name in expected.Skip(1)) Assert.Equal(File.ReadAllBytes(Path.Combine(folder.File("whole"), name)), File.ReadAllBytes(Path.Combine(folder.File("parts"), name)));
     }
 
     [Fact]

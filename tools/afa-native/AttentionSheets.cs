@@ -14,6 +14,10 @@ internal static class AttentionSheets
         IReadOnlyList<string> points = AttentionRecorder.PointNames(model.Ensemble.Config);
         IReadOnlyList<double> timesteps = new TextToImagePipeline(model).Timesteps(options);
         string[] experts = [.. model.Folder.UNets.Select((u, i) => $"expert {i}")];
+        // The overview takes the name for all of them: another run may show its pictures in the same folder.
+        string wanted = name;
+        RgbImage overview = AttentionOverview.Draw(options.Prompt, picture, experts, records.Select(r => (r.Height, r.Width, r.Maps)));
+        for (int i = 2; !PngFile.WriteNew(Path.Combine(folder, $"{name}-overview.png"), overview, null); i++) name = string.Create(CultureInfo.InvariantCulture, $"{wanted}-{i}");
         foreach (IGrouping<int, AttentionRecord> point in records.GroupBy(r => r.Point).OrderBy(g => g.Key))
         {
             AttentionStep[] steps = [
@@ -25,7 +29,6 @@ internal static class AttentionSheets
             PngFile.Write(path, AttentionContactSheet.Draw(new AttentionSheet(title, picture, experts, steps)), null);
         }
 
-        PngFile.Write(Path.Combine(folder, $"{name}-overview.png"), AttentionOverview.Draw(options.Prompt, picture, experts, records.Select(r => (r.Height, r.Width, r.Maps))), null);
         return Path.Combine(folder, $"{name}-*.png");
     }
 }

@@ -74,7 +74,8 @@ internal static partial class CommandLineProgram
             parsed = Parse(root, expanded);
             if (CommandLineFaults.First(parsed, expanded, sources) is { } fault) return Fail(parsed, fault);
             signals.Watch(parsed.Action);
-            return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null }, signals.Token).ConfigureAwait(false);
+            int code = await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null }, signals.Token).ConfigureAwait(false);
+            return code == 0 && Terminal.OutputLost && parsed.Action is not HelpAction ? Lost() : code;
         }
         catch (OperationCanceledException)
         {
@@ -88,6 +89,13 @@ internal static partial class CommandLineProgram
             if (Has(parsed, s_verbose)) Terminal.Note(e.ToString());
             return code;
         }
+    }
+
+    // What was asked for is done, but whoever reads the results has not got them all.
+    private static int Lost()
+    {
+        Terminal.Error("Not all results could be written to standard output (it is closed, full, or nobody reads it); files are written all the same.");
+        return Failure;
     }
 
     private static int Fail(ParseResult parsed, string sentence)

@@ -1,4 +1,6 @@
+using System.Globalization;
 using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
@@ -19,7 +21,37 @@ internal sealed class PreviewFile : IDisposable
     private PreviewFile(DiffusionModel model, string folder, int every, CancellationToken cancellation)
     {
         _preview = LatentPreview.Fit(model, cancellation);
-        (_path, _every, _factor) = (Path.Combine(folder, Name), every, model.Vae.Config.Downscale);
+        (_path, _every, _factor) = (Free(folder), every, model.Vae.Config.Downscale);
+    }
+
+    // What a preview records of itself: whose it is.
+    private static string Mark { get; } = $"{MarkStart}{TemporaryName.Owner}";
+
+    private const string MarkStart = "Preview of AfaNative, process ";
+
+    // A picture of the user's has the name for good, another run's for as long as that runs.
+    private static string Free(string folder)
+    {
+        string path = Path.Combine(folder, Name);
+        for (int i = 2; Path.Exists(path) && !(MarkOf(path) is { } mark && (mark == Mark || TemporaryName.IsDeadOwner(mark[MarkStart.Length..]))); i++)
+        {
+            path = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{Path.GetFileNameWithoutExtension(Name)}-{i}.png"));
+        }
+
+        return path;
+    }
+
+    private static string? MarkOf(string path)
+    {
+        try
+        {
+            return File.Exists(path) && PngFile.ReadParameters(path) is { } text && text.StartsWith(MarkStart, StringComparison.Ordinal) ? text : null;
+        }
+        catch (AfaException)
+        {
+            // No picture, so none of these.
+            return null;
+        }
     }
 
     /// <summary>A preview every <paramref name="every"/> steps, or null where that is null.</summary>
@@ -31,7 +63,7 @@ internal sealed class PreviewFile : IDisposable
         if (_failed || (step % _every != 0 && step != evaluations)) return;
         try
         {
-            PngFile.Write(_path, _preview.Draw(latents, height, width, Math.Max(1, _factor / 2)), null);
+            PngFile.Write(_path, _preview.Draw(latents, height, width, Math.Max(1, _factor / 2)), Mark);
         }
         catch (AfaException e)
         {
@@ -41,12 +73,12 @@ internal sealed class PreviewFile : IDisposable
         }
     };
 
-    /// <summary>Removes the file.</summary>
+    /// <summary>Removes the file, if it is this run's.</summary>
     public void Dispose()
     {
         try
         {
-            File.Delete(_path);
+            if (MarkOf(_path) == Mark) File.Delete(_path);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -1,3 +1,4 @@
 using AfaNative.Tool;
 
+StandardStreams.Prepare();
 return await CommandLineProgram.RunAsync(args).ConfigureAwait(false);

@@ -10,6 +10,9 @@ internal static class Terminal
     /// <summary>Part of the results could not be written to standard output.</summary>
     public static bool OutputLost { get; private set; }
 
+    /// <summary>Told by a stream that cannot throw: something on standard output did not arrive.</summary>
+    public static void LoseOutput() => OutputLost = true;
+
     /// <summary>A result, on standard output.</summary>
     public static void Result(string line)
     {

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
 
 namespace AfaNative.Tool.Bench;
 
@@ -42,7 +43,7 @@ internal sealed record KernelReport(string Kind, string Device, string Hardware,
     };
 
     /// <summary>Writes the report, whole or not at all.</summary>
-    public void Write(string path) => WholeTextFile.Write(path, JsonSerializer.Serialize(this, s_json) + "\n");
+    public void Write(string path) => WholeFile.WriteText(path, JsonSerializer.Serialize(this, s_json) + "\n");
 
     /// <summary>Reads a report.</summary>
     /// <exception cref="AfaException">It is none.</exception>

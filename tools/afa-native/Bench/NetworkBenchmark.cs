@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Layers;
 using AfaNative.Engine.Tensors;
@@ -58,7 +59,7 @@ internal sealed class NetworkBenchmark
         List<NetworkResult> Cases);
 
     /// <summary>Writes what was measured of U-Net, ensemble and VAE, whole or not at all.</summary>
-    public void Write(string path) => WholeTextFile.Write(path, JsonSerializer.Serialize(_report, s_json) + "\n");
+    public void Write(string path) => WholeFile.WriteText(path, JsonSerializer.Serialize(_report, s_json) + "\n");
 
     /// <summary>Decoding latents.</summary>
     public void Vae()

@@ -55,6 +55,8 @@ internal sealed class AutoMerge
         string? data = r.GetValue(_data), scorer = r.GetValue(_scorer), prompts = r.GetValue(_prompts);
         if ((data is null) == (scorer is null)) throw new AfaException("--mode auto takes what scores a model: either --data or --scorer.");
         if ((scorer is null) != (prompts is null)) throw new AfaException("--scorer and --prompts go together.");
+        // Known before the search, not after it.
+        if (Path.Exists(output) && (!Directory.Exists(output) || Directory.EnumerateFileSystemEntries(output).Any())) throw new AfaException($"{output}: it exists and is not an empty folder; nothing was written.");
         if (paths.Length < 2) throw new AfaException("A merge needs at least two models.");
         string basePath = basis ?? paths.FirstOrDefault(Directory.Exists) ?? throw new AfaException("All models are single files: name a model folder (diffusers layout) with --base for their configuration.");
         EnsembleFolder[] models = [.. paths.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.Open(m))];
@@ -83,7 +85,7 @@ internal sealed class AutoMerge
             {
                 (UNetModel unet, MergedParameters parameters) = ModelMerge.LoadUNet(device, unets, config, blocks);
                 using (parameters) return score.Of(unet);
-            }, log, trial => progress.Report(trial.Trial + 1), cancellation);
+            }, log, trial => progress.Report(trial.Trial + 1), cancellation, Terminal.Warn);
             Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"best of {options.Trials}: trial {best.Trial}, score {best.Score:G6}; shares of the models over all blocks: {string.Join(", ", best.Blocks.Select(b => b.Average().ToString("P0", CultureInfo.InvariantCulture)))} (all trials: {log})"));
             ModelMerge.Write(output, new MergeOptions { Models = paths, Blocks = best.Blocks, Text = [.. paths.Select((_, i) => i == 0 ? 1.0 : 0)], Base = basis }, cancellation: cancellation);
         }
@@ -171,7 +173,7 @@ internal sealed class AutoMerge
                 PngFile.Write(Path.Combine(_folder, string.Create(CultureInfo.InvariantCulture, $"{i}.png")), RgbImage.FromFloat(pipeline.Generate(options, null, _cancellation)[0], _size, _size), null);
             }
 
-            File.WriteAllLines(Path.Combine(_folder, "prompts.txt"), _prompts);
+            WholeFile.WriteText(Path.Combine(_folder, "prompts.txt"), string.Concat(_prompts.Select(p => p + "\n")));
             return Ask();
         }
 

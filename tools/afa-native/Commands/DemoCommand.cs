@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Demo;
 using AfaNative.Engine.Diffusion.Samplers;
 using AfaNative.Engine.Imaging;
@@ -26,6 +27,7 @@ internal static class DemoCommand
         var command = new Command("train", "Trains the demo ensemble stage by stage: VAE, base, three experts, aggregators. A run that was stopped goes on where it was.") { output, stage, experts, miniature, seed, device, threads };
         command.SetAction((r, cancellation) => Task.Run(() =>
         {
+            using OutputLock held = Claims.Folder(r.GetValue(output)!);
             using IDevice on = Devices.Open(r.GetValue(device)!, r.GetValue(threads), "f32");
             var training = new DemoTraining(on, r.GetValue(output)!, (r.GetValue(miniature) ? DemoOptions.Miniature : new DemoOptions()) with { Seed = r.GetValue(seed) });
             if (r.GetValue(experts) is { } adopted) training.Adopt(adopted);
@@ -86,6 +88,7 @@ internal static class DemoCommand
                 Trials = r.GetValue(trials),
             };
             string results = r.GetValue(output)!;
+            using OutputLock held = Claims.Folder(results);
             ProgressLine? line = null;
             string last = "";
             var evaluation = new DemoEvaluation(on, options, results);
@@ -95,9 +98,10 @@ internal static class DemoCommand
                 if (what != last) (last, line) = (what, new ProgressLine(what, of));
                 line!.Report(done);
             }, cancellation);
+            foreach (string warning in evaluation.Warnings) Terminal.Warn(warning);
             string report = DemoReport.Page(options, verdicts, evaluation.Errors);
             DemoCharts.Write(verdicts, results);
-            File.WriteAllText(Path.Combine(results, "report.md"), report);
+            WholeFile.WriteText(Path.Combine(results, "report.md"), report);
             Terminal.Result(report);
             return 0;
         }, cancellation));
@@ -121,8 +125,8 @@ internal static class DemoCommand
             {
                 Scene scene = SceneSampler.Draw(r.GetValue(mixed) ? SceneDistribution.Mixed : SceneDistribution.All, r.GetValue(seed), (ulong)i);
                 string path = Path.Combine(folder, i.ToString("D5", CultureInfo.InvariantCulture));
-                PngFile.Write(path + ".png", RgbImage.FromFloat(SceneRenderer.Render(scene, edge), edge, edge), null);
-                File.WriteAllText(path + ".txt", SceneGrammar.Describe(scene, r.GetValue(seed), (ulong)i) + "\n");
+                PictureNames.WriteSame(path + ".png", RgbImage.FromFloat(SceneRenderer.Render(scene, edge), edge, edge));
+                PictureNames.WriteSame(path + ".txt", SceneGrammar.Describe(scene, r.GetValue(seed), (ulong)i) + "\n");
             }
 
             Terminal.Result(folder);

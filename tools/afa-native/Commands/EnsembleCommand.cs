@@ -24,6 +24,7 @@ internal static class EnsembleCommand
         var command = new Command("create", "Writes an ensemble in the AFA authors' layout, with aggregators that average until they are trained.") { output, basis, expert, vae, link, hidden, layers, heads, seed };
         command.SetAction((r, cancellation) => Task.Run(() =>
         {
+            using OutputLock held = Claims.Output(r.GetValue(output)!);
             var options = new EnsembleOptions
             {
                 Base = r.GetValue(basis)!,

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Ensemble;
 
 namespace AfaNative.Tool.Commands;
@@ -24,6 +25,7 @@ internal static class MergeCommand
         {
             string[] paths = r.GetValue(models)!;
             string how = r.GetValue(mode)!;
+            using OutputLock held = Claims.Output(r.GetValue(output)!);
             double[] shares = r.GetValue(weights) is { Length: > 0 } w ? w : [.. paths.Select(_ => 1.0 / paths.Length)];
             string[] lists = r.GetValue(blocks) ?? [];
             if (how == "blocks" && lists.Length == 0) throw new AfaException("--mode blocks needs --blocks.");

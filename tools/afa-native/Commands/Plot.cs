@@ -94,6 +94,7 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
     {
         var plotTime = Stopwatch.StartNew();
         IReadOnlyList<PlotCell> cells = Cells(all, identity);
+        foreach (PlotCell cell in cells.DistinctBy(c => c.Name).Where(c => File.Exists(PathOf(c)))) RecordedSettings.MustMatch(PathOf(cell), metadata(cell.Options).ToParameters());
         PlotCell[] open = [.. cells.DistinctBy(c => c.Name).Where(c => !File.Exists(PathOf(c)))];
         if (open.Length < cells.Count) Terminal.Note($"{cells.Count - open.Length} of {cells.Count} cells are there already");
         var pipeline = new TextToImagePipeline(model);
@@ -113,7 +114,7 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
             for (int i = 0; i < batch.Count; i++)
             {
                 PlotCell cell = open[batch[i].Number];
-                PngFile.Write(PathOf(cell), RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight), metadata(cell.Options).ToParameters());
+                PictureNames.WriteOnce(PathOf(cell), RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight), metadata(cell.Options).ToParameters());
                 extras.Results.Write(PathOf(cell), () =>
                 {
                     JsonObject line = SampleExtras.Describe(PathOf(cell), cell.Options, watch.Elapsed / batch.Count);

@@ -14,7 +14,7 @@ internal static class ReportCommand
         command.SetAction(r =>
         {
             string path = r.GetValue(output) ?? Path.Combine(r.GetValue(run)!, "report.html");
-            TrainingReport.Write(r.GetValue(run)!, path);
+            foreach (string warning in TrainingReport.Write(r.GetValue(run)!, path)) Terminal.Warn(warning);
             Terminal.Result(path);
             return 0;
         });

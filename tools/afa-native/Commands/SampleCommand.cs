@@ -202,7 +202,7 @@ internal static class SampleCommand
             }
         }
 
-        int index = NextIndex(settings.Output);
+        var names = new PictureNames(settings.Output);
         var results = settings.Extras.Results;
         // The grid shows as many as one picture has room for; a picture alone needs none.
         int shown = (int)Math.Min(settings.Count, Math.Max(1, Limits.GridPixels / ((long)all.OutputWidth * all.OutputHeight)));
@@ -227,9 +227,8 @@ internal static class SampleCommand
                 for (int i = 0; i < batch; i++)
                 {
                     RgbImage picture = RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight);
-                    string name = string.Create(CultureInfo.InvariantCulture, $"{index++:D5}-{options.Seeds[i]}");
-                    string path = Path.Combine(settings.Output, name + ".png");
-                    PngFile.Write(path, picture, Metadata(options, options.Seeds[i], model, hashes.GetAwaiter().GetResult()));
+                    string path = names.Write(options.Seeds[i], picture, Metadata(options, options.Seeds[i], model, hashes.GetAwaiter().GetResult()));
+                    string name = Path.GetFileNameWithoutExtension(path);
                     results.Write(path, () => SampleExtras.Describe(path, options with { Seeds = [options.Seeds[i]] }, watch.Elapsed / batch));
                     if (shown > 1 && grid.Added < shown) grid.Add(picture);
                     foreach (string file in tensors?.Write(name, i) ?? []) results.WriteBeside(file);
@@ -239,8 +238,7 @@ internal static class SampleCommand
 
             if (shown > 1)
             {
-                string path = Path.Combine(settings.Output, string.Create(CultureInfo.InvariantCulture, $"grid-{index - settings.Count:D5}-{all.Seeds[0]}.png"));
-                PngFile.Write(path, grid.Image, Metadata(all, all.Seeds[0], model, hashes.GetAwaiter().GetResult()));
+                string path = names.WriteGrid(all.Seeds[0], grid.Image, Metadata(all, all.Seeds[0], model, hashes.GetAwaiter().GetResult()));
                 results.WriteBeside(path);
             }
 
@@ -253,7 +251,7 @@ internal static class SampleCommand
         }
     }
 
-    // Pictures of a file of prompts; what is there is done.
+    // Pictures of a file of prompts; what is there is done, if it is the picture that would be drawn.
     private static int RunJobs(Settings settings, DiffusionModel model, Task<RunRecord> hashes, CancellationToken cancellation)
     {
         PromptJobs jobs = settings.Jobs!;
@@ -271,7 +269,7 @@ internal static class SampleCommand
             for (int i = 0; i < batch.Count; i++)
             {
                 string path = Path.Combine(settings.Output, batch[i].Name + ".png");
-                PngFile.Write(path, RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight), Metadata(batch[i].Options, batch[i].Options.Seeds[0], model, hashes.GetAwaiter().GetResult()));
+                PictureNames.WriteOnce(path, RgbImage.FromFloat(images[i], options.OutputWidth, options.OutputHeight), Metadata(batch[i].Options, batch[i].Options.Seeds[0], model, hashes.GetAwaiter().GetResult()));
                 settings.Extras.Results.Write(path, () => SampleExtras.Describe(path, batch[i].Options, watch.Elapsed / batch.Count));
             }
 
@@ -280,7 +278,7 @@ internal static class SampleCommand
 
         return 0;
 
-        bool IsThere(PromptJob job) => File.Exists(Path.Combine(settings.Output, job.Name + ".png"));
+        bool IsThere(PromptJob job) => PictureNames.IsThere(Path.Combine(settings.Output, job.Name + ".png"), () => Metadata(job.Options, job.Options.Seeds[0], model, hashes.GetAwaiter().GetResult()));
     }
 
     private static EnsembleFolder Open(Settings settings)
@@ -322,10 +320,6 @@ internal static class SampleCommand
             MemoryGuard.Check(plan.Total + pictures, device.FreeBytes, settings.Force, "a smaller --batch-size, smaller pictures or fewer experts");
         }
     }
-
-    // Numbers continue behind what the folder holds: no picture is ever overwritten.
-    private static int NextIndex(string folder) => 1 + Directory.EnumerateFiles(folder, "*.png").Select(Path.GetFileName)
-        .Select(n => int.TryParse(n.AsSpan(0, Math.Max(0, n!.IndexOf('-'))), NumberStyles.None, CultureInfo.InvariantCulture, out int i) ? i : 0).DefaultIfEmpty(0).Max();
 
     private static RunRecord Record(Settings settings, DiffusionModel model, CancellationToken cancellation)
     {

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Synthesis;
 using AfaNative.Kernels;
 
@@ -22,6 +23,7 @@ internal static class SynthCommand
         command.SetAction((result, cancellation) => Task.Run(() =>
         {
             string folder = result.GetValue(output)!;
+            using OutputLock held = Claims.Output(folder);
             var options = new SyntheticOptions
             {
                 Experts = result.GetValue(experts),

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices;
@@ -92,6 +93,7 @@ internal static class TrainCommand
     {
         options.Validate();
         EnsembleFolder folder = EnsembleFolder.Open(model);
+        using OutputLock held = Claims.Run(folder, output);
         ModelWarnings.SayScheduler(folder);
         int factor = Engine.Vae.VaeConfig.Load(folder.Vae).Downscale;
         if (options.Size < factor || options.Size % factor != 0) throw new AfaException($"--size takes a multiple of {factor}, not {options.Size}.");
@@ -102,7 +104,6 @@ internal static class TrainCommand
         Terminal.Note(plan.ToString());
         MemoryGuard.Check(plan.Total, device.FreeBytes, force, $"{(options.Recompute ? "" : "--recompute, ")}a smaller --batch-size or --size");
 
-        Directory.CreateDirectory(output);
         var cache = new LatentCache(Path.Combine(output, "cache"), folder, options.Size, options.Seed);
         var encoding = new ProgressLine("encoding", records.Count);
         // What is encoded once and learnt from ever after is worth float32.
@@ -123,11 +124,12 @@ internal static class TrainCommand
         int first = trainer.Steps;
         var progress = new ProgressLine("update", options.Steps - first);
         var watch = System.Diagnostics.Stopwatch.StartNew();
+        int said = 0;
         try
         {
             trainer.Train(
-                s => progress.Report(s.Step - first, string.Create(CultureInfo.InvariantCulture, $"loss {s.Loss:F4}, gradient {s.GradientNorm:F3}, {(s.Step - first) * options.BatchSize * options.Accumulate / watch.Elapsed.TotalSeconds:F2} images/s, {MemoryPlan.Format(Environment.WorkingSet)}")),
-                e => Report(e, folder.UNets.Count), cancellation);
+                s => Tell(() => progress.Report(s.Step - first, string.Create(CultureInfo.InvariantCulture, $"loss {s.Loss:F4}, gradient {s.GradientNorm:F3}, {(s.Step - first) * options.BatchSize * options.Accumulate / watch.Elapsed.TotalSeconds:F2} images/s, {MemoryPlan.Format(Environment.WorkingSet)}"))),
+                e => Tell(() => Report(e, folder.UNets.Count)), cancellation);
         }
         catch (OperationCanceledException)
         {
@@ -135,13 +137,21 @@ internal static class TrainCommand
             throw;
         }
 
-        Terminal.Result(Path.Combine(output, "model"));
+        Tell(() => Terminal.Result(Path.Combine(output, "model")));
         return 0;
+
+        // What the run's folder has to say comes first.
+        void Tell(Action what)
+        {
+            for (; said < trainer.Warnings.Count; said++) Terminal.Warn(trainer.Warnings[said]);
+            what();
+        }
     }
 
     private static int RunNetwork(NetworkTrainingSetup setup, bool resume, string precision, string deviceName, int threads, bool force, CancellationToken cancellation)
     {
         string state = Path.Combine(setup.Output, "state.safetensors");
+        using OutputLock held = Claims.Run(EnsembleFolder.Open(setup.Model), setup.Output);
         if (!resume && File.Exists(state)) throw new AfaException($"{setup.Output} already holds a training run; --resume goes on with it, another --out starts a new one.");
         if (setup.What == TrainedNetwork.UNet) ModelWarnings.SayScheduler(EnsembleFolder.Open(setup.Model));
         using IDevice device = Devices.OpenForTraining(deviceName, threads, precision);

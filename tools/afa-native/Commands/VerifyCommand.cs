@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Verification;
 using AfaNative.Kernels.Devices;
 
@@ -108,7 +109,7 @@ internal static class VerifyCommand
                 }),
             }),
         }, s_json) + "\n";
-        WholeTextFile.Write(path, text);
+        WholeFile.WriteText(path, text);
 
         static double? Finite(double value) => double.IsFinite(value) ? value : null;
 
