@@ -117,7 +117,7 @@ public sealed class OutputLock : IDisposable
 
     private static FileStream Open(string shown, string path)
     {
-        while (true)
+        for (int attempt = 0; ;)
         {
             FileStream stream;
             try
@@ -126,13 +126,33 @@ public sealed class OutputLock : IDisposable
             }
             catch (IOException e) when (IsHeld(e))
             {
-                throw Held(shown, Patiently(path)?.Text);
+                // A holder says who it is a moment after it has the lock; one that is dead is just being swept away.
+                (string Identity, string Text)? holder = Holder(path);
+                if (++attempt > 20 || (holder is not null && ProcessIdentity.IsRunning(holder.Value.Identity) != false)) throw Held(shown, holder?.Text);
+                Thread.Sleep(10);
+                continue;
             }
 
             // The holder before may have removed the file between its opening and its locking: a length nobody else gives it shows whether it still has its name.
             stream.SetLength(1 + System.Random.Shared.Next(1 << 20));
             if (new FileInfo(path) is { Exists: true } named && named.Length == stream.Length) return stream;
             stream.Dispose();
+        }
+    }
+
+    /// <summary>Removes a lock that a dead process left; one that is held stays.</summary>
+    internal static void Sweep(string path)
+    {
+        if (Holder(path) is not { } holder || ProcessIdentity.IsRunning(holder.Identity) != false) return;
+        try
+        {
+            using var stream = new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None, 1);
+            File.Delete(path + HolderSuffix);
+            if (!OperatingSystem.IsWindows()) File.Delete(path);
+        }
+        catch (IOException e) when (IsHeld(e))
+        {
+            // Somebody has taken it over.
         }
     }
 
@@ -160,16 +180,6 @@ public sealed class OutputLock : IDisposable
         {
             // The lock counts; who holds it is only told.
             return null;
-        }
-    }
-
-    // It is written a moment after the lock is there.
-    private static (string Identity, string Text)? Patiently(string path)
-    {
-        for (int attempt = 0; ; attempt++)
-        {
-            if (Holder(path) is { } holder || attempt == 20) return Holder(path);
-            Thread.Sleep(10);
         }
     }
 

@@ -7,8 +7,7 @@ internal static class RealPath
     /// <exception cref="AfaException">Links lead in a circle.</exception>
     public static string Of(string path)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        string full = Path.GetFullPath(path), at = Path.GetPathRoot(full)!;
+        string full = Full(path), at = Path.GetPathRoot(full)!;
         var parts = new Stack<string>(full[at.Length..].Split(Path.DirectorySeparatorChar, StringSplitOptions.RemoveEmptyEntries).Reverse());
         for (int followed = 0; parts.TryPop(out string? part);)
         {
@@ -27,6 +26,20 @@ internal static class RealPath
         }
 
         return at;
+    }
+
+    /// <summary>The full path, links as they are.</summary>
+    /// <exception cref="AfaException">It is empty, or holds what no path can.</exception>
+    public static string Full(string path)
+    {
+        try
+        {
+            return Path.GetFullPath(path);
+        }
+        catch (ArgumentException e)
+        {
+            throw new AfaException($"'{Printable.Shortened(path)}' is no path of a file or folder.", e);
+        }
     }
 
     /// <summary>Whether a path is another or lies inside it, links followed.</summary>

@@ -46,6 +46,7 @@ public static partial class TemporaryName
             foreach (string path in Directory.EnumerateFileSystemEntries(folder))
             {
                 string name = Path.GetFileName(path);
+                if (name.EndsWith(OutputLock.InsideName, StringComparison.Ordinal)) OutputLock.Sweep(path);
                 if (!name.EndsWith(".tmp", StringComparison.Ordinal) && !name.EndsWith(".old", StringComparison.Ordinal)) continue;
                 Match match = Pattern().Match(name);
                 if (match.Success ? !IsDead(match.Groups["process"].Value, path) : !IsDeadOfOldVersion(name, path)) continue;

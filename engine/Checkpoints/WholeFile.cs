@@ -35,7 +35,7 @@ public static class WholeFile
         string? temporary = null;
         try
         {
-            string full = Path.GetFullPath(path);
+            string full = RealPath.Full(path);
             if (IsDevice(full))
             {
                 using var device = new FileStream(full, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);

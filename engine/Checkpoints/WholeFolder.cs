@@ -84,7 +84,7 @@ internal static class WholeFolder
     public static void Copy(string from, string to)
     {
         Directory.CreateDirectory(to);
-        foreach (string file in Directory.EnumerateFiles(from))
+        foreach (string file in Directory.EnumerateFiles(from).Where(f => !TemporaryName.IsOurs(Path.GetFileName(f))))
         {
             RegularFile.Check(file);
             File.Copy(file, Path.Combine(to, Path.GetFileName(file)));

@@ -103,7 +103,7 @@ public static class EnsembleBuilder
             File.Copy(Path.Combine(Directory.Exists(source) ? source : config, "config.json"), Path.Combine(to, "config.json"));
             if (options.Link)
             {
-                foreach (string weights in File.Exists(source) ? [source] : Directory.EnumerateFiles(source).Where(f => !f.EndsWith("config.json", StringComparison.Ordinal)))
+                foreach (string weights in File.Exists(source) ? [source] : Directory.EnumerateFiles(source).Where(f => !f.EndsWith("config.json", StringComparison.Ordinal) && !TemporaryName.IsOurs(Path.GetFileName(f))))
                 {
                     File.CreateSymbolicLink(Path.Combine(to, File.Exists(source) ? file + ".safetensors" : Path.GetFileName(weights)), Path.GetFullPath(weights));
                 }

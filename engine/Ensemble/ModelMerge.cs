@@ -97,9 +97,8 @@ public static class ModelMerge
     {
         if (options.Models.Count < 2) throw new AfaException("A merge needs at least two models.");
         using OutputLock held = OutputLock.Take(output);
-        bool single = output.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
-        if (single && Path.Exists(output)) throw new AfaException($"{output}: it exists; nothing was written.");
-        if (!single) WholeFolder.MustBeFree(output);
+        bool single = IsSingleFile(output);
+        MustBeFree(output);
         string basePath = options.Base ?? options.Models.FirstOrDefault(Directory.Exists) ?? throw new AfaException("All models are single files: name a model folder (diffusers layout) with --base for their configuration.");
         EnsembleFolder basis = EnsembleFolder.Open(basePath);
         EnsembleFolder[] models = [.. options.Models.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.Open(m))];
@@ -151,6 +150,16 @@ public static class ModelMerge
             return [.. specs.Select(spec => Entry(checkpoints, spec, weights(spec.Name), cancellation))];
         }
     }
+
+    /// <summary>Refuses an output that is there already.</summary>
+    /// <exception cref="AfaException">It is a file, or a folder that holds something.</exception>
+    public static void MustBeFree(string output)
+    {
+        if (IsSingleFile(output) && Path.Exists(output)) throw new AfaException($"{output}: it exists; nothing was written.");
+        if (!IsSingleFile(output)) WholeFolder.MustBeFree(output);
+    }
+
+    private static bool IsSingleFile(string output) => output.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
 
     /// <summary>The merged U-Net on a device, without writing anything; dispose of the parameters when done.</summary>
     /// <exception cref="AfaException">Models do not fit each other.</exception>

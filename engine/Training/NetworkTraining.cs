@@ -78,7 +78,7 @@ public static class NetworkTraining
         EnsembleFolder folder = EnsembleFolder.Open(setup.Model);
         TrainingRun.Check(folder, setup.Output);
         using OutputLock held = OutputLock.TakeFolder(setup.Output);
-        WholeFolder.MustBeFree(result);
+        TrainingRun.MayReplaceModel(setup.Output);
         if (folder.UNets.Count > 1) throw new AfaException($"{setup.Model}: whole networks are trained one model at a time, this is an ensemble of {folder.UNets.Count}; train its experts' own folders.");
         VaeConfig vae = VaeConfig.Load(folder.Vae);
         if (setup.Options.Size < vae.Downscale || setup.Options.Size % vae.Downscale != 0) throw new AfaException($"--size takes a multiple of {vae.Downscale}, not {setup.Options.Size}.");
@@ -92,7 +92,7 @@ public static class NetworkTraining
         {
             using var trainer = new VaeTrainer(device, setup.Options, pictures, vae, setup.FromScratch ? null : folder.Vae);
             Train(trainer);
-            WholeFolder.Write(result, to =>
+            TrainingRun.WriteModel(setup.Output, to =>
             {
                 CopyOthers(folder, to, "vae");
                 string at = Path.Combine(to, "vae");
@@ -105,7 +105,7 @@ public static class NetworkTraining
         using (UNetTrainer trainer = OpenUNet(device, setup, folder, vae, pictures, data, observer, cancellation))
         {
             Train(trainer);
-            WholeFolder.Write(result, to =>
+            TrainingRun.WriteModel(setup.Output, to =>
             {
                 CopyOthers(folder, to, setup.TrainText ? ["unet", "text_encoder"] : ["unet"]);
                 File.Copy(Path.Combine(folder.UNets[0], "config.json"), Path.Combine(to, "unet", "config.json"));

@@ -19,7 +19,7 @@ internal sealed class TensorBoardWriter : IDisposable
         // Containers all have a process 1: a name that is taken is another run's.
         string name = $"events.out.tfevents.{now}.{Environment.ProcessId}", path = Path.Combine(folder, name);
         for (int i = 1; Path.Exists(path); i++) path = Path.Combine(folder, $"{name}.{i}");
-        _file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read);
+        _file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read, 0);
         // Event { wall_time = 1; file_version = 3 }
         var header = new MemoryStream();
         Double(header, 1, now);
@@ -60,15 +60,20 @@ internal sealed class TensorBoardWriter : IDisposable
 
     private void Record(byte[] data)
     {
-        Span<byte> length = stackalloc byte[8], check = stackalloc byte[4];
-        BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)data.Length);
-        _file.Write(length);
-        BinaryPrimitives.WriteUInt32LittleEndian(check, Mask(Crc(length)));
-        _file.Write(check);
-        _file.Write(data);
-        BinaryPrimitives.WriteUInt32LittleEndian(check, Mask(Crc(data)));
-        _file.Write(check);
-        _file.Flush();
+        var record = new byte[data.Length + 16];
+        BinaryPrimitives.WriteUInt64LittleEndian(record, (ulong)data.Length);
+        BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(8), Mask(Crc(record.AsSpan(0, 8))));
+        data.CopyTo(record, 12);
+        BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(12 + data.Length), Mask(Crc(data)));
+        try
+        {
+            // In one piece: a killed run leaves whole records.
+            _file.Write(record);
+        }
+        catch (IOException e)
+        {
+            throw new AfaException($"{_file.Name}: it could not be written: {Checkpoints.WholeFile.Reason(e)}", e);
+        }
     }
 
     private static uint Mask(uint crc) => ((crc >> 15) | (crc << 17)) + 0xA282EAD8u;

@@ -36,7 +36,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training) : 
         {
             (code, _, error) = CommandLineTests.Run("train", training.Model, "--what", what, "--data", training.Data, "--out", other, "--steps", "1", "--size", "64");
             Assert.Equal(1, code);
-            Assert.Contains(what == "sabw" ? "did not write it" : "one model at a time", error);
+            Assert.Contains("did not write it", error);
         }
     }
 
@@ -121,19 +121,19 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training) : 
     [Fact]
     public void A_picture_of_something_else_is_not_taken_for_done()
     {
-        string[] common = ["sample", tiny.Path, "--expert", "0", "--width", "32", "--height", "32", "--out", _folder.File("out"), "--prompts", _folder.File("p.txt")];
+        string[] common = ["sample", tiny.Path, "--width", "32", "--height", "32", "--out", _folder.File("out"), "--prompts", _folder.File("p.txt")];
         _folder.Write("p.txt", "a\nb\n");
-        Assert.Equal(0, CommandLineTests.Run([.. common, "--steps", "2"]).Code);
+        Assert.Equal(0, CommandLineTests.Run([.. common, "--expert", "0", "--steps", "2"]).Code);
         DateTime written = File.GetLastWriteTimeUtc(_folder.File("out/00002-1.png"));
-        Refused("'Steps' is 2, not 3", [.. common, "--steps", "3"]);
-        Refused("'Model hash' is", [.. common, "--steps", "2", "--expert", "1"]);
+        Refused("'Steps' is 2, not 3", [.. common, "--expert", "0", "--steps", "3"]);
+        Refused("'Model hash' is", [.. common, "--expert", "1", "--steps", "2"]);
         File.Delete(_folder.File("out/00001-0.png"));
         _folder.Write("p.txt", "a\nc\n");
-        Refused("its prompt is 'b', not 'c'", [.. common, "--steps", "2"]);
+        Refused("its prompt is 'b', not 'c'", [.. common, "--expert", "0", "--steps", "2"]);
         // Nothing was drawn, not even what was missing.
         Assert.Equal(["00002-1.png"], Names(_folder.File("out")));
         _folder.Write("p.txt", "a\nb\n");
-        (int code, _, string error) = CommandLineTests.Run([.. common, "--steps", "2"]);
+        (int code, _, string error) = CommandLineTests.Run([.. common, "--expert", "0", "--steps", "2"]);
         Assert.True(code == 0, error);
         Assert.Contains("1 of 2 pictures are there already", error);
         Assert.Equal(written, File.GetLastWriteTimeUtc(_folder.File("out/00002-1.png")));
@@ -173,7 +173,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training) : 
     public async Task A_closed_terminal_ends_a_run_as_an_interrupt_does()
     {
         if (OperatingSystem.IsWindows()) Assert.Skip("sends SIGHUP, which Windows does not have");
-        using Process process = Start([.. Drawing, "--steps", "100000", "--count", "2"]);
+        using Process process = Start([.. Drawing, "--steps", "999", "--count", "50"]);
         await Signal(process, "-HUP");
         Assert.True(process.WaitForExit(60_000), "the program went on");
         Assert.Equal(130, process.ExitCode);

@@ -56,7 +56,7 @@ internal sealed class AutoMerge
         if ((data is null) == (scorer is null)) throw new AfaException("--mode auto takes what scores a model: either --data or --scorer.");
         if ((scorer is null) != (prompts is null)) throw new AfaException("--scorer and --prompts go together.");
         // Known before the search, not after it.
-        if (Path.Exists(output) && (!Directory.Exists(output) || Directory.EnumerateFileSystemEntries(output).Any())) throw new AfaException($"{output}: it exists and is not an empty folder; nothing was written.");
+        ModelMerge.MustBeFree(output);
         if (paths.Length < 2) throw new AfaException("A merge needs at least two models.");
         string basePath = basis ?? paths.FirstOrDefault(Directory.Exists) ?? throw new AfaException("All models are single files: name a model folder (diffusers layout) with --base for their configuration.");
         EnsembleFolder[] models = [.. paths.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.Open(m))];
