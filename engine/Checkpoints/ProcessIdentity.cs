@@ -1,7 +1,6 @@
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 
 namespace AfaNative.Engine.Checkpoints;
@@ -65,5 +64,5 @@ internal static class ProcessIdentity
     }
 
     /// <summary>Sixteen hexadecimal digits nobody can foresee.</summary>
-    public static string Random() => RandomNumberGenerator.GetHexString(16, lowercase: true);
+    public static string Random() => Guid.NewGuid().ToString("N")[16..];
 }

@@ -72,12 +72,12 @@ public sealed class AggregatorTrainer : IDisposable
         SchedulerConfig scheduler = SchedulerConfig.Load(models.Scheduler);
         _schedule = new NoiseSchedule(scheduler);
         _scale = Vae.VaeConfig.Load(models.Vae).ScalingFactor;
-        Warnings =
+        _warnings.AddRange(
         [
             .. AggregatorWidth.Warnings(models.Aggregators.Select(SabwConfig.Load)),
             .. FolderConsistency.Problems(models.Path).Select(p => $"{models.Path}: the trained ensemble will not load everywhere, as the one it starts from: {p}"),
             .. AuthorsLoader.Notes(scheduler),
-        ];
+        ]);
         var hashes = new ContentHashes(Path.Combine(run, "cache", LatentCache.HashFile));
         _identity = new RunIdentity().Add(options, device.Storage, aggregators: true)
             .AddContents("pictures", data.Select(d => d.Content)).AddContents("captions", data.Select(d => d.Caption))
@@ -132,16 +132,13 @@ public sealed class AggregatorTrainer : IDisposable
     }
 
     /// <summary>Whole sentences about what will not be as expected: aggregators that cannot see the time step, parts that would not load elsewhere, and loaders that take the schedule for another.</summary>
-    public IReadOnlyList<string> Warnings { get; }
+    public IReadOnlyList<string> Warnings => _warnings;
 
     /// <summary>Updates done.</summary>
     public int Steps => _optimizer.Steps;
 
     /// <summary>What the loss is multiplied by on the way back.</summary>
     public LossScale LossScale => _lossScale;
-
-    /// <summary>What a user should know of the run's folder, as lines of its log that are left out.</summary>
-    public IReadOnlyList<string> Warnings => _warnings;
 
     /// <summary>Trained numbers.</summary>
     public long ParameterCount => _trained.Parameters.Sum(p => (long)p.Parameter.Values.Length);

@@ -119,12 +119,12 @@ internal static class TrainCommand
         if (cache.Skipped.Count > 0) Terminal.Note($"{cache.Skipped.Count} of {records.Count} pictures were skipped");
         using var trainer = new AggregatorTrainer(device, folder, encoded, empty, options, output);
         Terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{trainer.ParameterCount:N0} trained numbers in {folder.Aggregators.Count} aggregators of {folder.UNets.Count} experts, {encoded.Count - options.Holdout} pictures, {options.Holdout} held out"));
-        foreach (string warning in trainer.Warnings) Terminal.Warn(warning);
+        int said = 0;
+        Tell(() => { });
         if (resume && trainer.Resume()) Terminal.Note($"going on after {trainer.Steps} updates");
         int first = trainer.Steps;
         var progress = new ProgressLine("update", options.Steps - first);
         var watch = System.Diagnostics.Stopwatch.StartNew();
-        int said = 0;
         try
         {
             trainer.Train(
