@@ -69,17 +69,14 @@ public sealed class ContentHashes
     private void Remember()
     {
         if (_memory is null) return;
-        string temporary = $"{_memory}.{Guid.NewGuid():N}.tmp";
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(_memory))!);
-            File.WriteAllText(temporary, JsonSerializer.Serialize(_known));
-            File.Move(temporary, _memory, overwrite: true);
+            WholeFile.WriteText(_memory, JsonSerializer.Serialize(_known));
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException || e is AfaException { InnerException: IOException or UnauthorizedAccessException })
         {
             // It only saves time; without it the next run reads the weights again.
-            if (File.Exists(temporary)) File.Delete(temporary);
         }
     }
 }
