@@ -21,6 +21,9 @@ internal static partial class CommandLineProgram
     /// <summary>Exit code after SIGTERM, as shells count it.</summary>
     public const int Terminated = 143;
 
+    /// <summary>Exit code after SIGHUP.</summary>
+    public const int HungUp = 129;
+
     private static readonly Option<bool> s_verbose = new("--verbose") { Description = "Show the stack trace of an error; verify lists every tensor too.", Recursive = true };
 
     /// <summary>Whether more than usual is to be said.</summary>

@@ -1,9 +1,12 @@
 using System.CommandLine.Invocation;
+using System.Globalization;
 using System.Runtime.InteropServices;
 
 namespace AfaNative.Tool;
 
-/// <summary>Ctrl+C and SIGTERM end a command that can be cancelled: what is under way is finished or taken back. A second one ends it at once.</summary>
+/// <summary>
+/// Ctrl+C, SIGTERM and a closed terminal (SIGHUP) end a command that can be cancelled: what is under way is finished or taken back. A second one ends it at once. Under <c>nohup</c> a closed terminal is nothing.
+/// </summary>
 internal sealed class EndSignals : IDisposable
 {
     private readonly CancellationTokenSource _source = new();
@@ -24,6 +27,7 @@ internal sealed class EndSignals : IDisposable
         if (action is not AsynchronousCommandLineAction) return;
         _registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop));
         _registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop));
+        if (!HangUpIsIgnored()) _registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGHUP, Stop));
     }
 
     /// <inheritdoc/>
@@ -37,8 +41,29 @@ internal sealed class EndSignals : IDisposable
     {
         if (_source.IsCancellationRequested) return;
         context.Cancel = true;
-        Code = context.Signal == PosixSignal.SIGTERM ? CommandLineProgram.Terminated : CommandLineProgram.Interrupted;
+        Code = context.Signal switch
+        {
+            PosixSignal.SIGTERM => CommandLineProgram.Terminated,
+            PosixSignal.SIGHUP => CommandLineProgram.HungUp,
+            _ => CommandLineProgram.Interrupted,
+        };
         _source.CancelAfter(TimeSpan.Zero);
         _ = Task.Delay(Patience).ContinueWith(_ => Environment.Exit(Code), TaskScheduler.Default);
+    }
+
+    // nohup starts a program with the signal ignored, and it must stay so.
+    private static bool HangUpIsIgnored()
+    {
+        if (!OperatingSystem.IsLinux()) return false;
+        try
+        {
+            string? line = File.ReadLines("/proc/self/status").FirstOrDefault(l => l.StartsWith("SigIgn:", StringComparison.Ordinal));
+            return line is not null && (ulong.Parse(line.AsSpan(7).Trim(), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture) & 1) != 0;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
+        {
+            // Without /proc the signal counts.
+            return false;
+        }
     }
 }
