@@ -90,7 +90,7 @@ internal sealed partial class FuzzTargets
         {
             PngFile.Read(Put("p.png", bytes), out string? parameters);
             if (parameters is not null) GenerationMetadata.Parse(parameters);
-        }, PngSums);
+        }, PngSums, Native: true);
     }
 
     private static FuzzTarget ParametersTarget() => new("parameters", [Utf8(Parameters)], s_parameterWords, bytes =>
@@ -192,7 +192,7 @@ internal sealed partial class FuzzTargets
             string file = Put("p.img", bytes);
             Try(() => PictureFile.Size(file));
             PictureFile.Read(file, 16, 16);
-        }, bytes => bytes.AsSpan().StartsWith(png.AsSpan(0, 8)) ? PngSums(bytes) : bytes);
+        }, bytes => bytes.AsSpan().StartsWith(png.AsSpan(0, 8)) ? PngSums(bytes) : bytes, Native: true);
 
         byte[] Encode(SkiaSharp.SKEncodedImageFormat format)
         {
