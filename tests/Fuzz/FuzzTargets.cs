@@ -160,21 +160,23 @@ internal sealed partial class FuzzTargets : IDisposable
             .. s_tensorWords, "lora_magnitude_vector", ".alpha", "dora_scale", "lora_te_", "lora_unet_", "text_encoder.",
                 "unet.", ".lora_B.bias", "bundle_emb.x.string_to_param.*", ".diff", "w_norm",
             "hada_w1_a", "lokr_w1", "lora_mid.weight", "lora_adapter_metadata", "ss_network_alpha",
+                "\\\"unet.alpha_pattern\\\":{\\\"(a{1,1000}){1,1000}\\\":1}",
                 "{\\\"unet.r\\\": 4, \\\"unet.lora_alpha\\\": 8}", "[4,0]", "[0,4]",
         ];
         return new FuzzTarget("lora", [.. headers.Select(h => Safetensors(h, 76))], words, bytes =>
         {
             using LoraFile lora = LoraFile.Open(Put("l.safetensors", bytes));
-            foreach (string component in new[] { "unet", "text_encoder" })
-            {
-                foreach (string layer in new[] { "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
-                    "text_model.encoder.layers.0.self_attn.q_proj" })
-                {
-                    if (lora.For(component, layer + ".weight") is { } found) Try(() => lora.Add(found, 1, [4, 4], new float[16]));
-                }
+            Change("unet", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q");
+            Change("unet", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k");
+            Change("unet", "mid_block.attentions.0.proj_in");
+            Change("text_encoder", "text_model.encoder.layers.0.self_attn.q_proj");
 
-                Try(() => lora.MustFit(component, ["conv_in.weight"]));
-            }
+            void Change(string component, string layer) => Try(() =>
+            {
+                lora.Bind(component, [layer + ".weight", layer + ".bias"]);
+                lora.Add(component, layer + ".weight", [4, 4], 1, () => new float[16]);
+                lora.Add(component, layer + ".bias", [4], 1, () => new float[4]);
+            });
         });
 
         static string Pair(string name, string down, string up, bool alpha) =>
