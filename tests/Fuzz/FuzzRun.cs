@@ -135,7 +135,7 @@ internal static partial class FuzzRun
         {
             outcome = Changing().Replace(e.Message, "");
             if (outcome.Length > 400) outcome = outcome[..400];
-            if (e.Message.Length > 10_000 + input.Length / 4) state.Fail(input, $"says it in {e.Message.Length} characters");
+            if (e.Message.Length > 8_000) state.Fail(input, $"says it in {e.Message.Length} characters");
         }
         catch (Exception e)
         {

@@ -117,6 +117,11 @@ internal static class ConfigReader
         {
             throw new AfaException($"{path}, line {e.Start.Line}: the options could not be read: {e.Message}", e);
         }
+        catch (Exception e) when (e is InvalidOperationException or ArgumentException or IndexOutOfRangeException or OverflowException)
+        {
+            // The parser's own words for texts it did not expect, such as half a surrogate pair or a state it should not be in.
+            throw new AfaException($"{path}: the options could not be read as YAML: {e.Message}", e);
+        }
     }
 
     private static void Add(List<ConfigEntry> entries, ConfigEntry entry)
