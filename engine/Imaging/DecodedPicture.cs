@@ -10,9 +10,10 @@ namespace AfaNative.Engine.Imaging;
 internal sealed class DecodedPicture : IDisposable
 {
     /// <summary>
-    /// Pixels that are decoded: 8192 x 8192. Larger JPEG and WebP pictures are decoded at a smaller size, others refused.
+    /// Pixels that are decoded: 7168 x 7168, which with the levels a resize makes of them stay below 300 MB. Larger JPEG and
+    /// WebP pictures are decoded at a smaller size, others refused.
     /// </summary>
-    public const long MostPixels = 1L << 26;
+    public const long MostPixels = 49L << 20;
 
     /// <summary>Pixels of a file that is decoded at a smaller size.</summary>
     public const long MostPixelsInFile = 1L << 28;

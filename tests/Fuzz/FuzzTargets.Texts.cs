@@ -181,7 +181,7 @@ internal sealed partial class FuzzTargets
         string path = _folder.File("seed.png");
         PngFile.Write(path, new RgbImage(8, 6, [.. Enumerable.Range(0, 144).Select(i => (byte)(i * 5))]), null);
         byte[] png = File.ReadAllBytes(path);
-        using SkiaSharp.SKBitmap bitmap = PictureFile.Decode(png)!;
+        using SkiaSharp.SKBitmap bitmap = SkiaSharp.SKBitmap.Decode(png);
         byte[] jpeg = Encode(SkiaSharp.SKEncodedImageFormat.Jpeg), webp = Encode(SkiaSharp.SKEncodedImageFormat.Webp);
         byte[] gif = Convert.FromBase64String("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7");
         byte[] bmp = [(byte)'B', (byte)'M', 58, 0, 0, 0, 0, 0, 0, 0, 54, 0, 0, 0, 40, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 24,
