@@ -10,6 +10,9 @@ namespace AfaNative.Engine.Text;
 /// </summary>
 internal sealed class ClipPreTokenizer : PreTokenizer
 {
+    // Merging takes time that grows with the square of a word's length: what is far longer than any word is cut into several.
+    private const int MostCharacters = 1024;
+
     private enum Kind
     {
         Space,
@@ -34,7 +37,7 @@ internal sealed class ClipPreTokenizer : PreTokenizer
             if (length == 0)
             {
                 Kind kind = KindAt(text[at..], out length);
-                while (kind is Kind.Letter or Kind.Other && at + length < text.Length && KindAt(text[(at + length)..], out int more) == kind)
+                while (kind is Kind.Letter or Kind.Other && length < MostCharacters && at + length < text.Length && KindAt(text[(at + length)..], out int more) == kind)
                     length += more;
                 if (kind == Kind.Space)
                 {

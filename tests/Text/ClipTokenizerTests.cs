@@ -34,6 +34,21 @@ public class ClipTokenizerTests
         Assert.True(agreed > 100);
     }
 
+    [Theory]
+    [InlineData("a")]
+    [InlineData("the")]
+    [InlineData("!")]
+    [InlineData("\u00e9\u0301")]
+    [InlineData("\U0001F408")]
+    [InlineData("x ")]
+    public void Long_words_come_to_an_end(string part)
+    {
+        string text = string.Concat(Enumerable.Repeat(part, (1 << 16) / part.Length));
+        int[] whole = Full.Value.Tokenize(text);
+        Assert.InRange(whole.Length, 1, 2 * text.Length);
+        Assert.Equal(whole[..75], Full.Value.Encode(text)[1..76]);
+    }
+
     [Fact]
     public void Knows_its_special_tokens()
     {
