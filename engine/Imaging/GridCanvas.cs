@@ -19,10 +19,13 @@ public sealed class GridCanvas(int width, int height, int count)
     public void Add(RgbImage image)
     {
         ArgumentNullException.ThrowIfNull(image);
-        if (image.Width != width || image.Height != height) throw new AfaException($"Expected pictures of {width}x{height} for a grid, but one of {image.Width}x{image.Height} came.");
+        if (image.Width != width || image.Height != height)
+            throw new AfaException(
+                $"Expected pictures of {width}x{height} for a grid, but one of {image.Width}x{image.Height} came.");
         if (Added == count) throw new AfaException($"The grid has room for {count} pictures, and one more came.");
         long bytes = 3L * _columns * width * Rows * height;
-        if (bytes > Array.MaxLength) throw new AfaException($"A grid of {count} pictures of {width}x{height} is too large for one picture.");
+        if (bytes > Array.MaxLength)
+            throw new AfaException($"A grid of {count} pictures of {width}x{height} is too large for one picture.");
         _pixels ??= new byte[bytes];
         for (int y = 0; y < height; y++)
         {

@@ -15,8 +15,10 @@ internal static partial class CommandLineFaults
     {
         foreach (string argument in arguments)
         {
-            if (argument.Contains('\0', StringComparison.Ordinal)) throw new AfaException($"'{Printable.Shortened(argument)}': an argument cannot hold a NUL character.");
-            if (!IsWellFormed(argument)) throw new AfaException($"'{Printable.Shortened(argument)}': an argument cannot hold half a surrogate pair.");
+            if (argument.Contains('\0', StringComparison.Ordinal))
+                throw new AfaException($"'{Printable.Shortened(argument)}': an argument cannot hold a NUL character.");
+            if (!IsWellFormed(argument))
+                throw new AfaException($"'{Printable.Shortened(argument)}': an argument cannot hold half a surrogate pair.");
         }
     }
 
@@ -44,8 +46,10 @@ internal static partial class CommandLineFaults
         if (parsed.Action is not null and not ParseErrorAction && !ReferenceEquals(parsed.Action, command.Action)) return null;
         string name = PathOf(parsed.CommandResult);
         string help = $" ({name} --help lists them)";
-        if (UnknownOption(parsed, arguments) is { } word) return $"{name}: '{Printable.Shortened(word)}' is no option{Nearest.Hint(word, Known(parsed))}{help}";
-        if (WrongSwitch(parsed, arguments) is { } wrong) return $"{wrong.Name}: expected true or false, but '{Printable.Shortened(wrong.Value)}' came.";
+        if (UnknownOption(parsed, arguments) is { } word)
+            return $"{name}: '{Printable.Shortened(word)}' is no option{Nearest.Hint(word, Known(parsed))}{help}";
+        if (WrongSwitch(parsed, arguments) is { } wrong)
+            return $"{wrong.Name}: expected true or false, but '{Printable.Shortened(wrong.Value)}' came.";
         if (parsed.Errors.Count == 0) return null;
         if (command.Subcommands.Count > 0)
         {
@@ -55,7 +59,8 @@ internal static partial class CommandLineFaults
                 : $"{name}: a command is missing, one of {string.Join(", ", commands)}{help}";
         }
 
-        if (parsed.UnmatchedTokens is [{ } more, ..]) return $"{name}: '{Printable.Shortened(more)}' is more than it takes ({name} --help says what that is)";
+        if (parsed.UnmatchedTokens is [{ } more, ..])
+            return $"{name}: '{Printable.Shortened(more)}' is more than it takes ({name} --help says what that is)";
         ParseError error = parsed.Errors[0];
         string sentence = Sentence(error, command);
         string source = OptionOf(error) is { } at && sources.TryGetValue(at.Name, out string? where) ? $" (it is set in {where})" : "";
@@ -75,7 +80,8 @@ internal static partial class CommandLineFaults
         }
     }
 
-    private static string PathOf(CommandResult result) => result.Parent is CommandResult above ? $"{PathOf(above)} {result.Command.Name}" : "afa-native";
+    private static string PathOf(CommandResult result) =>
+        result.Parent is CommandResult above ? $"{PathOf(above)} {result.Command.Name}" : "afa-native";
 
     // A word with a dash in front that is taken for an argument, or for one more value of an option that takes many.
     private static string? UnknownOption(ParseResult parsed, IReadOnlyList<string> arguments)
@@ -131,7 +137,8 @@ internal static partial class CommandLineFaults
             return $"{name}: expected one of {string.Join(", ", choices)}, but '{Printable.Shortened(came)}' came{Nearest.Hint(came, choices)}";
         }
 
-        if (Required().Match(message) is { Success: true } required) return $"{command.Name}: {required.Groups[1].Value} is missing.";
+        if (Required().Match(message) is { Success: true } required)
+            return $"{command.Name}: {required.Groups[1].Value} is missing.";
         if (message.StartsWith("Required argument missing", StringComparison.Ordinal))
         {
             if (OptionOf(error) is { } option) return $"{option.Name}: a value is missing.";
@@ -139,8 +146,10 @@ internal static partial class CommandLineFaults
             return $"{command.Name}: {missing?.Name ?? "an argument"} is missing.";
         }
 
-        if (message.Contains("expects a single argument", StringComparison.Ordinal)) return $"{name}: expected one value, but {tokens.Count} came: {string.Join(", ", tokens.Select(t => $"'{Printable.Shortened(t.Value)}'"))}.";
-        if (message.Contains("System.Boolean", StringComparison.Ordinal)) return $"{name}: expected true or false, but '{Printable.Shortened(tokens.Count > 0 ? tokens[^1].Value : "")}' came.";
+        if (message.Contains("expects a single argument", StringComparison.Ordinal))
+            return $"{name}: expected one value, but {tokens.Count} came: {string.Join(", ", tokens.Select(t => $"'{Printable.Shortened(t.Value)}'"))}.";
+        if (message.Contains("System.Boolean", StringComparison.Ordinal))
+            return $"{name}: expected true or false, but '{Printable.Shortened(tokens.Count > 0 ? tokens[^1].Value : "")}' came.";
         return message.Replace('\n', ' ');
     }
 

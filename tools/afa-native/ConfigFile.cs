@@ -26,7 +26,9 @@ internal static class ConfigFile
         foreach (ConfigEntry entry in ConfigReader.Read(path))
         {
             Symbol symbol = Find(parsed, entry);
-            if (!seen.TryAdd(symbol, entry.Name)) throw new AfaException($"{entry.Where}: '{entry.Name}' says again what '{seen[symbol]}' says; one of them would not count.");
+            if (!seen.TryAdd(symbol, entry.Name))
+                throw new AfaException(
+                    $"{entry.Where}: '{entry.Name}' says again what '{seen[symbol]}' says; one of them would not count.");
             Check(entry, symbol);
             CommandLineFaults.CheckText(entry.Values);
             if (symbol is Argument argument)
@@ -51,13 +53,15 @@ internal static class ConfigFile
     {
         Command command = parsed.CommandResult.Command;
         string name = entry.Name.Replace('_', '-');
-        if (command.Arguments.FirstOrDefault(a => a.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } argument) return argument;
+        if (command.Arguments.FirstOrDefault(a => a.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } argument)
+            return argument;
         // Options of every command count here too, but for those that would read another file or print something else.
         IEnumerable<Option> shared = parsed.RootCommandResult.Command.Options.Where(o => o.Recursive && o.ValueType == typeof(bool) && o.Name is not ("--help" or "--version"));
         Option[] options = [.. command.Options.Where(o => o.Name is not ("--help" or "--version" or "--config")).Union(shared)];
         if (options.FirstOrDefault(o => o.Name == "--" + name || o.Aliases.Contains("--" + name)) is { } option) return option;
         IEnumerable<string> known = options.SelectMany(o => o.Aliases.Append(o.Name)).Where(n => n.StartsWith("--", StringComparison.Ordinal)).Select(n => n[2..]).Concat(command.Arguments.Select(a => a.Name));
-        throw new AfaException($"{entry.Where}: '{Printable.Shortened(entry.Name)}' is no option of {command.Name}{Nearest.Hint(name.TrimStart('-'), known)}; --help lists them.");
+        throw new AfaException(
+            $"{entry.Where}: '{Printable.Shortened(entry.Name)}' is no option of {command.Name}{Nearest.Hint(name.TrimStart('-'), known)}; --help lists them.");
     }
 
     private static void Check(ConfigEntry entry, Symbol symbol)
@@ -67,9 +71,15 @@ internal static class ConfigFile
             Option o => (o.ValueType, o.Arity.MaximumNumberOfValues),
             _ => (((Argument)symbol).ValueType, ((Argument)symbol).Arity.MaximumNumberOfValues),
         };
-        if (entry.Values.Count == 0) throw new AfaException($"{entry.Where}: '{entry.Name}' is an empty list, which says nothing; leave it out.");
-        if (entry.Values.Count > most) throw new AfaException($"{entry.Where}: '{entry.Name}' takes one value, but a list of {entry.Values.Count} came.");
-        if (type == typeof(bool) && entry.Values[0] is not ("true" or "false")) throw new AfaException($"{entry.Where}: '{entry.Name}' takes true or false, not '{Printable.Shortened(entry.Values[0])}'.");
-        if (type != typeof(bool) && entry.IsSwitch) throw new AfaException($"{entry.Where}: '{entry.Name}' is no switch: expected a text or a number, but {entry.Values[0]} came (in quotes it is a text).");
+        if (entry.Values.Count == 0)
+            throw new AfaException($"{entry.Where}: '{entry.Name}' is an empty list, which says nothing; leave it out.");
+        if (entry.Values.Count > most)
+            throw new AfaException($"{entry.Where}: '{entry.Name}' takes one value, but a list of {entry.Values.Count} came.");
+        if (type == typeof(bool) && entry.Values[0] is not ("true" or "false"))
+            throw new AfaException(
+                $"{entry.Where}: '{entry.Name}' takes true or false, not '{Printable.Shortened(entry.Values[0])}'.");
+        if (type != typeof(bool) && entry.IsSwitch)
+            throw new AfaException(
+                $"{entry.Where}: '{entry.Name}' is no switch: expected a text or a number, but {entry.Values[0]} came (in quotes it is a text).");
     }
 }

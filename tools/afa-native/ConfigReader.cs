@@ -41,11 +41,13 @@ internal static class ConfigReader
         try
         {
             using JsonDocument document = JsonDocument.Parse(text, new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, MaxDepth = 8 });
-            if (document.RootElement.ValueKind != JsonValueKind.Object) throw new AfaException($"{path}: a JSON object of options was expected.");
+            if (document.RootElement.ValueKind != JsonValueKind.Object)
+                throw new AfaException($"{path}: a JSON object of options was expected.");
             foreach (JsonProperty p in document.RootElement.EnumerateObject())
             {
                 string[] values = p.Value.ValueKind == JsonValueKind.Array ? [.. p.Value.EnumerateArray().Select(v => Text(p.Name, v))] : [Text(p.Name, p.Value)];
-                if (entries.Any(e => e.Name == p.Name)) throw new AfaException($"{path}: '{Printable.Shortened(p.Name)}' is there twice.");
+                if (entries.Any(e => e.Name == p.Name))
+                    throw new AfaException($"{path}: '{Printable.Shortened(p.Name)}' is there twice.");
                 Add(entries, new ConfigEntry(p.Name, values, p.Value.ValueKind is JsonValueKind.True or JsonValueKind.False, path));
             }
 
@@ -67,8 +69,12 @@ internal static class ConfigReader
             JsonValueKind.Number => value.GetRawText(),
             JsonValueKind.True => "true",
             JsonValueKind.False => "false",
-            JsonValueKind.Null => throw new AfaException($"{path}: '{Printable.Shortened(name)}' is null, which is no value of an option; leave it out."),
-            _ => throw new AfaException($"{path}: '{Printable.Shortened(name)}': {Printable.Shortened(value.GetRawText())} is no value of an option."),
+            JsonValueKind.Null =>
+                throw new AfaException(
+                    $"{path}: '{Printable.Shortened(name)}' is null, which is no value of an option; leave it out."),
+            _ =>
+                throw new AfaException(
+                    $"{path}: '{Printable.Shortened(name)}': {Printable.Shortened(value.GetRawText())} is no value of an option."),
         };
     }
 
@@ -81,7 +87,8 @@ internal static class ConfigReader
             parser.Consume<StreamStart>();
             if (!parser.Accept<DocumentStart>(out _)) throw new AfaException($"{path}: a YAML mapping of options was expected.");
             parser.Consume<DocumentStart>();
-            if (!parser.TryConsume<MappingStart>(out var top)) throw new AfaException($"{path}: a YAML mapping of options was expected.");
+            if (!parser.TryConsume<MappingStart>(out var top))
+                throw new AfaException($"{path}: a YAML mapping of options was expected.");
             var reader = new YamlScalars(path);
             reader.CheckTag(top);
             var entries = new List<ConfigEntry>();
@@ -89,7 +96,8 @@ internal static class ConfigReader
             {
                 ParsingEvent key = parser.Consume<ParsingEvent>();
                 string name = reader.Text(key);
-                if (entries.Any(e => e.Name == name)) throw new AfaException($"{reader.Where(key)}: '{Printable.Shortened(name)}' is there twice.");
+                if (entries.Any(e => e.Name == name))
+                    throw new AfaException($"{reader.Where(key)}: '{Printable.Shortened(name)}' is there twice.");
                 ParsingEvent value = parser.Consume<ParsingEvent>();
                 var values = new List<string>();
                 if (value is SequenceStart sequence)
@@ -110,7 +118,8 @@ internal static class ConfigReader
             }
 
             parser.Consume<DocumentEnd>();
-            if (!parser.Accept<StreamEnd>(out _)) throw new AfaException($"{path}: a YAML mapping of options was expected, but more than one document came.");
+            if (!parser.Accept<StreamEnd>(out _))
+                throw new AfaException($"{path}: a YAML mapping of options was expected, but more than one document came.");
             return entries;
         }
         catch (YamlException e)
@@ -130,7 +139,8 @@ internal static class ConfigReader
         entries.Add(entry);
     }
 
-    private static AfaException TooMany(string where) => new($"{where}: at most {MostEntries} options with at most {MostValues} values each were expected.");
+    private static AfaException TooMany(string where) =>
+        new($"{where}: at most {MostEntries} options with at most {MostValues} values each were expected.");
 
     /// <summary>The scalars of one document, and the anchors among them.</summary>
     private sealed class YamlScalars(string path)
@@ -139,19 +149,25 @@ internal static class ConfigReader
 
         public string Where(ParsingEvent at) => $"{path}, line {at.Start.Line}";
 
-        public bool IsSwitch(ParsingEvent at) => Resolve(at) is { Style: ScalarStyle.Plain } s && (s_true.Contains(s.Value) || s_false.Contains(s.Value));
+        public bool IsSwitch(ParsingEvent at) =>
+            Resolve(at) is { Style: ScalarStyle.Plain } s && (s_true.Contains(s.Value) || s_false.Contains(s.Value));
 
         public void CheckTag(NodeEvent node)
         {
-            if (!node.Tag.IsEmpty) throw new AfaException($"{Where(node)}: the tag '{Printable.Shortened(node.Tag.ToString())}' means nothing here; leave it out.");
+            if (!node.Tag.IsEmpty)
+                throw new AfaException(
+                    $"{Where(node)}: the tag '{Printable.Shortened(node.Tag.ToString())}' means nothing here; leave it out.");
         }
 
         public string Text(ParsingEvent at)
         {
             if (Resolve(at) is not { } scalar)
             {
-                if (at is AnchorAlias { Value: var alias }) throw new AfaException($"{Where(at)}: the alias '*{Printable.Shortened(alias.Value)}' stands for no text or number.");
-                throw new AfaException($"{Where(at)}: a {(at is MappingStart ? "mapping" : "sequence")} is no value of an option.");
+                if (at is AnchorAlias { Value: var alias })
+                    throw new AfaException(
+                        $"{Where(at)}: the alias '*{Printable.Shortened(alias.Value)}' stands for no text or number.");
+                throw new AfaException(
+                    $"{Where(at)}: a {(at is MappingStart ? "mapping" : "sequence")} is no value of an option.");
             }
 
             CheckTag(scalar);

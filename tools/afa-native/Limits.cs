@@ -43,8 +43,10 @@ internal static class Limits
     /// <exception cref="AfaException">One sentence that starts with <paramref name="what"/>.</exception>
     public static void CheckPrompt(string what, string text, PromptSyntax syntax)
     {
-        if (text.Length > PromptCharacters) throw new AfaException($"{what}: at most {PromptCharacters} characters were expected, but {text.Length} came.");
-        if (text.Contains('\0', StringComparison.Ordinal) || !CommandLineFaults.IsWellFormed(text)) throw new AfaException($"{what}: a prompt cannot hold NUL characters or half surrogate pairs.");
+        if (text.Length > PromptCharacters)
+            throw new AfaException($"{what}: at most {PromptCharacters} characters were expected, but {text.Length} came.");
+        if (text.Contains('\0', StringComparison.Ordinal) || !CommandLineFaults.IsWellFormed(text))
+            throw new AfaException($"{what}: a prompt cannot hold NUL characters or half surrogate pairs.");
         if (syntax != PromptSyntax.Weighted) return;
         _ = PromptLora.In(text);
         _ = PromptParser.Parse(text);
@@ -54,6 +56,8 @@ internal static class Limits
     /// <exception cref="AfaException">It is out of range, or no multiple.</exception>
     public static void CheckEdge(string what, int pixels, int multiple)
     {
-        if (pixels < LeastEdge || pixels > Edge || pixels % multiple != 0) throw new AfaException($"{what}: expected a multiple of {multiple} from {Math.Max(LeastEdge, multiple)} to {Edge}, but {pixels} came.");
+        if (pixels < LeastEdge || pixels > Edge || pixels % multiple != 0)
+            throw new AfaException(
+                $"{what}: expected a multiple of {multiple} from {Math.Max(LeastEdge, multiple)} to {Edge}, but {pixels} came.");
     }
 }

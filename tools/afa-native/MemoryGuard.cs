@@ -29,8 +29,10 @@ internal static class MemoryGuard
     }
 
     /// <summary>Bytes of finished pictures on the host, decoded and as they are written, which no plan of a device counts.</summary>
-    public static long Pictures(int width, int height, int count) => (long)width * height * 3 * (count * (long)sizeof(float) + sizeof(float) + 2);
+    public static long Pictures(int width, int height, int count) =>
+        (long)width * height * 3 * (count * (long)sizeof(float) + sizeof(float) + 2);
 
     /// <summary>The run of several that needs the most: the largest picture, and of those the longest prompt.</summary>
-    public static GenerationOptions Largest(IEnumerable<GenerationOptions> runs) => runs.MaxBy(o => ((long)o.OutputWidth * o.OutputHeight, o.Prompt.Length))!;
+    public static GenerationOptions Largest(IEnumerable<GenerationOptions> runs) =>
+        runs.MaxBy(o => ((long)o.OutputWidth * o.OutputHeight, o.Prompt.Length))!;
 }

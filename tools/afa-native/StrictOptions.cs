@@ -30,14 +30,16 @@ internal static class StrictOptions
     }
 
     /// <summary>The declared range of an option, or null; seeds have none, as every one from 0 to 2^64 - 1 is good.</summary>
-    public static (double Least, double Most)? RangeOf(Option option) => s_bounds.TryGetValue(option, out Bounds? bounds) ? (bounds.Least, bounds.Most) : null;
+    public static (double Least, double Most)? RangeOf(Option option) =>
+        s_bounds.TryGetValue(option, out Bounds? bounds) ? (bounds.Least, bounds.Most) : null;
 
     /// <summary>Makes a command and all below it strict.</summary>
     public static void Apply(Command command)
     {
         foreach (Option option in command.Options)
         {
-            if (IsText(option.ValueType) && !s_empty.TryGetValue(option, out _)) option.Validators.Add(r => NotEmpty(r, option.Name));
+            if (IsText(option.ValueType) && !s_empty.TryGetValue(option, out _))
+                option.Validators.Add(r => NotEmpty(r, option.Name));
             else ReadNumbers(option);
         }
 
@@ -67,7 +69,8 @@ internal static class StrictOptions
             || Read(option, t => Numbers.UInt64(option.Name, t))
             || Read(option, t => Numbers.Double(option.Name, t, least, most))
             || Read(option, t => (float)Numbers.Double(option.Name, t, Math.Max(least, -float.MaxValue), Math.Min(most, float.MaxValue)));
-        if (!known && IsNumeric(option)) throw new InvalidOperationException($"{option.Name}: numbers of type {option.ValueType} have no strict reader.");
+        if (!known && IsNumeric(option))
+            throw new InvalidOperationException($"{option.Name}: numbers of type {option.ValueType} have no strict reader.");
     }
 
     private static bool Read<T>(Option option, Func<string, T> read) where T : struct

@@ -13,10 +13,12 @@ internal static class TextTable
     public static Table Of(params string[] columns) => new Table().AddColumns(columns);
 
     /// <summary>Adds a row of plain texts.</summary>
-    public static void Row(Table table, params string[] cells) => table.AddRow([.. cells.Select(c => Markup.Escape(Printable.Text(c).ReplaceLineEndings("\\n")))]);
+    public static void Row(Table table, params string[] cells) =>
+        table.AddRow([.. cells.Select(c => Markup.Escape(Printable.Text(c).ReplaceLineEndings("\\n")))]);
 
     /// <summary>Shows it on standard output.</summary>
-    public static void Show(Table table) => Terminal.Result(Draw(table, Console.IsOutputRedirected ? Unwrapped : Math.Max(40, AnsiConsole.Profile.Width)));
+    public static void Show(Table table) =>
+        Terminal.Result(Draw(table, Console.IsOutputRedirected ? Unwrapped : Math.Max(40, AnsiConsole.Profile.Width)));
 
     /// <summary>The table as text, at most so many columns wide.</summary>
     public static string Draw(Table table, int width)

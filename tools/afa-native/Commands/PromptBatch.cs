@@ -110,13 +110,17 @@ internal static class PromptBatch
             number++;
             string line = raw.Trim().ToString();
             if (line.Length == 0) continue;
-            if (lines.Count == MostLines) throw new AfaException($"{path}, line {number}: a file holds at most {MostLines} prompts; several files have room for more.");
+            if (lines.Count == MostLines)
+                throw new AfaException(
+                    $"{path}, line {number}: a file holds at most {MostLines} prompts; several files have room for more.");
             faults.Try(number, () => lines.Add(PromptLine.Parse(number, line, defaults, multiple)));
         }
 
         faults.Throw();
         if (lines.Count == 0) throw new AfaException($"{path}: it holds no prompt.");
-        if ((long)lines.Count * count > int.MaxValue) throw new AfaException($"{path}: {lines.Count} prompts with {count} pictures each are more than the {int.MaxValue} pictures of a run.");
+        if ((long)lines.Count * count > int.MaxValue)
+            throw new AfaException(
+                $"{path}: {lines.Count} prompts with {count} pictures each are more than the {int.MaxValue} pictures of a run.");
         return new PromptJobs(lines, count, first);
     }
 
@@ -138,5 +142,6 @@ internal static class PromptBatch
         if (batch.Count > 0) yield return batch;
     }
 
-    private static bool Alike(GenerationOptions a, GenerationOptions b) => a with { Prompt = "", Seeds = Array.Empty<ulong>() } == b with { Prompt = "", Seeds = Array.Empty<ulong>() };
+    private static bool Alike(GenerationOptions a, GenerationOptions b) =>
+        a with { Prompt = "", Seeds = Array.Empty<ulong>() } == b with { Prompt = "", Seeds = Array.Empty<ulong>() };
 }

@@ -44,7 +44,9 @@ internal sealed record PromptLine(int Number, GenerationOptions Options, ulong? 
                     "width" => options with { Width = Edge(p, multiple) },
                     "height" => options with { Height = Edge(p, multiple) },
                     "clip_skip" => options with { ClipSkip = Numbers.Int32(what, Digits(p), 0, Limits.ClipSkip) },
-                    _ => throw new AfaException($"'{Printable.Shortened(p.Name)}' is no setting{Nearest.Hint(p.Name, s_names)}; there are {string.Join(", ", s_names)}"),
+                    _ =>
+                        throw new AfaException(
+                            $"'{Printable.Shortened(p.Name)}' is no setting{Nearest.Hint(p.Name, s_names)}; there are {string.Join(", ", s_names)}"),
                 };
                 if (name == "seed") seed = Numbers.UInt64(what, Digits(p));
             }
@@ -70,11 +72,14 @@ internal sealed record PromptLine(int Number, GenerationOptions Options, ulong? 
         return pixels;
     }
 
-    private static string Text(JsonProperty p) => p.Value.ValueKind == JsonValueKind.String ? p.Value.GetString()! : throw Unlike(p, "a text");
+    private static string Text(JsonProperty p) =>
+        p.Value.ValueKind == JsonValueKind.String ? p.Value.GetString()! : throw Unlike(p, "a text");
 
-    private static string Digits(JsonProperty p) => p.Value.ValueKind == JsonValueKind.Number ? p.Value.GetRawText() : throw Unlike(p, "a number");
+    private static string Digits(JsonProperty p) =>
+        p.Value.ValueKind == JsonValueKind.Number ? p.Value.GetRawText() : throw Unlike(p, "a number");
 
-    private static AfaException Unlike(JsonProperty p, string expected) => new($"'{p.Name}': expected {expected}, but {Printable.Shortened(p.Value.GetRawText())} came");
+    private static AfaException Unlike(JsonProperty p, string expected) =>
+        new($"'{p.Name}': expected {expected}, but {Printable.Shortened(p.Value.GetRawText())} came");
 }
 
 /// <summary>Gathers what is wrong in a file of prompts, line by line, and says it at once.</summary>
@@ -103,8 +108,10 @@ internal sealed class PromptFaults(string path)
     public void Throw()
     {
         if (_named.Count == 0) return;
-        if (_named is [(int line, AfaException fault)]) throw new AfaException($"{path}, line {line}: {fault.Message.TrimEnd('.')}.", fault);
+        if (_named is [(int line, AfaException fault)])
+            throw new AfaException($"{path}, line {line}: {fault.Message.TrimEnd('.')}.", fault);
         string rest = _more > 0 ? $"; and {_more} more" : "";
-        throw new AfaException($"{path}: {_named.Count + _more} lines cannot be drawn: {string.Join("; ", _named.Select(f => $"line {f.Line}: {f.Fault.Message.TrimEnd('.')}"))}{rest}.", _named[0].Fault);
+        throw new AfaException(
+            $"{path}: {_named.Count + _more} lines cannot be drawn: {string.Join("; ", _named.Select(f => $"line {f.Line}: {f.Fault.Message.TrimEnd('.')}"))}{rest}.", _named[0].Fault);
     }
 }
