@@ -62,8 +62,8 @@ public sealed class PromptFileTests
         using var folder = new TemporaryFolder();
         File.WriteAllBytes(folder.File("prompts.txt"), [.. "a\nb\ncaf"u8, 0xE9, 0x0A]);
         Assert.Contains(", line 3: UTF-8 was expected, but byte 0xE9 came", Read(folder, 1).Message);
-        folder.Write("prompts.txt", new string('x', 100_001));
-        Assert.Contains("line 1: 'prompt': at most 100000 characters were expected, but 100001 came", Read(folder, 1).Message);
+        folder.Write("prompts.txt", new string('x', AfaNative.Tool.Limits.PromptCharacters + 1));
+        Assert.Contains($"line 1: 'prompt': at most {AfaNative.Tool.Limits.PromptCharacters} characters were expected", Read(folder, 1).Message);
         folder.Write("prompts.txt", string.Concat(Enumerable.Repeat("x\n", 200_001)));
         Assert.Contains(", line 200001: a file holds at most 200000 prompts", Read(folder, 1).Message);
         folder.Write("prompts.txt", string.Concat(Enumerable.Repeat("x\n", 3000)));
