@@ -6,7 +6,9 @@ namespace AfaNative.Engine.Demo;
 internal static class DemoCard
 {
     /// <summary>In Markdown.</summary>
-    public static string Text(DemoOptions o) => string.Create(CultureInfo.InvariantCulture, $"""
+    /// <param name="o">Sizes and lengths.</param>
+    /// <param name="adopted">The aggregators were trained later, on an ensemble's experts as they were stored.</param>
+    public static string Text(DemoOptions o, bool adopted = false) => string.Create(CultureInfo.InvariantCulture, $"""
         # Demo ensemble of AfaNative
 
         Three small diffusion models and the aggregators that join them (Adaptive Feature Aggregation), in the folder layout of the method's authors. Nothing in it comes from anywhere else: `afa-native demo train --seed {o.Seed}` makes it
@@ -29,7 +31,7 @@ internal static class DemoCard
         | each expert's U-Net, from the base | the same | {o.ExpertSteps} | {o.Batch} |
         | aggregators | width {o.AggregatorWidth}, one transformer layer | {o.AggregatorSteps} | {o.AggregatorBatch} |
 
-        Data: {o.Pool} encoded scenes of all shapes for the base, {o.Pool / 3} of one family for each expert, {o.AggregatorPool} for the aggregators (three quarters of them with two objects). AdamW, cosine schedules, running means of the weights; the U-Nets predict v, of the means of the autoencoder's posteriors.
+        Data: {o.Pool} encoded scenes of all shapes for the base, {o.Pool / 3} of one family for each expert, {o.AggregatorPool} for the aggregators (three quarters of them with two objects). AdamW, cosine schedules, running means of the weights; the U-Nets predict v, of the means of the autoencoder's posteriors.{(adopted ? Adopted : "")}
 
         ## How good it is
         `afa-native demo evaluate` judges it, its experts, merges of them and other ways to join them on held-out captions; `docs/results` in the repository has what came out.
@@ -40,6 +42,8 @@ internal static class DemoCard
 
         Other words than the grammar's mean nothing to it. Sizes other than {o.Size} x {o.Size} were never trained. It exists to show and test the method, on a world where every picture can be judged exactly.
         """) + "\n";
+
+    private const string Adopted = " The aggregators were trained anew on the float16 experts that lie here: `afa-native demo train --experts FOLDER` does that.";
 
     private static string List(IReadOnlyList<int> channels) => string.Join(", ", channels);
 }

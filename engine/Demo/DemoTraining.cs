@@ -315,7 +315,7 @@ public sealed class DemoTraining(IDevice device, string folder, DemoOptions opti
         WholeFolder.Write(Result("sabw"), to =>
         {
             Narrow(Path.Combine(run, "model"), to);
-            WholeFile.WriteText(Path.Combine(to, "README.md"), DemoCard.Text(options));
+            WholeFile.WriteText(Path.Combine(to, "README.md"), DemoCard.Text(options, !IsDone("base")));
             FolderConsistency.Require(to, Result("sabw"));
         });
     }
