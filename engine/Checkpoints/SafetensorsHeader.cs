@@ -12,8 +12,18 @@ internal static class SafetensorsHeader
     // The format's other types, with their bits: a tensor of one is no reason not to read its neighbours.
     private static readonly Dictionary<string, int> s_opaque = new(StringComparer.Ordinal)
     {
-        ["F4"] = 4, ["F6_E2M3"] = 6, ["F6_E3M2"] = 6, ["F8_E8M0"] = 8, ["F8_E4M3FNUZ"] = 8, ["F8_E5M2FNUZ"] = 8,
-        ["I8"] = 8, ["I16"] = 16, ["U16"] = 16, ["U32"] = 32, ["U64"] = 64, ["C64"] = 64,
+        ["F4"] = 4,
+        ["F6_E2M3"] = 6,
+        ["F6_E3M2"] = 6,
+        ["F8_E8M0"] = 8,
+        ["F8_E4M3FNUZ"] = 8,
+        ["F8_E5M2FNUZ"] = 8,
+        ["I8"] = 8,
+        ["I16"] = 16,
+        ["U16"] = 16,
+        ["U32"] = 32,
+        ["U64"] = 64,
+        ["C64"] = 64,
     };
 
     internal static (Dictionary<string, SafetensorsTensor> Tensors, Dictionary<string, string> Metadata) Parse(

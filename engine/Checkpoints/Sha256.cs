@@ -106,40 +106,40 @@ public sealed class Sha256 : IDisposable
         // Pointers: the bounds are constants, and checking them costs a third of the time.
         uint* w = stackalloc uint[64];
         fixed (uint* constants = s_constants)
-        for (; bytes.Length >= 64; bytes = bytes[64..])
-        {
-            for (int i = 0; i < 16; i++) w[i] = BinaryPrimitives.ReadUInt32BigEndian(bytes[(4 * i)..]);
-            for (int i = 16; i < 64; i++)
+            for (; bytes.Length >= 64; bytes = bytes[64..])
             {
-                uint near = w[i - 2], far = w[i - 15];
-                uint small1 = BitOperations.RotateRight(near, 17) ^ BitOperations.RotateRight(near, 19) ^ near >> 10;
-                uint small0 = BitOperations.RotateRight(far, 7) ^ BitOperations.RotateRight(far, 18) ^ far >> 3;
-                w[i] = w[i - 16] + small0 + w[i - 7] + small1;
-            }
+                for (int i = 0; i < 16; i++) w[i] = BinaryPrimitives.ReadUInt32BigEndian(bytes[(4 * i)..]);
+                for (int i = 16; i < 64; i++)
+                {
+                    uint near = w[i - 2], far = w[i - 15];
+                    uint small1 = BitOperations.RotateRight(near, 17) ^ BitOperations.RotateRight(near, 19) ^ near >> 10;
+                    uint small0 = BitOperations.RotateRight(far, 7) ^ BitOperations.RotateRight(far, 18) ^ far >> 3;
+                    w[i] = w[i - 16] + small0 + w[i - 7] + small1;
+                }
 
-            uint a = _state[0], b = _state[1], c = _state[2], d = _state[3], e = _state[4], f = _state[5], g = _state[6], h = _state[7];
-            // Eight rounds at a time, so that the eight words change their roles instead of their places.
-            for (int i = 0; i < 64; i += 8)
-            {
-                Round(a, b, c, ref d, e, f, g, ref h, constants[i] + w[i]);
-                Round(h, a, b, ref c, d, e, f, ref g, constants[i + 1] + w[i + 1]);
-                Round(g, h, a, ref b, c, d, e, ref f, constants[i + 2] + w[i + 2]);
-                Round(f, g, h, ref a, b, c, d, ref e, constants[i + 3] + w[i + 3]);
-                Round(e, f, g, ref h, a, b, c, ref d, constants[i + 4] + w[i + 4]);
-                Round(d, e, f, ref g, h, a, b, ref c, constants[i + 5] + w[i + 5]);
-                Round(c, d, e, ref f, g, h, a, ref b, constants[i + 6] + w[i + 6]);
-                Round(b, c, d, ref e, f, g, h, ref a, constants[i + 7] + w[i + 7]);
-            }
+                uint a = _state[0], b = _state[1], c = _state[2], d = _state[3], e = _state[4], f = _state[5], g = _state[6], h = _state[7];
+                // Eight rounds at a time, so that the eight words change their roles instead of their places.
+                for (int i = 0; i < 64; i += 8)
+                {
+                    Round(a, b, c, ref d, e, f, g, ref h, constants[i] + w[i]);
+                    Round(h, a, b, ref c, d, e, f, ref g, constants[i + 1] + w[i + 1]);
+                    Round(g, h, a, ref b, c, d, e, ref f, constants[i + 2] + w[i + 2]);
+                    Round(f, g, h, ref a, b, c, d, ref e, constants[i + 3] + w[i + 3]);
+                    Round(e, f, g, ref h, a, b, c, ref d, constants[i + 4] + w[i + 4]);
+                    Round(d, e, f, ref g, h, a, b, ref c, constants[i + 5] + w[i + 5]);
+                    Round(c, d, e, ref f, g, h, a, ref b, constants[i + 6] + w[i + 6]);
+                    Round(b, c, d, ref e, f, g, h, ref a, constants[i + 7] + w[i + 7]);
+                }
 
-            _state[0] += a;
-            _state[1] += b;
-            _state[2] += c;
-            _state[3] += d;
-            _state[4] += e;
-            _state[5] += f;
-            _state[6] += g;
-            _state[7] += h;
-        }
+                _state[0] += a;
+                _state[1] += b;
+                _state[2] += c;
+                _state[3] += d;
+                _state[4] += e;
+                _state[5] += f;
+                _state[6] += g;
+                _state[7] += h;
+            }
     }
 
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveInlining)]

@@ -76,8 +76,12 @@ public sealed class LatentRecorder
             ["sampler"] = _options.Sampler.Id,
             ["evaluations"] = Evaluations.ToString(CultureInfo.InvariantCulture),
             ["timesteps"] = JsonSerializer.Serialize(_timesteps),
-            ["prediction_type"] = _model.Scheduler.PredictionType switch { PredictionType.Epsilon => "epsilon",
-                PredictionType.VPrediction => "v_prediction", _ => "sample" },
+            ["prediction_type"] = _model.Scheduler.PredictionType switch
+            {
+                PredictionType.Epsilon => "epsilon",
+                PredictionType.VPrediction => "v_prediction",
+                _ => "sample"
+            },
             ["guidance"] = _options.GuidanceScale.ToString("R", CultureInfo.InvariantCulture),
             ["scaling_factor"] = _model.Vae.Config.ScalingFactor.ToString("R", CultureInfo.InvariantCulture),
         });

@@ -157,8 +157,16 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
             }
             else
             {
-                text.Append(line[at] switch { 'n' => '\n', 'r' => '\r', 't' => '\t', 'b' => '\b', 'f' => '\f', char other =>
-                    other });
+                text.Append(line[at] switch
+                {
+                    'n' => '\n',
+                    'r' => '\r',
+                    't' => '\t',
+                    'b' => '\b',
+                    'f' => '\f',
+                    char other =>
+                    other
+                });
             }
         }
 

@@ -52,7 +52,8 @@ public static class CaseRunner
             }
 
             if (skipped is not null) return new CaseResult(id, kind, CaseVerdict.Skipped, 0, 0, 0, 0,
-                skipped) { Tensors = compare.Tensors };
+                skipped)
+            { Tensors = compare.Tensors };
         }
         catch (Exception e) when (e is AfaException or IOException or UnauthorizedAccessException)
         {
@@ -70,6 +71,7 @@ public static class CaseRunner
         return new CaseResult(id, kind, passed ? CaseVerdict.Passed : CaseVerdict.Failed, compare.MaxAbsolute,
             compare.MaxRelative, compare.Tolerance, compare.Count,
             passed ? compare.Worst : string.Join("; ", failures.Take(3))
-                + (failures.Count > 3 ? $" and {failures.Count - 3} more" : "")) { Tensors = compare.Tensors };
+                + (failures.Count > 3 ? $" and {failures.Count - 3} more" : ""))
+        { Tensors = compare.Tensors };
     }
 }

@@ -11,8 +11,14 @@ namespace AfaNative.Tests.Diffusion;
 /// <summary>Numbers that are none never become a picture, and settings that do nothing are said.</summary>
 public sealed class FiniteNumbersTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 {
-    private static readonly GenerationOptions s_options = new() { Prompt = "x", Steps = 3, Width = 32, Height = 32,
-        Seeds = [7, 8] };
+    private static readonly GenerationOptions s_options = new()
+    {
+        Prompt = "x",
+        Steps = 3,
+        Width = 32,
+        Height = 32,
+        Seeds = [7, 8]
+    };
 
     public static TheoryData<string, GenerationOptions> Odd => new()
     {

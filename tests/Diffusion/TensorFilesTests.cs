@@ -13,8 +13,15 @@ namespace AfaNative.Tests.Diffusion;
 /// <summary>Numbers of a run go out to safetensors files, and noise comes in from one.</summary>
 public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
 {
-    private static readonly GenerationOptions s_options = new() { Prompt = "a red circle", Steps = 3, Width = 48, Height = 32,
-        GuidanceScale = 3, Seeds = [7, 8] };
+    private static readonly GenerationOptions s_options = new()
+    {
+        Prompt = "a red circle",
+        Steps = 3,
+        Width = 48,
+        Height = 32,
+        GuidanceScale = 3,
+        Seeds = [7, 8]
+    };
     private readonly TemporaryFolder _folder = new();
     private readonly CpuDevice _device = new(2);
     private readonly DiffusionModel _model;
@@ -66,8 +73,11 @@ public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
     [Fact]
     public void A_second_pass_is_kept_with_the_first()
     {
-        GenerationOptions options = s_options with { Seeds = [7],
-            HighResolution = new HighResolutionPass { Scale = 2, Strength = 0.6, Steps = 2 } };
+        GenerationOptions options = s_options with
+        {
+            Seeds = [7],
+            HighResolution = new HighResolutionPass { Scale = 2, Strength = 0.6, Steps = 2 }
+        };
         var recorder = new LatentRecorder(_model, options, RecordedSteps.All);
         var pipeline = new TextToImagePipeline(_model);
         pipeline.GenerateLatents(options, recorder.Observe());
@@ -85,8 +95,13 @@ public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
     [Fact]
     public void Steps_of_a_run_from_a_picture_are_counted_from_its_own_start()
     {
-        GenerationOptions options = s_options with { Seeds = [7], Steps = 10, Strength = 0.3,
-            InitImage = new float[48 * 32 * 3] };
+        GenerationOptions options = s_options with
+        {
+            Seeds = [7],
+            Steps = 10,
+            Strength = 0.3,
+            InitImage = new float[48 * 32 * 3]
+        };
         var seen = new List<int>();
         new TextToImagePipeline(_model)
             .GenerateLatents(options, new GenerationObserver { Latents = (done, _) => seen.Add(done) });

@@ -67,8 +67,14 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
         Change(Path.Combine(copy, file), json =>
         {
             if (value is null) json.Remove(key);
-            else json[key] = value switch { "part" => new JsonArray("stable_diffusion", "StableDiffusionSafetyChecker"),
-                string s => s, int i => i, double d => (JsonNode)d, _ => throw new ArgumentException(null, nameof(value)) };
+            else json[key] = value switch
+            {
+                "part" => new JsonArray("stable_diffusion", "StableDiffusionSafetyChecker"),
+                string s => s,
+                int i => i,
+                double d => (JsonNode)d,
+                _ => throw new ArgumentException(null, nameof(value))
+            };
         });
         Assert.Contains(FolderConsistency.Problems(copy), p => p.Contains(expected, StringComparison.Ordinal));
         string message = Assert.Throws<CheckpointException>(() => FolderConsistency.Require(copy, "OUT")).Message;
@@ -125,8 +131,13 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
         Assert.Contains(expected,
             Assert.Throws<AfaException>(
             () => EnsembleBuilder.Create(
-            _folder.File("out"), new EnsembleOptions { Base = tiny.Path, Experts = [tiny.Path, tiny.Path], HiddenSize = width,
-            Heads = 4 })).Message);
+            _folder.File("out"), new EnsembleOptions
+            {
+                Base = tiny.Path,
+                Experts = [tiny.Path, tiny.Path],
+                HiddenSize = width,
+                Heads = 4
+            })).Message);
         Assert.False(Directory.Exists(_folder.File("out")));
     }
 

@@ -29,52 +29,52 @@ public sealed class GenerationMetadataTests
 
     private static readonly Gen<GenerationMetadata> s_first = Gen.Select(s_text, s_text, Gen.Int[1, 1000], s_number, Gen.ULong,
         Gen.Int[8, 4096], Gen.Int[0, 11], (prompt, negative, steps, cfg, seed, size, skip) => new GenerationMetadata
-    {
-        Prompt = prompt,
-        NegativePrompt = negative,
-        Steps = steps,
-        Sampler = SamplerChoice.All[steps % SamplerChoice.All.Count].Name,
-        CfgScale = cfg,
-        Seed = seed,
-        Width = size,
-        Height = size / 2 + 8,
-        ClipSkip = skip,
-        Version = "0.1.0",
-        Own = true,
-    });
+        {
+            Prompt = prompt,
+            NegativePrompt = negative,
+            Steps = steps,
+            Sampler = SamplerChoice.All[steps % SamplerChoice.All.Count].Name,
+            CfgScale = cfg,
+            Seed = seed,
+            Width = size,
+            Height = size / 2 + 8,
+            ClipSkip = skip,
+            Version = "0.1.0",
+            Own = true,
+        });
 
     private static readonly Gen<GenerationMetadata> s_second = Gen.Select(s_first, Gen.Double[0.001, 1], Gen.Int[0, 5], s_name,
         s_lora.Array[0, 3], s_hash.Array[0, 3], (m, share, kind, name, loras, hashes) => m with
-    {
-        Eta = kind == 1 ? share : null,
-        Latents = kind == 5 ? "0123456789" : null,
-        Strength = kind is 2 or 3 ? share : null,
-        Hires = kind == 3 ? new HiresSettings(1 + share, 0, 0, m.Steps, "Latent") : kind == 4
+        {
+            Eta = kind == 1 ? share : null,
+            Latents = kind == 5 ? "0123456789" : null,
+            Strength = kind is 2 or 3 ? share : null,
+            Hires = kind == 3 ? new HiresSettings(1 + share, 0, 0, m.Steps, "Latent") : kind == 4
             ? new HiresSettings(2, 1024, 0, 0, "Lanczos") : null,
-        Noise = kind == 1 ? "CPU" : kind == 2 ? "GPU" : null,
-        PlainPrompt = kind == 5,
-        ModelHashes = hashes,
-        Models = [name],
-        AggregatorHash = kind == 4 ? hashes.FirstOrDefault() : null,
-        Fusion = kind == 3 ? "MagicFusion" : null,
-        Experts = kind == 5 ? "0+2" : null,
-        Expert = kind == 2 ? 1 : null,
-        MagicWeights = kind == 3 ? [share, 2] : [],
-        MagicSwitch = kind == 3 ? 600 : null,
-        Loras = loras,
-        LoraHashes = [.. hashes.Select((h, i) => ($"l{i}", h))],
-        TextInversions = [.. hashes.Select((h, i) => ($"t{i}", h))],
-        Vae = kind == 0 ? name : null,
-        VaeHash = kind == 0 ? "aabbccddee" : null,
-        VaeTiling = kind == 0 ? true : kind == 1 ? false : null,
-        InitImageHash = kind == 2 ? "0123456789" : null,
-        MaskHash = kind == 2 ? "9876543210" : null,
-        Resize = kind == 2 ? "crop" : null,
-        Background = kind == 2 ? "#ffffff" : null,
-        Precision = kind == 4 ? "bf16" : null,
-        Device = kind == 4 ? "cuda:0" : null,
-        Plot = kind == 5 ? name : null,
-    });
+            Noise = kind == 1 ? "CPU" : kind == 2 ? "GPU" : null,
+            PlainPrompt = kind == 5,
+            ModelHashes = hashes,
+            Models = [name],
+            AggregatorHash = kind == 4 ? hashes.FirstOrDefault() : null,
+            Fusion = kind == 3 ? "MagicFusion" : null,
+            Experts = kind == 5 ? "0+2" : null,
+            Expert = kind == 2 ? 1 : null,
+            MagicWeights = kind == 3 ? [share, 2] : [],
+            MagicSwitch = kind == 3 ? 600 : null,
+            Loras = loras,
+            LoraHashes = [.. hashes.Select((h, i) => ($"l{i}", h))],
+            TextInversions = [.. hashes.Select((h, i) => ($"t{i}", h))],
+            Vae = kind == 0 ? name : null,
+            VaeHash = kind == 0 ? "aabbccddee" : null,
+            VaeTiling = kind == 0 ? true : kind == 1 ? false : null,
+            InitImageHash = kind == 2 ? "0123456789" : null,
+            MaskHash = kind == 2 ? "9876543210" : null,
+            Resize = kind == 2 ? "crop" : null,
+            Background = kind == 2 ? "#ffffff" : null,
+            Precision = kind == 4 ? "bf16" : null,
+            Device = kind == 4 ? "cuda:0" : null,
+            Plot = kind == 5 ? name : null,
+        });
 
     [Fact]
     public void Every_setting_comes_back() => s_second.Sample(m =>
@@ -90,8 +90,16 @@ public sealed class GenerationMetadataTests
         Assert.Equal(m.TextInversions, back.TextInversions);
         Assert.Empty(back.NotUnderstood);
         // All that is no list.
-        Assert.Equal(m, back with { ModelHashes = m.ModelHashes, Models = m.Models, MagicWeights = m.MagicWeights,
-            Loras = m.Loras, LoraHashes = m.LoraHashes, TextInversions = m.TextInversions, NotUnderstood = m.NotUnderstood });
+        Assert.Equal(m, back with
+        {
+            ModelHashes = m.ModelHashes,
+            Models = m.Models,
+            MagicWeights = m.MagicWeights,
+            Loras = m.Loras,
+            LoraHashes = m.LoraHashes,
+            TextInversions = m.TextInversions,
+            NotUnderstood = m.NotUnderstood
+        });
         Assert.Equal(text, back.ToParameters());
         Assert.Equal(m.Sampler, RecordedSampler.Find(back).Name);
     }, iter: 3000, threads: 1);
@@ -99,8 +107,17 @@ public sealed class GenerationMetadataTests
     [Fact]
     public void Ordinary_settings_are_written_as_ever() => Assert.Equal(
         "a\nNegative prompt: b\nSteps: 2, Sampler: DDIM, CFG scale: 7.5, Seed: 3, Size: 32x64, Version: AfaNative 0.1.0",
-        new GenerationMetadata { Prompt = "a", NegativePrompt = "b", Steps = 2, CfgScale = 7.5, Seed = 3, Width = 32,
-            Height = 64, Version = "0.1.0" }.ToParameters());
+        new GenerationMetadata
+        {
+            Prompt = "a",
+            NegativePrompt = "b",
+            Steps = 2,
+            CfgScale = 7.5,
+            Seed = 3,
+            Width = 32,
+            Height = 64,
+            Version = "0.1.0"
+        }.ToParameters());
 
     [Theory]
     [InlineData("Sampler: DPM++ 2M, Schedule type: Karras", "dpmpp_2m_karras")]

@@ -249,8 +249,15 @@ public sealed class PictureFileTests : IDisposable
         {
             int at = ((height / 4 + down * height / 2) * width + width / 4 + right * width / 2) * 3;
             return (pixels[at] > 0.5f, pixels[at + 1] > 0.5f, pixels[at + 2] > 0.5f)
-                switch { (true, false, false) => "R", (false, true, false) => "G", (false, false, true) =>
-                "B", (true, true, true) => "W", _ => "?" };
+                switch
+            {
+                (true, false, false) => "R",
+                (false, true, false) => "G",
+                (false, false, true) =>
+                "B",
+                (true, true, true) => "W",
+                _ => "?"
+            };
         }
     }
 

@@ -109,7 +109,12 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
 
         Task<string> rest = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
         Process.Start("kill", ["-INT", process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)])!.WaitForExit();
-        Assert.True(process.WaitForExit(10_000), "the program went on after Ctrl+C");
+        if (!process.WaitForExit(10_000))
+        {
+            process.Kill();
+            Assert.Fail("the program went on after Ctrl+C (or SIGINT was ignored where the tests were started)");
+        }
+
         await rest;
         Assert.Equal(130, process.ExitCode);
         Assert.Empty(Directory.GetFiles(output));

@@ -166,8 +166,16 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
 
     private List<TrainingStep> Aggregators(IDevice device, string run)
     {
-        var options = new TrainingOptions { Steps = 5, Size = 64, LearningRate = 2e-3, Holdout = 0, EvaluateEvery = 1000,
-            SaveEvery = 1000, Seed = 5 };
+        var options = new TrainingOptions
+        {
+            Steps = 5,
+            Size = 64,
+            LearningRate = 2e-3,
+            Holdout = 0,
+            EvaluateEvery = 1000,
+            SaveEvery = 1000,
+            Seed = 5
+        };
         EnsembleFolder models = EnsembleFolder.Open(tiny.Model);
         using var cpu = new CpuDevice(2);
         var cache = new LatentCache(_folder.File("cache"), models, options.Size, options.Seed);

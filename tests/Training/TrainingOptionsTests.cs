@@ -24,8 +24,12 @@ public sealed class TrainingOptionsTests
     public void Numbers_out_of_range_are_named(string what, string value)
     {
         var good = new TrainingOptions();
-        double number = value switch { "NaN" => double.NaN, "Infinity" => double.PositiveInfinity,
-            _ => Numbers.Double("", value) };
+        double number = value switch
+        {
+            "NaN" => double.NaN,
+            "Infinity" => double.PositiveInfinity,
+            _ => Numbers.Double("", value)
+        };
         int whole = double.IsFinite(number) ? (int)number : 0;
         TrainingOptions options = what switch
         {

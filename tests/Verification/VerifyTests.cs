@@ -162,8 +162,14 @@ public sealed class VerifyTests
                 ops.Tape = null;
                 float[] noise = ops.DownloadNchw(predicted);
                 losses.Add(Losses.MeanSquaredError(noise, target));
-                if (step == 0) Write(folder.File("io.safetensors"), new() { ["0.out.noise_pred"] = noise,
-                    ["0.in.sample"] = sample, ["0.in.target"] = target, ["0.in.timestep"] = [500f], ["0.in.ctx"] = text },
+                if (step == 0) Write(folder.File("io.safetensors"), new()
+                {
+                    ["0.out.noise_pred"] = noise,
+                    ["0.in.sample"] = sample,
+                    ["0.in.target"] = target,
+                    ["0.in.timestep"] = [500f],
+                    ["0.in.ctx"] = text
+                },
                     config);
                 if (step == 3) break;
                 trained.ZeroGradients();

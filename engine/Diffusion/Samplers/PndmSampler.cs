@@ -81,8 +81,13 @@ public sealed class PndmSampler : Sampler
         {
             Remember(modelOutput);
             if (evaluation == 0) _start = sample.ToArray();
-            float[] weights = _outputs.Count switch { 1 => [1], 2 => [3 / 2f, -1 / 2f], 3 => [23 / 12f, -16 / 12f, 5 / 12f],
-                _ => [55 / 24f, -59 / 24f, 37 / 24f, -9 / 24f] };
+            float[] weights = _outputs.Count switch
+            {
+                1 => [1],
+                2 => [3 / 2f, -1 / 2f],
+                3 => [23 / 12f, -16 / 12f, 5 / 12f],
+                _ => [55 / 24f, -59 / 24f, 37 / 24f, -9 / 24f]
+            };
             for (int j = 0; j < weights.Length; j++)
             {
                 for (int i = 0; i < output.Length; i++) output[i] += weights[j] * _outputs[j][i];

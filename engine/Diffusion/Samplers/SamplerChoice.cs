@@ -106,16 +106,24 @@ public sealed record SamplerChoice(
         if (nearest is null) return null;
         string differences = settings.Differences(nearest.Settings, schedulerClass);
         return differences.Length == 0 ? nearest
-            : nearest with { Id = $"{nearest.Id} [{differences}]", Name = $"{nearest.Name} [{differences}]", Settings = settings,
-            Aliases = [] };
+            : nearest with
+            {
+                Id = $"{nearest.Id} [{differences}]",
+                Name = $"{nearest.Name} [{differences}]",
+                Settings = settings,
+                Aliases = []
+            };
     }
 
     private static DpmSolverSampler Dpm(NoiseSchedule schedule, int steps, double eta, SamplerSettings settings) =>
         new(schedule, steps, settings, eta);
 
     private static LogSnrSampler UniPc(NoiseSchedule schedule, int steps, double eta, SamplerSettings settings) =>
-        settings is { Order: 2, PlainB: false, LowerOrderFinal: true, EndsAtLeast: false, PredictClean: true,
-            WithoutCorrector: "" } ? new UniPcSampler(schedule, steps, settings)
+        settings is
+        {
+            Order: 2, PlainB: false, LowerOrderFinal: true, EndsAtLeast: false, PredictClean: true,
+            WithoutCorrector: ""
+        } ? new UniPcSampler(schedule, steps, settings)
             : new UniPcVariantSampler(schedule, steps, settings);
 
     private static string Plain(string name) => string.Concat(name.ToLowerInvariant().Replace("++", "pp", StringComparison.Ordinal).Where(char.IsLetterOrDigit));

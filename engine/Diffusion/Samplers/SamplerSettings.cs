@@ -156,24 +156,39 @@ public sealed record SamplerSettings
             settings = key switch
             {
                 "solver_order" => settings with { Order = reader.Integer(key, 2, 1, 3) },
-                "algorithm_type" => settings with { Algorithm = reader.Choice(
+                "algorithm_type" => settings with
+                {
+                    Algorithm = reader.Choice(
                     key, DpmAlgorithm.PlusPlus, ("dpmsolver++", DpmAlgorithm.PlusPlus), ("dpmsolver", DpmAlgorithm.Noise),
                     ("sde-dpmsolver++", DpmAlgorithm.StochasticPlusPlus), ("sde-dpmsolver", DpmAlgorithm.StochasticNoise),
-                    ("deis", DpmAlgorithm.PlusPlus)) },
+                    ("deis", DpmAlgorithm.PlusPlus))
+                },
                 // Configurations that came from another class hold its names; diffusers takes them for the default, too.
                 "solver_type" when schedulerClass.StartsWith("UniPC", StringComparison.Ordinal) =>
-                    settings with { PlainB = reader.Choice(
-                    key, false, ("bh1", true), ("bh2", false), ("midpoint", false), ("heun", false), ("logrho", false)) },
-                "solver_type" => settings with { Heun = reader.Choice(
-                    key, false, ("heun", true), ("midpoint", false), ("logrho", false), ("bh1", false), ("bh2", false)) },
+                    settings with
+                    {
+                        PlainB = reader.Choice(
+                    key, false, ("bh1", true), ("bh2", false), ("midpoint", false), ("heun", false), ("logrho", false))
+                    },
+                "solver_type" => settings with
+                {
+                    Heun = reader.Choice(
+                    key, false, ("heun", true), ("midpoint", false), ("logrho", false), ("bh1", false), ("bh2", false))
+                },
                 "lower_order_final" => settings with { LowerOrderFinal = reader.Flag(key, true) },
                 "euler_at_final" => settings with { EulerAtFinal = reader.Flag(key, false) },
-                "final_sigmas_type" => settings with { EndsAtLeast = reader.Choice(
-                    key, false, ("zero", false), ("sigma_min", true)) },
+                "final_sigmas_type" => settings with
+                {
+                    EndsAtLeast = reader.Choice(
+                    key, false, ("zero", false), ("sigma_min", true))
+                },
                 "interpolation_type" =>
                     settings with { LogLinear = reader.Choice(key, false, ("linear", false), ("log_linear", true)) },
-                "timestep_type" => settings with { Continuous = reader.Choice(
-                    key, false, ("discrete", false), ("continuous", true)) },
+                "timestep_type" => settings with
+                {
+                    Continuous = reader.Choice(
+                    key, false, ("discrete", false), ("continuous", true))
+                },
                 "sigma_min" => settings with { SigmaMin = reader.Has(key) ? reader.Number(key, 0) : null },
                 "sigma_max" => settings with { SigmaMax = reader.Has(key) ? reader.Number(key, 0) : null },
                 "lambda_min_clipped" => settings with { LambdaMin = reader.Bound(key, double.NegativeInfinity) },
@@ -261,8 +276,13 @@ public sealed record SamplerSettings
         "use_beta_sigmas" => Word(Spacing == SigmaSpacing.Beta),
         "use_lu_lambdas" => Word(Spacing == SigmaSpacing.Lambda),
         "solver_order" => Order.ToString(CultureInfo.InvariantCulture),
-        "algorithm_type" => Algorithm switch { DpmAlgorithm.PlusPlus => "dpmsolver++", DpmAlgorithm.Noise => "dpmsolver",
-            DpmAlgorithm.StochasticPlusPlus => "sde-dpmsolver++", _ => "sde-dpmsolver" },
+        "algorithm_type" => Algorithm switch
+        {
+            DpmAlgorithm.PlusPlus => "dpmsolver++",
+            DpmAlgorithm.Noise => "dpmsolver",
+            DpmAlgorithm.StochasticPlusPlus => "sde-dpmsolver++",
+            _ => "sde-dpmsolver"
+        },
         "solver_type" => PlainB ? "bh1" : Heun ? "heun" : "default",
         "lower_order_final" => Word(LowerOrderFinal),
         "euler_at_final" => Word(EulerAtFinal),

@@ -21,8 +21,11 @@ internal sealed record NetworkBenchmarkOptions(int Latent, int Batch, int Repeat
 /// <summary>Times whole networks on a device and says which ops the time went to.</summary>
 internal sealed class NetworkBenchmark
 {
-    private static readonly JsonSerializerOptions s_json = new() { WriteIndented = true,
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+    private static readonly JsonSerializerOptions s_json = new()
+    {
+        WriteIndented = true,
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower
+    };
 
     private readonly IDevice _raw;
     private readonly TimingDevice _device;

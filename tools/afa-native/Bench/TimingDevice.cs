@@ -66,8 +66,13 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
         {
             double seconds = end.SecondsSince(start) / insideRepeats;
             OpTiming sum = sums.GetValueOrDefault(name) ?? new OpTiming(name, 0, 0, 0, 0);
-            sums[name] = sum with { Calls = sum.Calls + 1, Seconds = sum.Seconds + seconds, Flops = sum.Flops + flops,
-                Bytes = sum.Bytes + bytes };
+            sums[name] = sum with
+            {
+                Calls = sum.Calls + 1,
+                Seconds = sum.Seconds + seconds,
+                Flops = sum.Flops + flops,
+                Bytes = sum.Bytes + bytes
+            };
             start.Dispose();
             end.Dispose();
         }

@@ -103,8 +103,11 @@ internal static class BenchCommand
         Option<string> shapes = Text("--shapes",
             "sd15: every op of that U-Net at 64 x 64 latents and of its aggregators, with 1 and 2 pictures; "
             + "or a file of shapes, a JSON object a line.", "sd15");
-        var weights = new Option<string>("--weights") { Description = "How weights are stored: f32, f16 or bf16.",
-            DefaultValueFactory = _ => "f32" };
+        var weights = new Option<string>("--weights")
+        {
+            Description = "How weights are stored: f32, f16 or bf16.",
+            DefaultValueFactory = _ => "f32"
+        };
         weights.AcceptOnlyFromAmong("f32", "f16", "bf16");
         Option<int> repeats = BenchOptions.Whole("--repeats", "Times to measure of each kernel at most.", 50, 1, 1_000_000);
         Option<double> seconds = BenchOptions.Number("--seconds",
@@ -131,8 +134,13 @@ internal static class BenchCommand
                 Wanted(names, s.Shape.Op))];
             if (chosen.Count == 0) throw new AfaException($"--op {r.GetValue(ops)}: {list} has no shape of it.");
             Roofline roofline = Peak(raw, deviceName, r.GetValue(precision)!, r.GetValue(tflops), r.GetValue(gbs));
-            ElementType type = stored switch { "f16" => ElementType.Float16, "bf16" => ElementType.BFloat16, _ =>
-                ElementType.Float32 };
+            ElementType type = stored switch
+            {
+                "f16" => ElementType.Float16,
+                "bf16" => ElementType.BFloat16,
+                _ =>
+                ElementType.Float32
+            };
             var benchmark = new KernelBenchmark(raw, type, r.GetValue(repeats), r.GetValue(seconds));
             var results = new List<KernelResult>();
             Terminal.Result(KernelBenchmark.Head);

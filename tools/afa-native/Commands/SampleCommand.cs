@@ -342,26 +342,26 @@ internal static class SampleCommand
 
     private static GenerationMetadata Describe(GenerationOptions options, ulong seed, DiffusionModel? model, RunRecord? run) =>
         (run ?? RunRecord.None).Add(new()
-    {
-        Prompt = options.Prompt,
-        NegativePrompt = options.NegativePrompt,
-        Steps = options.Steps,
-        Sampler = options.Sampler.Name,
-        CfgScale = options.GuidanceScale,
-        Seed = seed,
-        Width = options.Width,
-        Height = options.Height,
-        Models = model is null ? [] : [File.Exists(model.Folder.UNets[0]) ? Path.GetFileNameWithoutExtension(model.Folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(model.Folder.Path)))],
-        ClipSkip = options.ClipSkip,
-        Eta = options.Sampler.DefaultEta is { } usual && options.Eta is { } eta && eta != usual ? Math.Round(eta, 6) : null,
-        Latents = LatentFile.HashOf(options, seed),
-        Strength = options.InitImage is null ? options.HighResolution?.Strength : options.Strength,
-        Hires = PromptOptions.Recorded(options.HighResolution),
-        Noise = options.Noise switch { NoiseSource.TorchCpu => "CPU", NoiseSource.TorchCuda => "GPU", _ => null },
-        PlainPrompt = options.Syntax == PromptSyntax.Plain,
-        Fusion = SampleExtras.RecordedFusion(options.Fusion),
-        Experts = options.Experts is null ? null : string.Join('+', options.Experts),
-        TextInversions = model is null ? [] : [.. model.Embeddings.UsedBy(options.Syntax, options.Prompt, options.NegativePrompt).Select(e => (e.Name, e.Hash()))],
-        Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
-    }, options);
+        {
+            Prompt = options.Prompt,
+            NegativePrompt = options.NegativePrompt,
+            Steps = options.Steps,
+            Sampler = options.Sampler.Name,
+            CfgScale = options.GuidanceScale,
+            Seed = seed,
+            Width = options.Width,
+            Height = options.Height,
+            Models = model is null ? [] : [File.Exists(model.Folder.UNets[0]) ? Path.GetFileNameWithoutExtension(model.Folder.UNets[0]) : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(model.Folder.Path)))],
+            ClipSkip = options.ClipSkip,
+            Eta = options.Sampler.DefaultEta is { } usual && options.Eta is { } eta && eta != usual ? Math.Round(eta, 6) : null,
+            Latents = LatentFile.HashOf(options, seed),
+            Strength = options.InitImage is null ? options.HighResolution?.Strength : options.Strength,
+            Hires = PromptOptions.Recorded(options.HighResolution),
+            Noise = options.Noise switch { NoiseSource.TorchCpu => "CPU", NoiseSource.TorchCuda => "GPU", _ => null },
+            PlainPrompt = options.Syntax == PromptSyntax.Plain,
+            Fusion = SampleExtras.RecordedFusion(options.Fusion),
+            Experts = options.Experts is null ? null : string.Join('+', options.Experts),
+            TextInversions = model is null ? [] : [.. model.Embeddings.UsedBy(options.Syntax, options.Prompt, options.NegativePrompt).Select(e => (e.Name, e.Hash()))],
+            Version = typeof(DiffusionModel).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
+        }, options);
 }

@@ -101,11 +101,11 @@ internal sealed record TensorRequest(LatentFile? Latents, string? LatentFolder, 
     /// <summary>The settings of some pictures of a run, from the first on, with the noise they start from.</summary>
     public GenerationOptions Start(DiffusionModel model, GenerationOptions options, int count, int first) =>
         Latents is null ? options : options with
-    {
-        InitialLatents = Latents.For(
+        {
+            InitialLatents = Latents.For(
             count, model.Ensemble.Config.InChannels, options.Height / model.Vae.Config.Downscale,
             options.Width / model.Vae.Config.Downscale, first, options.Seeds.Count),
-    };
+        };
 
     /// <summary>What keeps a batch's numbers; null where none are asked for.</summary>
     public TensorRecorder? Record(DiffusionModel model, GenerationOptions options) =>
