@@ -21,7 +21,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
         _start = start;
         ulong header = BinaryPrimitives.ReadUInt64LittleEndian(new ReadOnlySpan<byte>(start, 8));
         if (header > SafetensorsHeader.MaximumLength || header > (ulong)(length - 8))
-            throw new CheckpointException($"Expected a header of at most {Math.Min(SafetensorsHeader.MaximumLength, length - 8)} bytes, but '{path}' announces {header}.");
+            throw new CheckpointException($"Expected a safetensors file with a header of at most {Math.Min(SafetensorsHeader.MaximumLength, length - 8)} bytes, but '{path}' announces {header}.");
         (Tensors, Metadata) = SafetensorsHeader.Parse(path, new ReadOnlySpan<byte>(start + 8, (int)header), length);
     }
 

@@ -42,6 +42,9 @@ public sealed record DemoEvaluationOptions
     /// <summary>Merged models that autoMBW scores.</summary>
     public int Trials { get; init; } = 40;
 
+    /// <summary>The methods that draw; of the others only what is there already is shown.</summary>
+    public IReadOnlyList<string> Only { get; init; } = DemoEvaluation.Methods;
+
     /// <summary>Held-out scenes for the denoising error; 0 leaves it out.</summary>
     public int ErrorScenes { get; init; } = 128;
 
@@ -112,7 +115,7 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
         // A method is measured on all scenes or not at all.
         Dictionary<string, int> scenes = Errors.GroupBy(e => e.Method).ToDictionary(g => g.Key, g => g.Count());
         List<DemoError> known = Repaired<DemoError>(ErrorLog, e => scenes[e.Method] >= options.ErrorScenes);
-        foreach (string method in Methods.Where(m => m != "base" || HasBase))
+        foreach (string method in Methods.Where(m => options.Only.Contains(m) && (m != "base" || HasBase)))
         {
             var done = verdicts.Where(v => v.Method == method).Select(v => (v.Class, v.Prompt, v.Seed)).ToHashSet();
             (string Class, int Prompt, string Text, int Seed)[] open =

@@ -69,7 +69,12 @@ public sealed class DiffusionModel : IDisposable
         if (expert is { } chosen)
         {
             if (chosen < 0 || chosen >= folder.UNets.Count) throw new AfaException($"{path}: expert {chosen} was asked for, it has experts 0 to {folder.UNets.Count - 1}.");
-            loras = loras?.Where(l => l.Expert is null || l.Expert == chosen).Select(l => l with { Expert = null }).ToList();
+            if (loras?.FirstOrDefault(l => l.Expert is { } other && other != chosen) is { } idle)
+            {
+                throw new AfaException($"{idle.Path} is for expert {idle.Expert}, but expert {chosen} runs alone: the LoRA would have no effect.");
+            }
+
+            loras = loras?.Select(l => l with { Expert = null }).ToList();
             folder = folder with { UNets = [folder.UNets[chosen]], TextEncoders = [folder.TextEncoders[chosen]], Aggregators = [] };
         }
 

@@ -66,7 +66,7 @@ public static class EnsembleBuilder
         ClipTextConfig text = ClipTextConfig.Load(basis.TextEncoders[0]);
         VaeConfig vae = VaeConfig.Load(basis.Vae);
         var contents = new SingleFileContents?[options.Experts.Count];
-        EnsembleFolder[] experts = [.. options.Experts.Select((e, i) => File.Exists(e) ? EnsembleFolder.OpenSingleFile(e, options.Base, out contents[i]!) : EnsembleFolder.Open(e))];
+        EnsembleFolder[] experts = [.. options.Experts.Select((e, i) => File.Exists(e) ? EnsembleFolder.OpenSingleFile(e, options.Base, out contents[i]!) : EnsembleFolder.OpenOne(e))];
         string chosenVae = options.Vae is null ? basis.Vae : basis.WithVae(options.Vae).Vae;
         // All is looked over before anything is written.
         HashSet<string> warnings = [];

@@ -16,10 +16,13 @@ public class DemoEvaluationTests
         var training = new DemoTraining(device, folder.File("run"), DemoOptions.Miniature);
         foreach (string stage in DemoTraining.Stages) training.Run(stage);
         var options = new DemoEvaluationOptions { Training = folder.File("run"), MixedPrompts = 3, FamilyPrompts = 1, Seeds = 2, Steps = 2, Size = 32, ValidationPrompts = 2, Trials = 5, ErrorScenes = 2 };
+        IReadOnlyList<DemoVerdict> part = new DemoEvaluation(device, options with { Only = ["AFA"] }, folder.File("results")).Run();
+        Assert.All(part, v => Assert.Equal("AFA", v.Method));
         IReadOnlyList<DemoVerdict> verdicts = new DemoEvaluation(device, options, folder.File("results")).Run();
+        Assert.Equal(part, verdicts.Where(v => v.Method == "AFA"));
         Assert.Equal(12 * (3 + 3) * 2, verdicts.Count);
         Assert.Equal(verdicts.Count, verdicts.Select(v => (v.Method, v.Class, v.Prompt, v.Seed)).Distinct().Count());
-        Assert.Equal(DemoEvaluation.Methods, verdicts.Select(v => v.Method).Distinct());
+        Assert.Equal(DemoEvaluation.Methods.Order(), verdicts.Select(v => v.Method).Distinct().Order());
 
         // What is in the log is not drawn again, and a torn line is.
         string log = Path.Combine(folder.File("results"), "verdicts.jsonl");

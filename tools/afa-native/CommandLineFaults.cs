@@ -46,6 +46,9 @@ internal static partial class CommandLineFaults
         if (parsed.Action is not null and not ParseErrorAction && !ReferenceEquals(parsed.Action, command.Action)) return null;
         string name = PathOf(parsed.CommandResult);
         string help = $" ({name} --help lists them)";
+        // A mistyped command takes the blame, not the options behind it.
+        if (command.Subcommands.Count > 0 && parsed.UnmatchedTokens is [{ } mistyped, ..] && !IsDashed(mistyped))
+            return NoCommand(mistyped);
         if (UnknownOption(parsed, arguments) is { } word)
             return $"{name}: '{Printable.Shortened(word)}' is no option{Nearest.Hint(word, Known(parsed))}{help}";
         if (WrongSwitch(parsed, arguments) is { } wrong)
@@ -53,18 +56,20 @@ internal static partial class CommandLineFaults
         if (parsed.Errors.Count == 0) return null;
         if (command.Subcommands.Count > 0)
         {
-            string[] commands = [.. command.Subcommands.Select(c => c.Name)];
             return parsed.UnmatchedTokens is [{ } other, ..]
-                ? $"{name}: '{Printable.Shortened(other)}' is no command{Nearest.Hint(other, commands)}{help}"
-                : $"{name}: a command is missing, one of {string.Join(", ", commands)}{help}";
+                ? NoCommand(other)
+                : $"{name}: a command is missing, one of {string.Join(", ", command.Subcommands.Select(c => c.Name))}{help}";
         }
 
         if (parsed.UnmatchedTokens is [{ } more, ..])
-            return $"{name}: '{Printable.Shortened(more)}' is more than it takes ({name} --help says what that is)";
+            return $"{name}: '{Printable.Shortened(more)}' is more than it takes; a text of several words goes in quotes ({name} --help says what it takes)";
         ParseError error = parsed.Errors[0];
         string sentence = Sentence(error, command);
         string source = OptionOf(error) is { } at && sources.TryGetValue(at.Name, out string? where) ? $" (it is set in {where})" : "";
         return sentence + source;
+
+        string NoCommand(string text) =>
+            $"{name}: '{Printable.Shortened(text)}' is no command{Nearest.Hint(text, [.. command.Subcommands.Select(c => c.Name)])}{help}";
     }
 
     /// <summary>The names of a command's options, those every command has included.</summary>

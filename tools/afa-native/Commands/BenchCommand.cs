@@ -69,6 +69,12 @@ internal static class BenchCommand
         command.SetAction((r, cancellation) => Task.Run(() =>
         {
             string[] names = only is not null ? [only] : BenchOptions.Names("--what", r.GetValue(what)!, s_networks);
+            // Before anything is measured.
+            string? folder = r.GetValue(model);
+            if (folder is null && names is not ["peak"])
+                throw new AfaException("MODEL is missing: a folder such as afa-native synth makes; bench kernels and bench peak need none.");
+            if (folder is not null && names.FirstOrDefault(n => n is "afa" or "ratio") is { } joined && EnsembleFolder.Open(folder).Aggregators.Count == 0)
+                throw new AfaException($"{folder}: bench {joined} takes an ensemble with aggregators, and this is a single model; bench unet times it.");
             using IDevice raw = Devices.Open(r.GetValue(device)!, r.GetValue(threads), r.GetValue(precision)!);
             Roofline roofline = Peak(raw, r.GetValue(device)!, r.GetValue(precision)!, r.GetValue(tflops), r.GetValue(gbs));
             string? path = r.GetValue(json);
@@ -78,11 +84,9 @@ internal static class BenchCommand
             }
 
             if (names is ["peak"]) return 0;
-            string folder = r.GetValue(model)
-                ?? throw new AfaException("MODEL is missing: a folder such as afa-native synth makes; bench kernels needs none.");
             var options = new NetworkBenchmarkOptions(r.GetValue(latent), r.GetValue(batch), r.GetValue(repeats),
                 r.GetValue(byShape), r.GetValue(recompute));
-            var benchmark = new NetworkBenchmark(raw, r.GetValue(device)!, r.GetValue(precision)!, EnsembleFolder.Open(folder),
+            var benchmark = new NetworkBenchmark(raw, r.GetValue(device)!, r.GetValue(precision)!, EnsembleFolder.Open(folder!),
                 roofline, options, cancellation);
             // In this order whatever the order of the names: reports stay alike.
             if (names.Contains("vae")) benchmark.Vae();

@@ -70,9 +70,11 @@ internal static class DemoCommand
         var sampler = new Option<string>("--sampler") { Description = "How noise becomes a picture, for every method (afa-native samplers lists them).", DefaultValueFactory = _ => defaults.Sampler.Id };
         var guidance = new Option<float>("--guidance", "--cfg-scale") { Description = "Classifier-free guidance.", DefaultValueFactory = _ => defaults.Guidance }.Within(0, Limits.Guidance);
         var trials = new Option<int>("--trials") { Description = "Merged models that autoMBW scores.", DefaultValueFactory = _ => defaults.Trials }.Within(1, 1000000);
+        var method = new Option<string[]>("--method") { Description = "Only this method of the comparison; may be given several times. What is there already stays." };
+        method.AcceptOnlyFromAmong([.. DemoEvaluation.Methods]);
         Option<string> device = Devices.DeviceOption();
         Option<int> threads = Devices.ThreadsOption();
-        var command = new Command("evaluate", "Compares experts, merges, fused noise and AFA on held-out prompts, judged exactly.") { training, output, mixed, family, seeds, steps, sampler, guidance, trials, device, threads };
+        var command = new Command("evaluate", "Compares experts, merges, fused noise and AFA on held-out prompts, judged exactly.") { training, output, mixed, family, seeds, steps, sampler, guidance, trials, method, device, threads };
         command.SetAction((r, cancellation) => Task.Run(() =>
         {
             using IDevice on = Devices.Open(r.GetValue(device)!, r.GetValue(threads), "f32");
@@ -86,6 +88,7 @@ internal static class DemoCommand
                 Sampler = SamplerChoice.Find(r.GetValue(sampler)!),
                 Guidance = r.GetValue(guidance),
                 Trials = r.GetValue(trials),
+                Only = r.GetValue(method) is { Length: > 0 } chosen ? chosen : DemoEvaluation.Methods,
             };
             string results = r.GetValue(output)!;
             using OutputLock held = Claims.Folder(results);

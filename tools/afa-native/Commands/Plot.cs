@@ -45,6 +45,7 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
         if ((long)columns * rows * options.OutputWidth * options.OutputHeight > 2 * Limits.GridPixels) throw new AfaException($"A plot of {columns} x {rows} pictures of {options.OutputWidth}x{options.OutputHeight} is too large for one picture; fewer values or smaller pictures have room.");
         foreach (PlotAxis axis in Axes.Where(a => a.Search is not null)) CheckLength(axis, options);
         if (Varies("strength") && options.InitImage is null) throw new AfaException("The strength says how much of --init-image is changed; there is none.");
+        if (Varies("magic-switch") && !Cells(options, "").Any(c => c.Options.Fusion == FusionMode.Magic)) throw new AfaException("The axis magic-switch is for MagicFusion: --fusion magic, or an axis fusion with it.");
         foreach (PlotCell cell in Cells(options, ""))
         {
             if (experts < 2 && (cell.Options.Fusion != FusionMode.Afa || cell.Options.Experts is not null)) throw new AfaException("The axes experts and fusion join several experts; this run has one.");

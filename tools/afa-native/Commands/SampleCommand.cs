@@ -37,12 +37,12 @@ internal static class SampleCommand
         var syntax = new Option<string>("--prompt-syntax") { Description = "a1111: (words:1.2), [words], BREAK, any length; plain: the text as it stands, cut after 75 tokens.", DefaultValueFactory = _ => "a1111" };
         syntax.AcceptOnlyFromAmong("a1111", "plain");
         var steps = new Option<int?>("--steps") { Description = "Denoising steps; 50 when left out (20 for the demo ensemble)." }.Within(1, Limits.Steps);
-        var guidance = new Option<float?>("--guidance") { Description = "Classifier-free guidance; 1 turns it off; 7.5 when left out (4 for the demo ensemble)." }.Within(0, Limits.Guidance);
+        var guidance = new Option<float?>("--guidance", "--cfg-scale") { Description = "Classifier-free guidance; 1 turns it off; 7.5 when left out (4 for the demo ensemble)." }.Within(0, Limits.Guidance);
         Option<string?> sampler = SamplerOptions.Sampler();
         var noise = new Option<string>("--noise") { Description = "Whose random numbers seeds stand for: own (the same on every device), cpu (torch on the CPU) or cuda-philox (torch on CUDA).", DefaultValueFactory = _ => "own" };
         noise.AcceptOnlyFromAmong("own", "cpu", "cuda-philox");
         Option<float?> eta = SamplerOptions.Eta();
-        var seed = new Option<ulong?>("--seed", "-s") { Description = "Seed of the first picture; picture i has seed + i. Random when left out." };
+        var seed = new Option<ulong?>("--seed", "-s") { Description = "Seed of the first picture; picture i has seed + i. Random when left out; 0 for --prompts and for plots, so that they can be gone on with." };
         var count = new Option<int>("--count", "-c") { Description = "Pictures to draw.", DefaultValueFactory = _ => 4 }.Within(1, Limits.Count);
         var batch = new Option<int>("--batch-size") { Description = "Pictures drawn at once; changes memory and speed, not the pictures.", DefaultValueFactory = _ => 1 }.Within(1, Limits.Batch);
         var width = new Option<int?>("--width", "-W") { Description = "Width in pixels; what the model was trained at when left out." }.Within(Limits.LeastEdge, Limits.Edge);
@@ -80,7 +80,11 @@ internal static class SampleCommand
         {
             PictureSettings? picture = PictureSettings.Read(r.GetValue(from));
             GenerationMetadata? old = picture?.Recorded;
-            if (r.GetValue(prompt) is null && r.GetValue(prompts) is null && old is null) throw new AfaException("--prompt says what the pictures show; --prompts FILE and --from PICTURE do, too.");
+            if (r.GetValue(prompt) is null && r.GetValue(prompts) is null && old is null)
+            {
+                string taken = r.GetValue(model) is { } words && !Path.Exists(words) ? $" ('{Printable.Shortened(words)}' was taken for MODEL)" : "";
+                throw new AfaException($"--prompt says what the pictures show; --prompts FILE and --from PICTURE do, too{taken}.");
+            }
             if (r.GetValue(prompts) is not null && (r.GetValue(prompt) is not null || old is not null)) throw new AfaException("--prompts brings the prompts: it does not go with --prompt or --from.");
             if (r.GetValue(shard) is not null && r.GetValue(prompts) is null) throw new AfaException("--shard divides the pictures of --prompts; there are none.");
             if (r.GetValue(prompts) is not null && (r.GetValue(maps) is not null || r.GetValue(init) is not null)) throw new AfaException("--prompts does not go with --attention-maps or --init-image yet.");

@@ -93,11 +93,13 @@ internal static class TrainCommand
     {
         options.Validate();
         EnsembleFolder folder = EnsembleFolder.Open(model);
+        if (folder.Aggregators.Count == 0) throw new AfaException($"{model}: it has no aggregators to train.");
         using OutputLock held = Claims.Run(folder, output);
         ModelWarnings.SayScheduler(folder);
         int factor = Engine.Vae.VaeConfig.Load(folder.Vae).Downscale;
         if (options.Size < factor || options.Size % factor != 0) throw new AfaException($"--size takes a multiple of {factor}, not {options.Size}.");
         if (!resume && Directory.Exists(Path.Combine(output, "checkpoints"))) throw new AfaException($"{output} already holds a training run; --resume goes on with it, another --out starts a new one.");
+        if (resume && !Directory.Exists(Path.Combine(output, "checkpoints"))) Terminal.Warn($"{output}: there is no checkpoint to go on from; training starts from the beginning");
         IReadOnlyList<TrainingRecord> records = Records(data);
         using IDevice device = Devices.OpenForTraining(deviceName, threads, precision);
         TrainingPlan plan = AggregatorTrainer.Plan(device, folder, options);
@@ -153,6 +155,7 @@ internal static class TrainCommand
         string state = Path.Combine(setup.Output, "state.safetensors");
         using OutputLock held = Claims.Run(EnsembleFolder.Open(setup.Model), setup.Output);
         if (!resume && File.Exists(state)) throw new AfaException($"{setup.Output} already holds a training run; --resume goes on with it, another --out starts a new one.");
+        if (resume && !File.Exists(state)) Terminal.Warn($"{setup.Output}: there is no state to go on from; training starts from the beginning");
         if (setup.What == TrainedNetwork.UNet) ModelWarnings.SayScheduler(EnsembleFolder.Open(setup.Model));
         using IDevice device = Devices.OpenForTraining(deviceName, threads, precision);
         // What is encoded once and learnt from ever after is worth float32.
