@@ -5,6 +5,9 @@ namespace AfaNative.Engine.Diffusion;
 
 public sealed partial record GenerationOptions
 {
+    /// <summary>Let pass what is not finite: for a device that only pretends to compute.</summary>
+    internal bool Unchecked { get; init; }
+
     // Beyond this nothing but saturated noise comes; A1111's slider ends at 30.
     private const double MostGuidance = 1000;
 

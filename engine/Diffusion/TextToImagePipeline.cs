@@ -252,7 +252,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
                 _ => NoiseFusion.Guide(predicted, 1, guided, options.GuidanceScale)[0],
             };
 
-            FiniteCheck.Prediction(predicted, options.Seeds, index + 1, evaluations - begin);
+            if (!options.Unchecked) FiniteCheck.Prediction(predicted, options.Seeds, index + 1, evaluations - begin);
             observer?.Predicted?.Invoke(index, predicted);
             if (observer?.Denoised is { } denoised)
             {
@@ -265,7 +265,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             for (int i = 0; sampler.NeedsNoise(step) && i < count; i++) streams[i].Fill(noise.AsSpan(i * perImage, perImage), step + 1);
             sampler.Step(step, predicted, noise, latents);
             picture?.Keep(sampler, step + 1, evaluations, latents);
-            FiniteCheck.Latents(latents, options.Seeds, index + 1, evaluations - begin);
+            if (!options.Unchecked) FiniteCheck.Latents(latents, options.Seeds, index + 1, evaluations - begin);
             observer?.Latents?.Invoke(index + 1, latents);
             observer?.Step?.Invoke(step + 1 - begin, evaluations - begin);
         }
@@ -287,7 +287,7 @@ public sealed class TextToImagePipeline(DiffusionModel model)
             for (int j = 0; j < unscaled.Length; j++) unscaled[j] /= model.Vae.Config.ScalingFactor;
             bool tiled = options.TiledVae ?? height * width > TiledDecoder.AutomaticFrom;
             float[] image = tiled ? TiledDecoder.Decode(ops, model.Vae, unscaled, height, width) : ops.Download(model.Vae.Decode(ops, ops.UploadNchw(unscaled, new Shape(1, 1, height, width, channels))));
-            FiniteCheck.Autoencoder(image, $"a picture of seed {options.Seeds[i]}");
+            if (!options.Unchecked) FiniteCheck.Autoencoder(image, $"a picture of seed {options.Seeds[i]}");
             for (int j = 0; j < image.Length; j++) image[j] = Math.Clamp(image[j] / 2 + 0.5f, 0f, 1f);
             if (options is { Mask: { } mask, InitImage: { } original }) InitialPicture.Paste(image, original, mask);
             images.Add(image);

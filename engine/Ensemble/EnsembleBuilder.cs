@@ -66,11 +66,12 @@ public static class EnsembleBuilder
         ClipTextConfig text = ClipTextConfig.Load(basis.TextEncoders[0]);
         VaeConfig vae = VaeConfig.Load(basis.Vae);
         var contents = new SingleFileContents?[options.Experts.Count];
-        EnsembleFolder[] experts = [.. options.Experts.Select((e, i) => File.Exists(e) ? EnsembleFolder.OpenSingleFile(e, options.Base, out contents[i]!) : EnsembleFolder.OpenOne(e))];
+        EnsembleFolder[] experts = [.. options.Experts.Select((e, i) => File.Exists(e) ? EnsembleFolder.OpenSingleFile(e, options.Base, out contents[i]!) : EnsembleFolder.Open(e))];
         string chosenVae = options.Vae is null ? basis.Vae : basis.WithVae(options.Vae).Vae;
         // All is looked over before anything is written.
         HashSet<string> warnings = [];
         List<ParameterSpec> unetSpecs = Specs(p => new UNetModel(p, unet)), textSpecs = Specs(p => new ClipTextEncoder(p, text)), vaeSpecs = Specs(p => new VaeModel(p, vae));
+        SharedSettings.Compare(basis, experts, warnings);
         foreach (EnsembleFolder expert in experts)
         {
             Check(expert.UNets[0], unetSpecs, null, warnings);

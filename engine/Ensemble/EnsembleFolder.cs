@@ -69,16 +69,6 @@ public sealed record EnsembleFolder
         return this with { Vae = vae };
     }
 
-    /// <summary>A folder of one model: an ensemble in its place would count as its first expert alone.</summary>
-    /// <exception cref="AfaException">It holds several experts.</exception>
-    public static EnsembleFolder OpenOne(string path)
-    {
-        EnsembleFolder folder = Open(path);
-        if (folder.UNets.Count == 1) return folder;
-        throw new AfaException($"{path}: a single model was expected, but it is an ensemble of {folder.UNets.Count} experts; their parts are its folders {
-            string.Join(", ", folder.UNets.Select(System.IO.Path.GetFileName))}.");
-    }
-
     /// <summary>Looks a model folder over.</summary>
     /// <exception cref="CheckpointException">It is not a diffusers pipeline, or experts and aggregators do not add up.</exception>
     public static EnsembleFolder Open(string path)

@@ -101,13 +101,14 @@ public static class ModelMerge
         MustBeFree(output);
         string basePath = options.Base ?? options.Models.FirstOrDefault(Directory.Exists) ?? throw new AfaException("All models are single files: name a model folder (diffusers layout) with --base for their configuration.");
         EnsembleFolder basis = EnsembleFolder.Open(basePath);
-        EnsembleFolder[] models = [.. options.Models.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.OpenOne(m))];
+        EnsembleFolder[] models = [.. options.Models.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.Open(m))];
         UNetConfig unet = UNetConfig.Load(basis.UNets[0]);
         ClipTextConfig text = ClipTextConfig.Load(basis.TextEncoders[0]);
         VaeConfig vae = VaeConfig.Load(basis.Vae);
         string vaePath = options.Base is not null ? basis.Vae : models[0].Vae;
         var open = new List<Checkpoint>();
         HashSet<string> warnings = [];
+        SharedSettings.Compare(basis, models, warnings);
         try
         {
             List<TensorEntry> unets = Merged([.. models.Select(m => m.UNets[0])], EnsembleBuilder.Specs(p => new UNetModel(p, unet)), name =>

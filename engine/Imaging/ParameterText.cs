@@ -121,8 +121,7 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
             int end = Quoted(line, from, out string? value);
             if (value is null)
             {
-                end = line.IndexOf(',', from);
-                if (end < 0) end = line.Length;
+                end = End(line, from);
                 value = line[from..end].TrimEnd();
             }
 
@@ -132,6 +131,18 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
 
         return fields;
     }
+
+    // A comma within a number (7,5) or within braces separates nothing: the number is refused as a whole, not read as 7.
+    private static int End(string line, int from)
+    {
+        int brace = from < line.Length && line[from] == '{' ? line.IndexOf('}', from) : -1;
+        if (brace >= 0 && (brace + 1 == line.Length || line[brace + 1] == ',')) return brace + 1;
+        int end = Comma(line, from);
+        bool number = end > from && !line.AsSpan(from, end - from).ContainsAnyExcept("+-.0123456789");
+        return number && end + 1 < line.Length && char.IsAsciiDigit(line[end + 1]) ? Comma(line, end + 1) : end;
+    }
+
+    private static int Comma(string line, int from) => line.IndexOf(',', from) is >= 0 and var comma ? comma : line.Length;
 
     // Only if the quotes are closed, and a comma or the end follows.
     private static int Quoted(string line, int from, out string? value)

@@ -32,6 +32,25 @@ public sealed class ModelMergeTests : IDisposable
     }
 
     [Fact]
+    public void What_a_model_was_made_with_and_the_base_has_not_is_refused_or_named()
+    {
+        string schedule = Path.Combine(_models[2], "scheduler", "scheduler_config.json");
+        string text = File.ReadAllText(schedule);
+        File.WriteAllText(schedule, text.Replace("\"epsilon\"", "\"v_prediction\"", StringComparison.Ordinal));
+        string refused = Assert.Throws<AfaException>(() => ModelMerge.Write(_folder.File("m"), MergeOptions.Weighted([_models[0], _models[2]], [1, 1]))).Message;
+        Assert.Contains("must predict the same", refused);
+        Assert.False(Directory.Exists(_folder.File("m")));
+        File.WriteAllText(schedule, text);
+        File.AppendAllText(Path.Combine(_models[2], "tokenizer", "merges.txt"), "\n");
+        var warnings = new List<string>();
+        ModelMerge.Write(_folder.File("m"), MergeOptions.Weighted([_models[0], _models[2]], [1, 1]), warn: warnings.Add);
+        Assert.Contains(warnings, w => w.Contains("another tokenizer", StringComparison.Ordinal));
+        SyntheticModel.Write(_folder.File("three"), new SyntheticOptions { Experts = 3 });
+        ModelMerge.Write(_folder.File("n"), MergeOptions.Weighted([_models[0], _folder.File("three")], [1, 1]), warn: warnings.Add);
+        Assert.Contains(warnings, w => w.Contains("an ensemble of 3 experts, of which the first alone is taken", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void Weighted_sums_are_plain_arithmetic()
     {
         ModelMerge.Write(_folder.File("m"), MergeOptions.Weighted(_models, [2, 1, 1]));

@@ -204,13 +204,6 @@ public sealed class GenerationMetadataTests
     [InlineData("LoRAs: x")]
     public void Values_that_make_no_sense_are_named(string field)
     {
-        if (field == "CFG scale: 7,5")
-        {
-            // The comma ends the value, as A1111 reads it.
-            Assert.Equal(7, GenerationMetadata.Parse($"a\nSteps: 5, Seed: 1, {field}").CfgScale);
-            return;
-        }
-
         Assert.Contains(field, Assert.Throws<AfaException>(() => GenerationMetadata.Parse(
             $"a\nSteps: 5, Seed: 1, Sampler: DDIM, {field}")).Message);
     }
@@ -222,6 +215,15 @@ public sealed class GenerationMetadataTests
     [InlineData("{\"prompt\": \"a\"}")]
     public void Texts_without_settings_are_said_to_be(string text) =>
         Assert.Contains("line of settings", Assert.Throws<AfaException>(() => GenerationMetadata.Parse(text)).Message);
+
+    [Fact]
+    public void A_comma_within_a_number_or_braces_separates_nothing()
+    {
+        Assert.Contains("7,5", Assert.Throws<AfaException>(() => GenerationMetadata.Parse("a\nSteps: 20, CFG scale: 7,5, Seed: 1, Size: 64x64")).Message);
+        GenerationMetadata read = GenerationMetadata.Parse("a\nSteps: 20, Hashes: {\"model\": \"aa\", \"lora:foo\": \"bb\"}, CFG scale: 7, Seed: 5, Size: 64x64");
+        Assert.Equal(5ul, read.Seed);
+        Assert.Equal(7, read.CfgScale);
+    }
 
     [Fact]
     public void Whatever_is_changed_in_a_text_it_is_read_or_refused()

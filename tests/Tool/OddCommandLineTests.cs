@@ -113,8 +113,6 @@ public sealed class OddCommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyE
     [InlineData("sampel", "'sampel' is no command; did you mean sample?")]
     [InlineData("smaple --prompt x", "'smaple' is no command; did you mean sample?")]
     [InlineData("sample tree", "('tree' was taken for MODEL)")]
-    [InlineData("merge NEW --model TINY --model TINY", "a single model was expected, but it is an ensemble of 3 experts")]
-    [InlineData("ensemble create NEW --base TINY --expert TINY --expert TINY", "a single model was expected, but it is an ensemble of 3 experts")]
     [InlineData("sample TINY -p x --expert 0 --lora FILE@1", "is for expert 1, but expert 0 runs alone")]
     [InlineData("sample TINY -p x --x magic-switch=1,2", "The axis magic-switch is for MagicFusion")]
     [InlineData("bench unet", "MODEL is missing")]

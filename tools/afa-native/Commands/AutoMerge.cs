@@ -59,7 +59,7 @@ internal sealed class AutoMerge
         ModelMerge.MustBeFree(output);
         if (paths.Length < 2) throw new AfaException("A merge needs at least two models.");
         string basePath = basis ?? paths.FirstOrDefault(Directory.Exists) ?? throw new AfaException("All models are single files: name a model folder (diffusers layout) with --base for their configuration.");
-        EnsembleFolder[] models = [.. paths.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.OpenOne(m))];
+        EnsembleFolder[] models = [.. paths.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.Open(m))];
         var first = EnsembleFolder.Open(basePath);
         UNetConfig config = UNetConfig.Load(first.UNets[0]);
         using IDevice device = Devices.Open(r.GetValue(_device)!, r.GetValue(_threads), r.GetValue(_precision)!);
