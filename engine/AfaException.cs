@@ -7,13 +7,17 @@ namespace AfaNative.Engine;
 public class AfaException : Exception
 {
     // What a file quotes of itself may be as long as the file: beginning and end are enough to find it.
-    private const int Most = 6000, Beginning = 4000, End = 1000;
+    private const int Most = 6000,
+        Beginning = 4000,
+        End = 1000;
 
     /// <summary>Creates the exception with its one sentence.</summary>
-    public AfaException(string message) : base(Bounded(message)) { }
+    public AfaException(string message)
+        : base(Bounded(message)) { }
 
     /// <summary>Creates the exception with its one sentence and what caused it.</summary>
-    public AfaException(string message, Exception inner) : base(Bounded(message), inner) { }
+    public AfaException(string message, Exception inner)
+        : base(Bounded(message), inner) { }
 
     private static string Bounded(string message) =>
         message is { Length: > Most } ? $"{message.AsSpan(0, Beginning)} ... {message.AsSpan(message.Length - End)}" : message;
@@ -23,8 +27,10 @@ public class AfaException : Exception
 public sealed class CheckpointException : AfaException
 {
     /// <summary>Creates the exception with its one sentence.</summary>
-    public CheckpointException(string message) : base(message) { }
+    public CheckpointException(string message)
+        : base(message) { }
 
     /// <summary>Creates the exception with its one sentence and what caused it.</summary>
-    public CheckpointException(string message, Exception inner) : base(message, inner) { }
+    public CheckpointException(string message, Exception inner)
+        : base(message, inner) { }
 }

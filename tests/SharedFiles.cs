@@ -23,8 +23,11 @@ internal static class SharedFiles
 
     /// <summary>A file of the further golden sets, or null where they are not.</summary>
     internal static string? More(params string[] parts) =>
-        Goldens() is { } goldens && Path.Combine([Path.GetDirectoryName(goldens)!, "goldens-more", "public",
-            .. parts]) is var path && File.Exists(path) ? path : null;
+        Goldens() is { } goldens
+        && Path.Combine([Path.GetDirectoryName(goldens)!, "goldens-more", "public", .. parts]) is var path
+        && File.Exists(path)
+            ? path
+            : null;
 
     private static string? Existing(string folder) => Directory.Exists(folder) ? folder : null;
 }

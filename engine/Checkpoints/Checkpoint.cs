@@ -21,7 +21,9 @@ public sealed class Checkpoint : IDisposable
             foreach (string name in file.Tensors.Keys)
             {
                 if (!_owners.TryAdd(name, file))
-                    throw new CheckpointException($"Expected every tensor in one shard, but '{name}' is in '{_owners[name].Path}' and in '{file.Path}'.");
+                    throw new CheckpointException(
+                        $"Expected every tensor in one shard, but '{name}' is in '{_owners[name].Path}' and in '{file.Path}'."
+                    );
             }
         }
 
@@ -40,7 +42,8 @@ public sealed class Checkpoint : IDisposable
     public string Description { get; }
 
     /// <summary>
-    /// The names of all tensors, as diffusers has them: a file in the original layout shows the tensors of all its networks under their new names, one whose
+    /// The names of all tensors, as diffusers has them: a file in the original layout shows the tensors of all its networks under
+    /// their new names, one whose
     /// networks are wrapped in others shows them without.
     /// </summary>
     public IReadOnlyCollection<string> Names => _names is { } map ? [.. map.Keys] : _owners.Keys;
@@ -52,20 +55,28 @@ public sealed class Checkpoint : IDisposable
     public bool IsOriginal { get; }
 
     /// <summary>A file that stands for itself, so that its configuration comes from a base model's folder.</summary>
-    internal bool IsAlone => File.Exists(Description) && !File.Exists(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(Description))!, "config.json"));
+    internal bool IsAlone =>
+        File.Exists(Description)
+        && !File.Exists(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(Description))!, "config.json"));
 
-    /// <summary>The tensors that belong to none of a model's networks, by the file's names, without schedules, counters and position numbers.</summary>
+    /// <summary>
+    /// The tensors that belong to none of a model's networks, by the file's names, without schedules, counters and position
+    /// numbers.
+    /// </summary>
     internal IReadOnlyList<string> Strays
     {
         get
         {
-            HashSet<string> used = _names is { } map ? [.. map.Where(n => NetworkNames.Of(n.Key) != NetworkNames.Network.None).Select(n => n.Value)] : [.. _owners.Keys.Where(n => NetworkNames.Of(n) != NetworkNames.Network.None)];
+            HashSet<string> used = _names is { } map
+                ? [.. map.Where(n => NetworkNames.Of(n.Key) != NetworkNames.Network.None).Select(n => n.Value)]
+                : [.. _owners.Keys.Where(n => NetworkNames.Of(n) != NetworkNames.Network.None)];
             return [.. _owners.Keys.Where(n => !used.Contains(n) && !KnownExtras.IsSilent(n)).Order(StringComparer.Ordinal)];
         }
     }
 
     /// <summary>A tensor by the file's own name, or null.</summary>
-    public SafetensorsTensor? FileTensor(string name) => _owners.TryGetValue(name, out SafetensorsFile? file) ? file.Tensors[name] : null;
+    public SafetensorsTensor? FileTensor(string name) =>
+        _owners.TryGetValue(name, out SafetensorsFile? file) ? file.Tensors[name] : null;
 
     /// <summary>Opens one file.</summary>
     public static Checkpoint OpenFile(string path)
@@ -86,13 +97,15 @@ public sealed class Checkpoint : IDisposable
     }
 
     /// <summary>
-    /// Opens the first of the base names that the folder holds: as one file, as shards with an index, or as a float16 variant. A path to a file opens it.
+    /// Opens the first of the base names that the folder holds: as one file, as shards with an index, or as a float16 variant. A
+    /// path to a file opens it.
     /// </summary>
     public static Checkpoint Open(string folder, params string[] baseNames)
     {
         ArgumentNullException.ThrowIfNull(folder);
         ArgumentNullException.ThrowIfNull(baseNames);
-        if (File.Exists(folder)) return OpenFile(folder);
+        if (File.Exists(folder))
+            return OpenFile(folder);
         if (!Directory.Exists(folder))
             throw new CheckpointException($"Expected a folder of weights at '{folder}', but there is none.");
         foreach (string name in baseNames)
@@ -102,27 +115,36 @@ public sealed class Checkpoint : IDisposable
                 string single = Path.Combine(folder, $"{name}{variant}.safetensors");
                 if (File.Exists(single))
                     return OpenFile(single);
-                string index = variant.Length == 0 ? single + ".index.json" : Path.Combine(folder, $"{name}.safetensors.index.fp16.json");
+                string index =
+                    variant.Length == 0 ? single + ".index.json" : Path.Combine(folder, $"{name}.safetensors.index.fp16.json");
                 if (File.Exists(index))
                     return OpenShards(folder, index);
             }
         }
 
-        string? pickle = Directory.EnumerateFiles(folder)
+        string? pickle = Directory
+            .EnumerateFiles(folder)
             .FirstOrDefault(f => PickleExtensions.Contains(Path.GetExtension(f), StringComparer.OrdinalIgnoreCase));
         throw pickle is not null
             ? Pickle(pickle)
-            : new CheckpointException($"Expected {string.Join(" or ", baseNames.Select(n => n + ".safetensors"))}, but '{folder}' holds none.");
+            : new CheckpointException(
+                $"Expected {string.Join(" or ", baseNames.Select(n => n + ".safetensors"))}, but '{folder}' holds none."
+            );
     }
 
     /// <summary>Finds a tensor by diffusers' name, and the file it lies in.</summary>
-    public bool TryGet(string name, [NotNullWhen(true)] out SafetensorsFile? file, [NotNullWhen(true)] out SafetensorsTensor? tensor)
+    public bool TryGet(
+        string name,
+        [NotNullWhen(true)] out SafetensorsFile? file,
+        [NotNullWhen(true)] out SafetensorsTensor? tensor
+    )
     {
         tensor = null;
         file = null;
         if (_names is not null)
         {
-            if (!_names.TryGetValue(name, out string? original)) return false;
+            if (!_names.TryGetValue(name, out string? original))
+                return false;
             name = original;
         }
 
@@ -135,7 +157,8 @@ public sealed class Checkpoint : IDisposable
     {
         foreach (string name in spec.Aliases.Prepend(spec.Name))
         {
-            if (TryGet(name, out SafetensorsFile? file, out SafetensorsTensor? tensor)) return (file, tensor);
+            if (TryGet(name, out SafetensorsFile? file, out SafetensorsTensor? tensor))
+                return (file, tensor);
         }
 
         throw new CheckpointException($"{Description}: expected the tensor '{spec.Name}', but it is not there.");
@@ -144,8 +167,11 @@ public sealed class Checkpoint : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _files.ForEach(f => f.Dispose());
 
-    private static CheckpointException Pickle(string path) => new(
-        $"Expected safetensors weights, but '{path}' is a pickle, which can run code when it is read: convert it with pipe.save_pretrained(dir, safe_serialization=True) in diffusers.");
+    private static CheckpointException Pickle(string path) =>
+        new(
+            $"Expected safetensors weights, but '{path}' is a pickle, which can run code when it is read: convert it with "
+                + $"pipe.save_pretrained(dir, safe_serialization=True) in diffusers."
+        );
 
     private static Checkpoint OpenShards(string folder, string index)
     {
@@ -164,7 +190,9 @@ public sealed class Checkpoint : IDisposable
             foreach ((string name, string shard) in map)
             {
                 if (!files[shard].Tensors.ContainsKey(name))
-                    throw new CheckpointException($"Expected the tensor '{name}' in the shard '{shard}' as '{index}' says, but it is not there.");
+                    throw new CheckpointException(
+                        $"Expected the tensor '{name}' in the shard '{shard}' as '{index}' says, but it is not there."
+                    );
             }
 
             return new Checkpoint(index, [.. files.Values]);
@@ -182,16 +210,29 @@ public sealed class Checkpoint : IDisposable
         var map = new Dictionary<string, string>(StringComparer.Ordinal);
         try
         {
-            using var document = JsonDocument.Parse(RegularFile.ReadAllBytes(index, "an index of shards", SafetensorsHeader.MaximumLength), new JsonDocumentOptions { MaxDepth = 8 });
-            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out JsonElement weights)
-                || weights.ValueKind != JsonValueKind.Object)
+            using var document = JsonDocument.Parse(
+                RegularFile.ReadAllBytes(index, "an index of shards", SafetensorsHeader.MaximumLength),
+                new JsonDocumentOptions { MaxDepth = 8 }
+            );
+            if (
+                document.RootElement.ValueKind != JsonValueKind.Object
+                || !document.RootElement.TryGetProperty("weight_map", out JsonElement weights)
+                || weights.ValueKind != JsonValueKind.Object
+            )
                 throw new CheckpointException($"Expected an object weight_map, but '{index}' holds none.");
             foreach (JsonProperty entry in weights.EnumerateObject())
             {
                 string? shard = entry.Value.ValueKind == JsonValueKind.String ? entry.Value.GetString() : null;
-                if (string.IsNullOrEmpty(shard) || shard is "." or ".." || shard.AsSpan().IndexOfAny("/\\:\0") >= 0
-                    || !shard.EndsWith(".safetensors", StringComparison.Ordinal))
-                    throw new CheckpointException($"Expected a plain .safetensors file name for the tensor '{entry.Name}', but '{index}' gives {entry.Value.GetRawText()}.");
+                if (
+                    string.IsNullOrEmpty(shard)
+                    || shard is "." or ".."
+                    || shard.AsSpan().IndexOfAny("/\\:\0") >= 0
+                    || !shard.EndsWith(".safetensors", StringComparison.Ordinal)
+                )
+                    throw new CheckpointException(
+                        $"Expected a plain .safetensors file name for the tensor '{entry.Name}', but '{index}' gives "
+                            + $"{entry.Value.GetRawText()}."
+                    );
                 if (!map.TryAdd(entry.Name, shard))
                     throw new CheckpointException($"Expected every tensor once, but '{index}' lists '{entry.Name}' again.");
             }

@@ -3,7 +3,9 @@ namespace AfaNative.Engine.Checkpoints;
 /// <summary>Short hashes by which pictures name the weights they came from.</summary>
 public static class FileHash
 {
-    /// <summary>First ten hexadecimal digits of the SHA-256 of the files' bytes in order: for one file, what A1111 calls its model hash.</summary>
+    /// <summary>
+    /// First ten hexadecimal digits of the SHA-256 of the files' bytes in order: for one file, what A1111 calls its model hash.
+    /// </summary>
     public static string Short(IEnumerable<string> paths, CancellationToken cancellation = default)
     {
         using var hash = new Sha256();
@@ -23,5 +25,6 @@ public static class FileHash
     }
 
     /// <summary>The weight files of a component folder, sorted by name; a file is itself.</summary>
-    public static IEnumerable<string> WeightFiles(string folder) => File.Exists(folder) ? [folder] : Directory.EnumerateFiles(folder, "*.safetensors").Order(StringComparer.Ordinal);
+    public static IEnumerable<string> WeightFiles(string folder) =>
+        File.Exists(folder) ? [folder] : Directory.EnumerateFiles(folder, "*.safetensors").Order(StringComparer.Ordinal);
 }

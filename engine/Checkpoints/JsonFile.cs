@@ -28,11 +28,16 @@ internal sealed class JsonFile : IDisposable
     {
         try
         {
-            if (RegularFile.Kind(path) == FileKind.Missing) throw new FileNotFoundException(null, path);
-            JsonDocument document = JsonDocument.Parse(RegularFile.ReadAllBytes(path, "a configuration", Limit), new JsonDocumentOptions { MaxDepth = 32 });
+            if (RegularFile.Kind(path) == FileKind.Missing)
+                throw new FileNotFoundException(null, path);
+            JsonDocument document = JsonDocument.Parse(
+                RegularFile.ReadAllBytes(path, "a configuration", Limit),
+                new JsonDocumentOptions { MaxDepth = 32 }
+            );
             try
             {
-                if (document.RootElement.ValueKind != JsonValueKind.Object) throw new CheckpointException($"{path}: expected a JSON object.");
+                if (document.RootElement.ValueKind != JsonValueKind.Object)
+                    throw new CheckpointException($"{path}: expected a JSON object.");
                 // Half a surrogate pair shows itself only when a text is read.
                 ReadTexts(document.RootElement);
                 return new JsonFile(path, document, document.RootElement);
@@ -68,24 +73,35 @@ internal sealed class JsonFile : IDisposable
     public int Int(string key, int? otherwise, int least, int most)
     {
         int value = Int(key, otherwise);
-        return value >= least && value <= most ? value : throw Error($"'{key}' is {value}; expected {(most == int.MaxValue ? $"{least} or more" : $"{least} to {most}")}");
+        return value >= least && value <= most
+            ? value
+            : throw Error($"'{key}' is {value}; expected {(most == int.MaxValue ? $"{least} or more" : $"{least} to {most}")}");
     }
 
     /// <summary>A finite number in a range.</summary>
     public float Float(string key, float? otherwise, float least, float most)
     {
         float value = Float(key, otherwise);
-        return value >= least && value <= most ? value : throw Error(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"'{key}' is {value}; expected {least} to {most}"));
+        return value >= least && value <= most
+            ? value
+            : throw Error(
+                string.Create(
+                    System.Globalization.CultureInfo.InvariantCulture,
+                    $"'{key}' is {value}; expected {least} to {most}"
+                )
+            );
     }
 
     /// <summary>Whole numbers in a range, at least one and at most <paramref name="count"/>.</summary>
     public int[] Ints(string key, int[] otherwise, int count, int least, int most)
     {
         int[] values = Ints(key, otherwise);
-        if (values.Length < 1 || values.Length > count) throw Error($"'{key}' holds {values.Length} numbers; expected 1 to {count}");
+        if (values.Length < 1 || values.Length > count)
+            throw Error($"'{key}' holds {values.Length} numbers; expected 1 to {count}");
         foreach (int value in values)
         {
-            if (value < least || value > most) throw Error($"'{key}' holds {value}; expected {least} to {most}");
+            if (value < least || value > most)
+                throw Error($"'{key}' holds {value}; expected {least} to {most}");
         }
 
         return values;
@@ -96,38 +112,70 @@ internal sealed class JsonFile : IDisposable
     {
         foreach (int number in numbers)
         {
-            if (divisor < 1 || number % divisor != 0) throw Error($"'{key}' is {divisor}, which does not divide {number} {what}");
+            if (divisor < 1 || number % divisor != 0)
+                throw Error($"'{key}' is {divisor}, which does not divide {number} {what}");
         }
     }
 
-    public int Int(string key, int? otherwise = null) => Read(key, otherwise, "a whole number", e => e.ValueKind == JsonValueKind.Number && e.TryGetInt32(out int v) ? v : null);
+    public int Int(string key, int? otherwise = null) =>
+        Read(key, otherwise, "a whole number", e => e.ValueKind == JsonValueKind.Number && e.TryGetInt32(out int v) ? v : null);
 
-    public float Float(string key, float? otherwise = null) => Read(key, otherwise, "a number", e => e.ValueKind == JsonValueKind.Number ? (float?)e.GetDouble() : null);
+    public float Float(string key, float? otherwise = null) =>
+        Read(key, otherwise, "a number", e => e.ValueKind == JsonValueKind.Number ? (float?)e.GetDouble() : null);
 
     public bool Bool(string key, bool? otherwise = null) =>
-        Read(key, otherwise, "true or false", e => e.ValueKind == JsonValueKind.True ? true : e.ValueKind == JsonValueKind.False ? (bool?)false : null);
+        Read(
+            key,
+            otherwise,
+            "true or false",
+            e =>
+                e.ValueKind == JsonValueKind.True ? true
+                : e.ValueKind == JsonValueKind.False ? (bool?)false
+                : null
+        );
 
     public string String(string key, string? otherwise = null)
     {
-        if (!Has(key)) return otherwise ?? throw Error($"'{key}' is missing");
+        if (!Has(key))
+            return otherwise ?? throw Error($"'{key}' is missing");
         JsonElement e = Root.GetProperty(key);
         return e.ValueKind == JsonValueKind.String ? e.GetString()! : throw Error($"'{key}' should be a text, but is {Shown(e)}");
     }
 
     public int[] Ints(string key, int[] otherwise)
     {
-        if (!Has(key)) return otherwise;
+        if (!Has(key))
+            return otherwise;
         JsonElement e = Root.GetProperty(key);
-        if (e.ValueKind != JsonValueKind.Array) return [Int(key)];
-        return [.. e.EnumerateArray().Select(v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int i) ? i : throw Error($"'{key}' should hold whole numbers, but holds {Shown(v)}"))];
+        if (e.ValueKind != JsonValueKind.Array)
+            return [Int(key)];
+        return
+        [
+            .. e.EnumerateArray()
+                .Select(v =>
+                    v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int i)
+                        ? i
+                        : throw Error($"'{key}' should hold whole numbers, but holds {Shown(v)}")
+                ),
+        ];
     }
 
     public string[] Strings(string key, string[] otherwise)
     {
-        if (!Has(key)) return otherwise;
+        if (!Has(key))
+            return otherwise;
         JsonElement e = Root.GetProperty(key);
-        if (e.ValueKind != JsonValueKind.Array) throw Error($"'{key}' should be a list");
-        return [.. e.EnumerateArray().Select(v => v.ValueKind == JsonValueKind.String ? v.GetString()! : throw Error($"'{key}' should hold texts, but holds {Shown(v)}"))];
+        if (e.ValueKind != JsonValueKind.Array)
+            throw Error($"'{key}' should be a list");
+        return
+        [
+            .. e.EnumerateArray()
+                .Select(v =>
+                    v.ValueKind == JsonValueKind.String
+                        ? v.GetString()!
+                        : throw Error($"'{key}' should hold texts, but holds {Shown(v)}")
+                ),
+        ];
     }
 
     /// <summary>Refuses any value but one this engine implements; absent counts as that value.</summary>
@@ -142,7 +190,10 @@ internal sealed class JsonFile : IDisposable
     /// <summary>Refuses a model that uses a feature outside the 1.x family.</summary>
     public void RequireAbsent(string key)
     {
-        if (Has(key)) throw Error($"'{key}' is {Shown(Root.GetProperty(key))}; models that use it are not of the Stable Diffusion 1.x family");
+        if (Has(key))
+            throw Error(
+                $"'{key}' is {Shown(Root.GetProperty(key))}; models that use it are not of the Stable Diffusion 1.x family"
+            );
     }
 
     public void Dispose() => _document.Dispose();
@@ -155,7 +206,8 @@ internal sealed class JsonFile : IDisposable
                 _ = element.GetString();
                 break;
             case JsonValueKind.Array:
-                foreach (JsonElement item in element.EnumerateArray()) ReadTexts(item);
+                foreach (JsonElement item in element.EnumerateArray())
+                    ReadTexts(item);
                 break;
             case JsonValueKind.Object:
                 foreach (JsonProperty property in element.EnumerateObject())
@@ -168,9 +220,11 @@ internal sealed class JsonFile : IDisposable
         }
     }
 
-    private T Read<T>(string key, T? otherwise, string expected, Func<JsonElement, T?> read) where T : struct
+    private T Read<T>(string key, T? otherwise, string expected, Func<JsonElement, T?> read)
+        where T : struct
     {
-        if (!Has(key)) return otherwise ?? throw Error($"'{key}' is missing");
+        if (!Has(key))
+            return otherwise ?? throw Error($"'{key}' is missing");
         JsonElement e = Root.GetProperty(key);
         return read(e) ?? throw Error($"'{key}' should be {expected}, but is {Shown(e)}");
     }

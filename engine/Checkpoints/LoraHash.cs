@@ -21,7 +21,7 @@ public static class LoraHash
 
         using var hash = new Sha256();
         var buffer = new byte[1 << 20];
-        for (int read; (read = stream.Read(buffer)) > 0;)
+        for (int read; (read = stream.Read(buffer)) > 0; )
         {
             cancellation.ThrowIfCancellationRequested();
             hash.Append(buffer.AsSpan(0, read));
@@ -32,8 +32,9 @@ public static class LoraHash
 
     /// <summary>Whether a recorded hash, of tensors or of the whole file, may be this file's.</summary>
     public static bool Matches(string path, string recorded, CancellationToken cancellation = default) =>
-        recorded.Length == 0 || Begins(Short(path, cancellation), recorded)
-            || Begins(FileHash.Short([path], cancellation), recorded);
+        recorded.Length == 0
+        || Begins(Short(path, cancellation), recorded)
+        || Begins(FileHash.Short([path], cancellation), recorded);
 
     private static bool Begins(string hash, string recorded)
     {

@@ -7,9 +7,12 @@ internal static class RealPath
     /// <exception cref="AfaException">Links lead in a circle.</exception>
     public static string Of(string path)
     {
-        string full = Full(path), at = Path.GetPathRoot(full)!;
-        var parts = new Stack<string>(full[at.Length..].Split(Path.DirectorySeparatorChar, StringSplitOptions.RemoveEmptyEntries).Reverse());
-        for (int followed = 0; parts.TryPop(out string? part);)
+        string full = Full(path),
+            at = Path.GetPathRoot(full)!;
+        var parts = new Stack<string>(
+            full[at.Length..].Split(Path.DirectorySeparatorChar, StringSplitOptions.RemoveEmptyEntries).Reverse()
+        );
+        for (int followed = 0; parts.TryPop(out string? part); )
         {
             string next = Path.Combine(at, part);
             if (LinkTarget(next) is not { } target)
@@ -19,10 +22,16 @@ internal static class RealPath
             }
 
             // As many as Linux follows.
-            if (++followed > 40) throw new AfaException($"{path}: its links lead in a circle.");
+            if (++followed > 40)
+                throw new AfaException($"{path}: its links lead in a circle.");
             string whole = Path.GetFullPath(Path.Combine(at, target));
             at = Path.GetPathRoot(whole)!;
-            foreach (string inner in whole[at.Length..].Split(Path.DirectorySeparatorChar, StringSplitOptions.RemoveEmptyEntries).Reverse()) parts.Push(inner);
+            foreach (
+                string inner in whole[at.Length..]
+                    .Split(Path.DirectorySeparatorChar, StringSplitOptions.RemoveEmptyEntries)
+                    .Reverse()
+            )
+                parts.Push(inner);
         }
 
         return at;
@@ -45,8 +54,11 @@ internal static class RealPath
     /// <summary>Whether a path is another or lies inside it, links followed.</summary>
     public static bool IsInside(string path, string folder)
     {
-        string inner = Of(path), outer = Path.TrimEndingDirectorySeparator(Of(folder));
-        return inner == outer || inner.StartsWith(outer + Path.DirectorySeparatorChar, StringComparison.Ordinal) || outer == Path.GetPathRoot(outer);
+        string inner = Of(path),
+            outer = Path.TrimEndingDirectorySeparator(Of(folder));
+        return inner == outer
+            || inner.StartsWith(outer + Path.DirectorySeparatorChar, StringComparison.Ordinal)
+            || outer == Path.GetPathRoot(outer);
     }
 
     private static string? LinkTarget(string path)

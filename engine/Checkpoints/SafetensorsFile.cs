@@ -21,7 +21,10 @@ public sealed unsafe class SafetensorsFile : IDisposable
         _start = start;
         ulong header = BinaryPrimitives.ReadUInt64LittleEndian(new ReadOnlySpan<byte>(start, 8));
         if (header > SafetensorsHeader.MaximumLength || header > (ulong)(length - 8))
-            throw new CheckpointException($"Expected a safetensors file with a header of at most {Math.Min(SafetensorsHeader.MaximumLength, length - 8)} bytes, but '{path}' announces {header}.");
+            throw new CheckpointException(
+                $"Expected a safetensors file with a header of at most "
+                    + $"{Math.Min(SafetensorsHeader.MaximumLength, length - 8)} bytes, but '{path}' announces {header}."
+            );
         (Tensors, Metadata) = SafetensorsHeader.Parse(path, new ReadOnlySpan<byte>(start + 8, (int)header), length);
     }
 
@@ -53,8 +56,17 @@ public sealed unsafe class SafetensorsFile : IDisposable
             {
                 length = stream.Length;
                 if (length < 10)
-                    throw new CheckpointException($"Expected a safetensors file of at least 10 bytes, but '{path}' has {length}.");
-                file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+                    throw new CheckpointException(
+                        $"Expected a safetensors file of at least 10 bytes, but '{path}' has {length}."
+                    );
+                file = MemoryMappedFile.CreateFromFile(
+                    stream,
+                    null,
+                    0,
+                    MemoryMappedFileAccess.Read,
+                    HandleInheritability.None,
+                    leaveOpen: false
+                );
             }
             catch
             {
@@ -75,7 +87,10 @@ public sealed unsafe class SafetensorsFile : IDisposable
             if (e is FileNotFoundException or DirectoryNotFoundException)
                 throw new CheckpointException($"Expected the safetensors file '{path}', but there is none.", e);
             if (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
-                throw new CheckpointException($"Expected a readable safetensors file, but '{path}' cannot be read: {e.Message}", e);
+                throw new CheckpointException(
+                    $"Expected a readable safetensors file, but '{path}' cannot be read: {e.Message}",
+                    e
+                );
             throw;
         }
     }
@@ -95,7 +110,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
     {
         void* at = Pointer(t);
         if (t.ByteLength > int.MaxValue)
-            throw new CheckpointException($"Expected a tensor of at most {int.MaxValue} bytes, but '{t.Name}' of '{Path}' has {t.ByteLength}.");
+            throw new CheckpointException(
+                $"Expected a tensor of at most {int.MaxValue} bytes, but '{t.Name}' of '{Path}' has {t.ByteLength}."
+            );
         return new ReadOnlySpan<byte>(at, (int)t.ByteLength);
     }
 
@@ -111,12 +128,16 @@ public sealed unsafe class SafetensorsFile : IDisposable
     public void ReadFloat32(string name, long first, Span<float> result)
     {
         SafetensorsTensor t = Find(name);
-        if (first < 0 || first + result.Length > t.ElementCount) throw new ArgumentException($"'{name}' has {t.ElementCount} elements, {result.Length} from {first} on were asked for");
+        if (first < 0 || first + result.Length > t.ElementCount)
+            throw new ArgumentException(
+                $"'{name}' has {t.ElementCount} elements, {result.Length} from {first} on were asked for"
+            );
         int size = t.Type.Size();
         byte* at = (byte*)Pointer(t) + first * size;
         if (BitConverter.IsLittleEndian && t.Type is ElementType.Float16 or ElementType.BFloat16)
         {
-            fixed (float* to = result) Widening.ToFloat32((ushort*)at, t.Type, to, result.Length);
+            fixed (float* to = result)
+                Widening.ToFloat32((ushort*)at, t.Type, to, result.Length);
             return;
         }
 
@@ -124,13 +145,17 @@ public sealed unsafe class SafetensorsFile : IDisposable
         {
             ReadOnlySpan<float> values = Float8.Values(t.Type);
             float scale = Float8.Scale(this, t);
-            for (int i = 0; i < result.Length; i++) result[i] = values[at[i]];
-            for (int i = 0; scale != 1 && i < result.Length; i++) result[i] *= scale;
+            for (int i = 0; i < result.Length; i++)
+                result[i] = values[at[i]];
+            for (int i = 0; scale != 1 && i < result.Length; i++)
+                result[i] *= scale;
             return;
         }
 
         if (t.Type == ElementType.Opaque)
-            throw new CheckpointException($"Expected a tensor of numbers this program reads, but '{name}' of '{Path}' holds {t.TypeName}.");
+            throw new CheckpointException(
+                $"Expected a tensor of numbers this program reads, but '{name}' of '{Path}' holds {t.TypeName}."
+            );
         for (int i = 0; i < result.Length; i++, at += size)
         {
             var one = new ReadOnlySpan<byte>(at, size);
@@ -159,7 +184,10 @@ public sealed unsafe class SafetensorsFile : IDisposable
         for (int i = 0; i < result.Length; i++, at += size)
         {
             var one = new ReadOnlySpan<byte>(at, size);
-            result[i] = size == 8 ? BinaryPrimitives.ReadInt64LittleEndian(one) : size == 4 ? BinaryPrimitives.ReadInt32LittleEndian(one) : *at;
+            result[i] =
+                size == 8 ? BinaryPrimitives.ReadInt64LittleEndian(one)
+                : size == 4 ? BinaryPrimitives.ReadInt32LittleEndian(one)
+                : *at;
         }
 
         return result;
@@ -173,7 +201,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
             return;
         // Only whole pages inside the tensor, so that a neighbour in use stays.
         nuint page = (nuint)Environment.SystemPageSize;
-        nuint first = (start + page - 1) / page * page, end = (start + (nuint)t.ByteLength) / page * page;
+        nuint first = (start + page - 1) / page * page,
+            end = (start + (nuint)t.ByteLength) / page * page;
         if (end > first)
             _ = Advise((void*)first, end - first, 4);
     }
@@ -198,7 +227,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
         if (!Tensors.TryGetValue(name, out SafetensorsTensor? tensor))
             throw new CheckpointException($"Expected the tensor '{name}', but '{Path}' does not hold it.");
         if (tensor.ElementCount > Array.MaxLength)
-            throw new CheckpointException($"Expected at most {Array.MaxLength} elements, but the tensor '{name}' of '{Path}' has {tensor.ElementCount}.");
+            throw new CheckpointException(
+                $"Expected at most {Array.MaxLength} elements, but the tensor '{name}' of '{Path}' has {tensor.ElementCount}."
+            );
         return tensor;
     }
 }

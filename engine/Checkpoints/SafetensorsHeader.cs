@@ -27,7 +27,10 @@ internal static class SafetensorsHeader
     };
 
     internal static (Dictionary<string, SafetensorsTensor> Tensors, Dictionary<string, string> Metadata) Parse(
-        string path, ReadOnlySpan<byte> json, long fileLength)
+        string path,
+        ReadOnlySpan<byte> json,
+        long fileLength
+    )
     {
         long dataStart = 8L + json.Length;
         var tensors = new Dictionary<string, SafetensorsTensor>(StringComparer.Ordinal);
@@ -38,7 +41,9 @@ internal static class SafetensorsHeader
             string text = new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(json);
             using var document = JsonDocument.Parse(text, new JsonDocumentOptions { MaxDepth = 8 });
             if (document.RootElement.ValueKind != JsonValueKind.Object)
-                throw new CheckpointException($"Expected a JSON object as the header, but '{path}' holds {document.RootElement.ValueKind}.");
+                throw new CheckpointException(
+                    $"Expected a JSON object as the header, but '{path}' holds {document.RootElement.ValueKind}."
+                );
             bool described = false;
             foreach (JsonProperty entry in document.RootElement.EnumerateObject())
             {
@@ -65,21 +70,22 @@ internal static class SafetensorsHeader
         return (tensors, metadata);
     }
 
-    internal static string TypeName(ElementType type) => type switch
-    {
-        ElementType.Float64 => "F64",
-        ElementType.Float32 => "F32",
-        ElementType.Float16 => "F16",
-        ElementType.BFloat16 => "BF16",
-        ElementType.Int64 => "I64",
-        ElementType.Int32 => "I32",
-        ElementType.UInt8 => "U8",
-        ElementType.Boolean => "BOOL",
-        ElementType.Float8E4M3 => "F8_E4M3",
-        ElementType.Float8E5M2 => "F8_E5M2",
-        ElementType.Opaque => "?",
-        _ => throw new ArgumentOutOfRangeException(nameof(type), type, "unknown element type"),
-    };
+    internal static string TypeName(ElementType type) =>
+        type switch
+        {
+            ElementType.Float64 => "F64",
+            ElementType.Float32 => "F32",
+            ElementType.Float16 => "F16",
+            ElementType.BFloat16 => "BF16",
+            ElementType.Int64 => "I64",
+            ElementType.Int32 => "I32",
+            ElementType.UInt8 => "U8",
+            ElementType.Boolean => "BOOL",
+            ElementType.Float8E4M3 => "F8_E4M3",
+            ElementType.Float8E5M2 => "F8_E5M2",
+            ElementType.Opaque => "?",
+            _ => throw new ArgumentOutOfRangeException(nameof(type), type, "unknown element type"),
+        };
 
     /// <summary>The bytes of a tensor of that shape, or null where a dimension is negative or the product overflows.</summary>
     internal static long? ByteLength(ElementType type, ReadOnlySpan<long> shape) => Product(type.Size(), shape);
@@ -109,7 +115,9 @@ internal static class SafetensorsHeader
         foreach (JsonProperty entry in element.EnumerateObject())
         {
             if (entry.Value.ValueKind != JsonValueKind.String)
-                throw new CheckpointException($"Expected a string as the metadata '{entry.Name}', but '{path}' holds {entry.Value.ValueKind}.");
+                throw new CheckpointException(
+                    $"Expected a string as the metadata '{entry.Name}', but '{path}' holds {entry.Value.ValueKind}."
+                );
             if (!metadata.TryAdd(entry.Name, entry.Value.GetString()!))
                 throw new CheckpointException($"Expected every metadata key once, but '{path}' lists '{entry.Name}' again.");
         }
@@ -121,7 +129,8 @@ internal static class SafetensorsHeader
             throw Bad("an object", element.ValueKind.ToString());
         ElementType? type = null;
         string dtype = "";
-        long[]? shape = null, offsets = null;
+        long[]? shape = null,
+            offsets = null;
         foreach (JsonProperty field in element.EnumerateObject())
         {
             switch (field.Name)
@@ -164,13 +173,19 @@ internal static class SafetensorsHeader
 
             if (s_opaque.ContainsKey(text))
                 return ElementType.Opaque;
-            throw Bad("a dtype of the format (F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, U8, BOOL and others)", $"'{Printable.Shortened(text)}'");
+            throw Bad(
+                "a dtype of the format (F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, U8, BOOL and others)",
+                $"'{Printable.Shortened(text)}'"
+            );
         }
 
         long[] ReadNumbers(JsonElement value, string field)
         {
             if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() > 32)
-                throw Bad($"a list of at most 32 numbers as {field}", value.ValueKind == JsonValueKind.Array ? "a longer one" : value.ValueKind.ToString());
+                throw Bad(
+                    $"a list of at most 32 numbers as {field}",
+                    value.ValueKind == JsonValueKind.Array ? "a longer one" : value.ValueKind.ToString()
+                );
             long[] numbers = new long[value.GetArrayLength()];
             int at = 0;
             foreach (JsonElement item in value.EnumerateArray())
@@ -193,7 +208,10 @@ internal static class SafetensorsHeader
         foreach (SafetensorsTensor tensor in tensors.OrderBy(t => t.Offset).ThenBy(t => t.ByteLength))
         {
             if (tensor.Offset != end)
-                throw new CheckpointException($"Expected the tensor '{tensor.Name}' to start at byte {end}, where the one before ends, but in '{path}' it starts at {tensor.Offset}.");
+                throw new CheckpointException(
+                    $"Expected the tensor '{tensor.Name}' to start at byte {end}, where the one before ends, but in "
+                        + $"'{path}' it starts at {tensor.Offset}."
+                );
             end += tensor.ByteLength;
         }
 

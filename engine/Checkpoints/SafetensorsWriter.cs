@@ -18,16 +18,33 @@ public static class SafetensorsWriter
 {
     /// <summary>Writes beside the path first and renames at the end, so that a failure leaves what was there.</summary>
     /// <exception cref="CheckpointException">An entry contradicts itself or the file cannot be written.</exception>
-    public static void Write(string path, IReadOnlyList<TensorEntry> tensors, IReadOnlyDictionary<string, string>? metadata = null) => Write(path, tensors, metadata, replace: true);
+    public static void Write(
+        string path,
+        IReadOnlyList<TensorEntry> tensors,
+        IReadOnlyDictionary<string, string>? metadata = null
+    ) => Write(path, tensors, metadata, replace: true);
 
-    /// <summary>As <see cref="Write(string, IReadOnlyList{TensorEntry}, IReadOnlyDictionary{string, string}?)"/>, where nothing is yet.</summary>
-    /// <exception cref="CheckpointException">Something is there, which stays; an entry contradicts itself, or the file cannot be written.</exception>
-    public static void WriteNew(string path, IReadOnlyList<TensorEntry> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    /// <summary>
+    /// As <see cref="Write(string, IReadOnlyList{TensorEntry}, IReadOnlyDictionary{string, string}?)"/>, where nothing is yet.
+    /// </summary>
+    /// <exception cref="CheckpointException">Something is there, which stays; an entry contradicts itself, or the file cannot be
+    /// written.</exception>
+    public static void WriteNew(
+        string path,
+        IReadOnlyList<TensorEntry> tensors,
+        IReadOnlyDictionary<string, string>? metadata = null
+    )
     {
-        if (!Write(path, tensors, metadata, replace: false)) throw new CheckpointException($"{path}: it exists; nothing was written.");
+        if (!Write(path, tensors, metadata, replace: false))
+            throw new CheckpointException($"{path}: it exists; nothing was written.");
     }
 
-    private static bool Write(string path, IReadOnlyList<TensorEntry> tensors, IReadOnlyDictionary<string, string>? metadata, bool replace)
+    private static bool Write(
+        string path,
+        IReadOnlyList<TensorEntry> tensors,
+        IReadOnlyDictionary<string, string>? metadata,
+        bool replace
+    )
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(tensors);
@@ -35,7 +52,8 @@ public static class SafetensorsWriter
         byte[] header = Header(path, tensors, metadata, lengths);
         try
         {
-            if (!replace) return WholeFile.WriteNew(path, Fill, durable: true);
+            if (!replace)
+                return WholeFile.WriteNew(path, Fill, durable: true);
             WholeFile.Write(path, Fill, durable: true);
             return true;
         }
@@ -57,12 +75,19 @@ public static class SafetensorsWriter
                 tensors[i].WriteData(stream);
                 long came = stream.CanSeek ? stream.Position - before : lengths[i];
                 if (came != lengths[i])
-                    throw new CheckpointException($"Expected {lengths[i]} bytes for the tensor '{tensors[i].Name}' of '{path}', but {came} came.");
+                    throw new CheckpointException(
+                        $"Expected {lengths[i]} bytes for the tensor '{tensors[i].Name}' of '{path}', but {came} came."
+                    );
             }
         }
     }
 
-    private static byte[] Header(string path, IReadOnlyList<TensorEntry> tensors, IReadOnlyDictionary<string, string>? metadata, long[] lengths)
+    private static byte[] Header(
+        string path,
+        IReadOnlyList<TensorEntry> tensors,
+        IReadOnlyDictionary<string, string>? metadata,
+        long[] lengths
+    )
     {
         using var buffer = new MemoryStream();
         using (var json = new Utf8JsonWriter(buffer))
@@ -83,9 +108,13 @@ public static class SafetensorsWriter
                 TensorEntry tensor = tensors[i];
                 if (!names.Add(tensor.Name))
                     throw new CheckpointException($"Expected every tensor name once, but '{tensor.Name}' is taken in '{path}'.");
-                lengths[i] = SafetensorsHeader.ByteLength(tensor.Type, tensor.Shape) is long length && length <= long.MaxValue - at
-                    ? length
-                    : throw new CheckpointException($"Expected a shape whose bytes can be counted, but the tensor '{tensor.Name}' of '{path}' has [{string.Join(", ", tensor.Shape)}].");
+                lengths[i] =
+                    SafetensorsHeader.ByteLength(tensor.Type, tensor.Shape) is long length && length <= long.MaxValue - at
+                        ? length
+                        : throw new CheckpointException(
+                            $"Expected a shape whose bytes can be counted, but the tensor '{tensor.Name}' of '{path}' has "
+                                + $"[{string.Join(", ", tensor.Shape)}]."
+                        );
                 json.WriteStartObject(tensor.Name);
                 json.WriteString("dtype", SafetensorsHeader.TypeName(tensor.Type));
                 json.WriteStartArray("shape");

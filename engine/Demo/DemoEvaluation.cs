@@ -62,8 +62,10 @@ public sealed record DemoEvaluationOptions
 public sealed record DemoVerdict(string Method, string Class, int Prompt, int Seed, bool Correct, double Objects);
 
 /// <summary>
-/// The paper's comparison on a world where pictures can be judged exactly: each expert, static merges (equal weights, block weights by preset and by search), fused noise (mean and MagicFusion), AFA
-/// untrained and trained, and trained AFA at half the steps. All draw the same prompts from the same noise. Every verdict is a line of JSON as soon as it exists; a run cut off goes on.
+/// The paper's comparison on a world where pictures can be judged exactly: each expert, static merges (equal weights, block
+/// weights by preset and by search), fused noise (mean and MagicFusion), AFA
+/// untrained and trained, and trained AFA at half the steps. All draw the same prompts from the same noise. Every verdict is a
+/// line of JSON as soon as it exists; a run cut off goes on.
 /// </summary>
 public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options, string results)
 {
@@ -71,10 +73,24 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
 
     /// <summary>In the order they are run.</summary>
     public static IReadOnlyList<string> Methods { get; } =
-        ["expert 0", "expert 1", "expert 2", "base", "weighted merge", "MBW", "autoMBW", "noise mean", "MagicFusion", "AFA untrained", "AFA", "AFA, half the steps"];
+    [
+        "expert 0",
+        "expert 1",
+        "expert 2",
+        "base",
+        "weighted merge",
+        "MBW",
+        "autoMBW",
+        "noise mean",
+        "MagicFusion",
+        "AFA untrained",
+        "AFA",
+        "AFA, half the steps",
+    ];
 
     /// <summary>Classes of prompts.</summary>
-    public static IReadOnlyList<string> Classes { get; } = ["mixed", .. Enumerable.Range(0, Scene.Families).Select(f => $"family-{f}")];
+    public static IReadOnlyList<string> Classes { get; } =
+    ["mixed", .. Enumerable.Range(0, Scene.Families).Select(f => $"family-{f}")];
 
     private string Stage(string name) => Path.Combine(options.Training, name);
 
@@ -93,23 +109,40 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
 
     private readonly List<string> _warnings = [];
 
-    /// <summary>The base is among the results: aggregators trained on adopted experts (<see cref="DemoTraining.Adopt"/>) have none, and it is left out.</summary>
+    /// <summary>
+    /// The base is among the results: aggregators trained on adopted experts (<see cref="DemoTraining.Adopt"/>) have none, and it
+    /// is left out.
+    /// </summary>
     public bool HasBase => Directory.Exists(Stage("base"));
 
     /// <summary>The prompts of a class.</summary>
     public string[] Prompts(string @class)
     {
         bool mixed = @class == "mixed";
-        SceneDistribution distribution = mixed ? SceneDistribution.Mixed : SceneDistribution.OfFamily(@class[^1] - '0') with { TwoObjects = 0.5 };
+        SceneDistribution distribution = mixed
+            ? SceneDistribution.Mixed
+            : SceneDistribution.OfFamily(@class[^1] - '0') with
+            {
+                TwoObjects = 0.5,
+            };
         ulong seed = options.Seed + (ulong)Classes.ToList().IndexOf(@class);
-        return [.. Enumerable.Range(0, mixed ? options.MixedPrompts : options.FamilyPrompts).Select(i => SceneGrammar.Describe(SceneSampler.Draw(distribution, seed, (ulong)i), seed, (ulong)i))];
+        return
+        [
+            .. Enumerable
+                .Range(0, mixed ? options.MixedPrompts : options.FamilyPrompts)
+                .Select(i => SceneGrammar.Describe(SceneSampler.Draw(distribution, seed, (ulong)i), seed, (ulong)i)),
+        ];
     }
 
     /// <summary>Runs what is not in the log yet and returns all verdicts.</summary>
     public IReadOnlyList<DemoVerdict> Run(Action<string, int, int>? progress = null, CancellationToken cancellation = default)
     {
         string[] missing = [.. DemoTraining.Stages.Append("average").Where(s => s != "base" && !Directory.Exists(Stage(s)))];
-        if (missing.Length > 0) throw new AfaException($"{options.Training}: the results of demo train were expected there; {string.Join(", ", missing)} {(missing.Length == 1 ? "is" : "are")} missing.");
+        if (missing.Length > 0)
+            throw new AfaException(
+                $"{options.Training}: the results of demo train were expected there; {string.Join(", ", missing)} "
+                    + $"{(missing.Length == 1 ? "is" : "are")} missing."
+            );
         using OutputLock held = OutputLock.TakeFolder(results);
         List<DemoVerdict> verdicts = Repaired<DemoVerdict>(Log, _ => true);
         // A method is measured on all scenes or not at all.
@@ -120,22 +153,43 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
             var done = verdicts.Where(v => v.Method == method).Select(v => (v.Class, v.Prompt, v.Seed)).ToHashSet();
             (string Class, int Prompt, string Text, int Seed)[] open =
             [
-                .. Classes.SelectMany(c => Prompts(c).SelectMany((text, i) => Enumerable.Range(0, options.Seeds).Select(s => (c, i, text, s)))).Where(p => !done.Contains((p.c, p.i, p.s))),
+                .. Classes
+                    .SelectMany(c =>
+                        Prompts(c).SelectMany((text, i) => Enumerable.Range(0, options.Seeds).Select(s => (c, i, text, s)))
+                    )
+                    .Where(p => !done.Contains((p.c, p.i, p.s))),
             ];
             bool measured = options.ErrorScenes == 0 || s_noError.Contains(method) || known.Any(e => e.Method == method);
-            if (open.Length == 0 && measured) continue;
+            if (open.Length == 0 && measured)
+                continue;
             using Drawer drawer = Open(method, progress, cancellation);
             if (!measured)
             {
-                double[] errors = DemoDenoising.Measure(drawer.Model, options.Size, options.ErrorScenes, options.Seed + 900, cancellation);
+                double[] errors = DemoDenoising.Measure(
+                    drawer.Model,
+                    options.Size,
+                    options.ErrorScenes,
+                    options.Seed + 900,
+                    cancellation
+                );
                 JsonLines.Append(ErrorLog, errors.Select((e, i) => JsonSerializer.Serialize(new DemoError(method, i, e))));
             }
 
             for (int at = 0; at < open.Length; at += Batch)
             {
                 (string Class, int Prompt, string Text, int Seed)[] part = open[at..Math.Min(open.Length, at + Batch)];
-                DemoVerdict[] came = [.. Judge(drawer, [.. part.Select(p => p.Text)], [.. part.Select(p => Noise(p.Class, p.Prompt, p.Seed))], cancellation)
-                    .Select((v, i) => new DemoVerdict(method, part[i].Class, part[i].Prompt, part[i].Seed, v.Correct, v.Objects))];
+                DemoVerdict[] came =
+                [
+                    .. Judge(
+                            drawer,
+                            [.. part.Select(p => p.Text)],
+                            [.. part.Select(p => Noise(p.Class, p.Prompt, p.Seed))],
+                            cancellation
+                        )
+                        .Select(
+                            (v, i) => new DemoVerdict(method, part[i].Class, part[i].Prompt, part[i].Seed, v.Correct, v.Objects)
+                        ),
+                ];
                 JsonLines.Append(Log, came.Select(v => JsonSerializer.Serialize(v)));
                 verdicts.AddRange(came);
                 progress?.Invoke(method, at + part.Length, open.Length);
@@ -146,14 +200,16 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
     }
 
     // The noise of a picture depends on prompt and number alone: methods are compared picture by picture.
-    private ulong Noise(string @class, int prompt, int seed) => options.Seed * 1_000_003 + (ulong)Classes.ToList().IndexOf(@class) * 100_000 + (ulong)prompt * 16 + (ulong)seed;
+    private ulong Noise(string @class, int prompt, int seed) =>
+        options.Seed * 1_000_003 + (ulong)Classes.ToList().IndexOf(@class) * 100_000 + (ulong)prompt * 16 + (ulong)seed;
 
     private List<T> Repaired<T>(string path, Func<T, bool> keep)
     {
         JsonLog<T> log = JsonLines.Read(path, Entry<T>);
         _warnings.AddRange(log.Damage);
         JsonLine<T>[] kept = [.. log.Entries.Where(e => keep(e.Value))];
-        if (log.Damage.Count > 0 || kept.Length < log.Entries.Count) JsonLines.Rewrite(path, kept.Select(e => e.Text));
+        if (log.Damage.Count > 0 || kept.Length < log.Entries.Count)
+            JsonLines.Rewrite(path, kept.Select(e => e.Text));
         return [.. kept.Select(e => e.Value)];
     }
 
@@ -196,7 +252,8 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
         };
     }
 
-    private static double[][] Weights(double[] shares) => [.. shares.Select(s => Enumerable.Repeat(s / shares.Sum(), BlockWeights.Count).ToArray())];
+    private static double[][] Weights(double[] shares) =>
+        [.. shares.Select(s => Enumerable.Repeat(s / shares.Sum(), BlockWeights.Count).ToArray())];
 
     private Drawer Merged(double[][] blocks)
     {
@@ -210,27 +267,50 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
         }
         finally
         {
-            foreach (Checkpoint unet in unets) unet.Dispose();
+            foreach (Checkpoint unet in unets)
+                unet.Dispose();
         }
     }
 
-    private Checkpoint[] Experts() => [.. Enumerable.Range(0, Scene.Families).Select(n => Checkpoint.Open(Path.Combine(Stage($"expert-{n}"), "unet"), "diffusion_pytorch_model"))];
+    private Checkpoint[] Experts() =>
+        [
+            .. Enumerable
+                .Range(0, Scene.Families)
+                .Select(n => Checkpoint.Open(Path.Combine(Stage($"expert-{n}"), "unet"), "diffusion_pytorch_model")),
+        ];
 
     // Every way to give three curves over the blocks to three experts; the best on prompts that are not evaluated.
     private double[][] BestPreset(Action<string, int, int>? progress, CancellationToken cancellation)
     {
-        double[] up = BlockWeights.Parse("linear-up"), down = BlockWeights.Parse("linear-down"), middle = BlockWeights.Parse("a");
-        double[][][] candidates = [.. ((int[][])[[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]).Select(order =>
-        {
-            double[][] curves = [up, down, middle], chosen = [.. order.Select(o => (double[])curves[o].Clone())];
-            for (int k = 0; k < BlockWeights.Count; k++)
+        double[] up = BlockWeights.Parse("linear-up"),
+            down = BlockWeights.Parse("linear-down"),
+            middle = BlockWeights.Parse("a");
+        double[][][] candidates =
+        [
+            .. (
+                (int[][])
+                    [
+                        [0, 1, 2],
+                        [0, 2, 1],
+                        [1, 0, 2],
+                        [1, 2, 0],
+                        [2, 0, 1],
+                        [2, 1, 0],
+                    ]
+            ).Select(order =>
             {
-                double sum = chosen.Sum(c => c[k]);
-                foreach (double[] c in chosen) c[k] /= sum;
-            }
+                double[][] curves = [up, down, middle],
+                    chosen = [.. order.Select(o => (double[])curves[o].Clone())];
+                for (int k = 0; k < BlockWeights.Count; k++)
+                {
+                    double sum = chosen.Sum(c => c[k]);
+                    foreach (double[] c in chosen)
+                        c[k] /= sum;
+                }
 
-            return chosen;
-        })];
+                return chosen;
+            }),
+        ];
         int done = 0;
         return candidates.MaxBy(c =>
         {
@@ -242,20 +322,44 @@ public sealed class DemoEvaluation(IDevice device, DemoEvaluationOptions options
 
     private double[][] Searched(Action<string, int, int>? progress, CancellationToken cancellation)
     {
-        var search = new BlockWeightSearchOptions { Models = Scene.Families, Trials = options.Trials, Seed = options.Seed, Subject = string.Create(CultureInfo.InvariantCulture, $"{options.ValidationPrompts} mixed prompts of seed {options.Seed}") };
-        return BlockWeightSearch.Run(search, b => Validate(b, cancellation), Path.Combine(results, "autombw.jsonl"), t => progress?.Invoke("autoMBW: searching", t.Trial + 1, options.Trials), cancellation, _warnings.Add).Blocks;
+        var search = new BlockWeightSearchOptions
+        {
+            Models = Scene.Families,
+            Trials = options.Trials,
+            Seed = options.Seed,
+            Subject = string.Create(
+                CultureInfo.InvariantCulture,
+                $"{options.ValidationPrompts} mixed prompts of seed {options.Seed}"
+            ),
+        };
+        return BlockWeightSearch
+            .Run(
+                search,
+                b => Validate(b, cancellation),
+                Path.Combine(results, "autombw.jsonl"),
+                t => progress?.Invoke("autoMBW: searching", t.Trial + 1, options.Trials),
+                cancellation,
+                _warnings.Add
+            )
+            .Blocks;
     }
 
     private double Validate(double[][] blocks, CancellationToken cancellation)
     {
         ulong seed = options.Seed + 500;
-        string[] prompts = [.. Enumerable.Range(0, options.ValidationPrompts).Select(i => SceneGrammar.Describe(SceneSampler.Draw(SceneDistribution.Mixed, seed, (ulong)i), seed, (ulong)i))];
+        string[] prompts =
+        [
+            .. Enumerable
+                .Range(0, options.ValidationPrompts)
+                .Select(i => SceneGrammar.Describe(SceneSampler.Draw(SceneDistribution.Mixed, seed, (ulong)i), seed, (ulong)i)),
+        ];
         using Drawer drawer = Merged(blocks);
         double sum = 0;
         for (int at = 0; at < prompts.Length; at += Batch)
         {
             string[] part = prompts[at..Math.Min(prompts.Length, at + Batch)];
-            sum += Judge(drawer, part, [.. part.Select((_, i) => seed * 1_000_003 + (ulong)(at + i))], cancellation).Sum(v => (v.Correct ? 1 : 0) + v.Objects);
+            sum += Judge(drawer, part, [.. part.Select((_, i) => seed * 1_000_003 + (ulong)(at + i))], cancellation)
+                .Sum(v => (v.Correct ? 1 : 0) + v.Objects);
         }
 
         return sum / prompts.Length;

@@ -5,14 +5,19 @@ public enum SceneShape
 {
     /// <summary>A disc.</summary>
     Circle,
+
     /// <summary>A disc with a hole.</summary>
     Ring,
+
     /// <summary>A square, upright.</summary>
     Square,
+
     /// <summary>A plus sign.</summary>
     Cross,
+
     /// <summary>A triangle, point up.</summary>
     Triangle,
+
     /// <summary>A five-pointed star, point up.</summary>
     Star,
 }
@@ -22,14 +27,19 @@ public enum SceneColor
 {
     /// <summary>Red.</summary>
     Red,
+
     /// <summary>Green.</summary>
     Green,
+
     /// <summary>Blue.</summary>
     Blue,
+
     /// <summary>Yellow.</summary>
     Yellow,
+
     /// <summary>Purple.</summary>
     Purple,
+
     /// <summary>Cyan.</summary>
     Cyan,
 }
@@ -39,8 +49,10 @@ public enum ScenePattern
 {
     /// <summary>One tone.</summary>
     Plain,
+
     /// <summary>Vertical bands of two tones.</summary>
     Striped,
+
     /// <summary>Squares of two tones.</summary>
     Checkered,
 }
@@ -50,17 +62,23 @@ public enum SceneTone
 {
     /// <summary>Near white.</summary>
     White,
+
     /// <summary>Mid grey.</summary>
     Gray,
+
     /// <summary>Near black.</summary>
     Black,
 }
 
-/// <summary>How the first of two objects lies to the second: the one named first is always the left or upper one, which spares a small model half of what words can say.</summary>
+/// <summary>
+/// How the first of two objects lies to the second: the one named first is always the left or upper one, which spares a small
+/// model half of what words can say.
+/// </summary>
 public enum SceneRelation
 {
     /// <summary>To its left.</summary>
     LeftOf,
+
     /// <summary>Over it.</summary>
     Above,
 }
@@ -79,7 +97,13 @@ public sealed record SceneObject(SceneShape Shape, SceneColor Color, double X, d
 /// <param name="Pattern">Of the background.</param>
 /// <param name="Tone">Of the background.</param>
 /// <param name="Phase">Where the background's pattern starts, as a share of its period.</param>
-public sealed record Scene(IReadOnlyList<SceneObject> Objects, SceneRelation? Relation, ScenePattern Pattern, SceneTone Tone, double Phase)
+public sealed record Scene(
+    IReadOnlyList<SceneObject> Objects,
+    SceneRelation? Relation,
+    ScenePattern Pattern,
+    SceneTone Tone,
+    double Phase
+)
 {
     /// <summary>Families of shapes: what an expert is best at.</summary>
     public const int Families = 3;

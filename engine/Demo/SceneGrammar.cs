@@ -5,21 +5,41 @@ namespace AfaNative.Engine.Demo;
 /// <param name="Relation">Of the first to the second.</param>
 /// <param name="Pattern">Of the background.</param>
 /// <param name="Tone">Of the background.</param>
-public sealed record SceneRequest(IReadOnlyList<(SceneShape Shape, SceneColor Color, bool? Large)> Objects, SceneRelation? Relation, ScenePattern? Pattern, SceneTone? Tone);
+public sealed record SceneRequest(
+    IReadOnlyList<(SceneShape Shape, SceneColor Color, bool? Large)> Objects,
+    SceneRelation? Relation,
+    ScenePattern? Pattern,
+    SceneTone? Tone
+);
 
 /// <summary>
 /// Captions of scenes, and captions back to what they ask for:
-/// <c>a [small|large] COLOUR SHAPE [left of|above a [small|large] COLOUR SHAPE] [on a [plain|striped|checkered] [white|gray|black] background]</c>.
+/// <c>a [small|large] COLOUR SHAPE [left of|above a [small|large] COLOUR SHAPE] [on a [plain|striped|checkered]
+/// [white|gray|black] background]</c>.
 /// </summary>
 public static class SceneGrammar
 {
-    private static readonly (SceneRelation Relation, string[] Words)[] s_relations = [(SceneRelation.LeftOf, ["left", "of"]), (SceneRelation.Above, ["above"])];
+    private static readonly (SceneRelation Relation, string[] Words)[] s_relations =
+    [
+        (SceneRelation.LeftOf, ["left", "of"]),
+        (SceneRelation.Above, ["above"]),
+    ];
 
     /// <summary>Every word a caption can hold.</summary>
     public static IReadOnlyList<string> Words { get; } =
     [
-        "a", "on", "of", "left", "above", "small", "large", "background",
-        .. Enum.GetValues<SceneShape>().Select(Word), .. Enum.GetValues<SceneColor>().Select(Word), .. Enum.GetValues<ScenePattern>().Select(Word), .. Enum.GetValues<SceneTone>().Select(Word),
+        "a",
+        "on",
+        "of",
+        "left",
+        "above",
+        "small",
+        "large",
+        "background",
+        .. Enum.GetValues<SceneShape>().Select(Word),
+        .. Enum.GetValues<SceneColor>().Select(Word),
+        .. Enum.GetValues<ScenePattern>().Select(Word),
+        .. Enum.GetValues<SceneTone>().Select(Word),
     ];
 
     /// <summary>The caption of a scene; <paramref name="seed"/> and <paramref name="index"/> decide what it leaves out.</summary>
@@ -28,10 +48,13 @@ public static class SceneGrammar
         // A stream of its own: the scene's draws stay what they are.
         var random = new SceneRandom(seed ^ 0x9E3779B97F4A7C15, index);
         string text = Noun(scene.Objects[0], random);
-        if (scene.Relation is { } relation) text += $" {string.Join(' ', s_relations.First(r => r.Relation == relation).Words)} {Noun(scene.Objects[1], random)}";
+        if (scene.Relation is { } relation)
+            text += $" {string.Join(' ', s_relations.First(r => r.Relation == relation).Words)} {Noun(scene.Objects[1], random)}";
         double much = random.Next();
-        if (much < 0.25) return text;
-        string pattern = much < 0.75 || scene.Pattern != ScenePattern.Plain ? Word(scene.Pattern) + " " : "", tone = much >= 0.5 ? Word(scene.Tone) + " " : "";
+        if (much < 0.25)
+            return text;
+        string pattern = much < 0.75 || scene.Pattern != ScenePattern.Plain ? Word(scene.Pattern) + " " : "",
+            tone = much >= 0.5 ? Word(scene.Tone) + " " : "";
         return $"{text} on a {pattern}{tone}background";
     }
 
@@ -45,7 +68,8 @@ public static class SceneGrammar
         SceneRelation? relation = null;
         foreach ((SceneRelation r, string[] phrase) in s_relations)
         {
-            if (!words.AsSpan(at).StartsWith(phrase)) continue;
+            if (!words.AsSpan(at).StartsWith(phrase))
+                continue;
             at += phrase.Length;
             relation = r;
             objects.Add(Noun());
@@ -63,18 +87,33 @@ public static class SceneGrammar
             Expect("background");
         }
 
-        if (at < words.Length) throw Error($"'{words[at]}' follows where the sentence should end");
+        if (at < words.Length)
+            throw Error($"'{words[at]}' follows where the sentence should end");
         return new SceneRequest(objects, relation, pattern, tone);
 
         (SceneShape, SceneColor, bool?) Noun()
         {
             Expect("a");
             bool? large = at < words.Length && words[at] is "small" or "large" ? words[at++] == "large" : null;
-            SceneColor color = Optional<SceneColor>() ?? throw Error($"a colour should stand where '{Here()}' does ({string.Join(", ", Enum.GetValues<SceneColor>().Select(Word))})");
-            return (Optional<SceneShape>() ?? throw Error($"a shape should stand where '{Here()}' does ({string.Join(", ", Enum.GetValues<SceneShape>().Select(Word))})"), color, large);
+            SceneColor color =
+                Optional<SceneColor>()
+                ?? throw Error(
+                    $"a colour should stand where '{Here()}' does "
+                        + $"({string.Join(", ", Enum.GetValues<SceneColor>().Select(Word))})"
+                );
+            return (
+                Optional<SceneShape>()
+                    ?? throw Error(
+                        $"a shape should stand where '{Here()}' does "
+                            + $"({string.Join(", ", Enum.GetValues<SceneShape>().Select(Word))})"
+                    ),
+                color,
+                large
+            );
         }
 
-        T? Optional<T>() where T : struct, Enum
+        T? Optional<T>()
+            where T : struct, Enum
         {
             foreach (T value in Enum.GetValues<T>())
             {
@@ -90,7 +129,8 @@ public static class SceneGrammar
 
         void Expect(string word)
         {
-            if (at >= words.Length || words[at] != word) throw Error($"'{word}' should stand where '{Here()}' does");
+            if (at >= words.Length || words[at] != word)
+                throw Error($"'{word}' should stand where '{Here()}' does");
             at++;
         }
 
@@ -99,7 +139,9 @@ public static class SceneGrammar
         AfaException Error(string what) => new($"'{caption}' is no sentence of the demo world: {what}.");
     }
 
-    private static string Noun(SceneObject o, SceneRandom random) => $"a {(random.Next() < 0.5 ? "" : o.Radius >= Scene.LargeRadius ? "large " : "small ")}{Word(o.Color)} {Word(o.Shape)}";
+    private static string Noun(SceneObject o, SceneRandom random) =>
+        $"a {(random.Next() < 0.5 ? "" : o.Radius >= Scene.LargeRadius ? "large " : "small ")}{Word(o.Color)} {Word(o.Shape)}";
 
-    private static string Word<T>(T value) where T : struct, Enum => value.ToString().ToLowerInvariant();
+    private static string Word<T>(T value)
+        where T : struct, Enum => value.ToString().ToLowerInvariant();
 }

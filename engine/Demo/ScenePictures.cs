@@ -13,7 +13,8 @@ public sealed class ScenePictures(SceneDistribution distribution, int size, ulon
     {
         Scene scene = SceneSampler.Draw(distribution, seed, (ulong)index);
         float[] pixels = SceneRenderer.Render(scene, size);
-        for (int i = 0; i < pixels.Length; i++) pixels[i] = 2 * pixels[i] - 1;
+        for (int i = 0; i < pixels.Length; i++)
+            pixels[i] = 2 * pixels[i] - 1;
         return (pixels, SceneGrammar.Describe(scene, seed, (ulong)index));
     }
 }

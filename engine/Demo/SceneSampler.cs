@@ -17,12 +17,17 @@ public sealed record SceneDistribution(IReadOnlyList<SceneShape> Shapes, double 
 }
 
 /// <summary>
-/// Draws scenes from a seed and an index. Objects lie on a grid of eighths of the edge (whole cells of the latents of a 64 x 64 picture) and come in two sizes, and patterns start at one of two places: a small model learns such a world in minutes instead of hours.
+/// Draws scenes from a seed and an index. Objects lie on a grid of eighths of the edge (whole cells of the latents of a 64 x 64
+/// picture) and come in two sizes, and patterns start at one of two places: a small model learns such a world in minutes instead
+/// of hours.
 /// </summary>
 public static class SceneSampler
 {
     private const int Grid = 8;
-    private const double Small = 0.14, Large = 0.20, Near = 0.25, Far = 0.75;
+    private const double Small = 0.14,
+        Large = 0.20,
+        Near = 0.25,
+        Far = 0.75;
 
     /// <summary>Scene <paramref name="index"/> of a seed.</summary>
     public static Scene Draw(SceneDistribution distribution, ulong seed, ulong index)
@@ -34,19 +39,31 @@ public static class SceneSampler
         if (random.Next() >= distribution.TwoObjects)
         {
             double radius = Radius(random);
-            return new Scene([Object(random, distribution.Shapes, radius, Place(random, 0.06 + radius), Place(random, 0.06 + radius))], null, pattern, tone, phase);
+            return new Scene(
+                [Object(random, distribution.Shapes, radius, Place(random, 0.06 + radius), Place(random, 0.06 + radius))],
+                null,
+                pattern,
+                tone,
+                phase
+            );
         }
 
         SceneRelation relation = random.Of(Enum.GetValues<SceneRelation>());
-        double first = Radius(random), second = Radius(random);
+        double first = Radius(random),
+            second = Radius(random);
         // Along the relation's axis the two keep apart; across it they may differ a little.
-        double a = Place(random, 0.375), b = Place(random, 0.375);
+        double a = Place(random, 0.375),
+            b = Place(random, 0.375);
         bool vertical = relation == SceneRelation.Above;
         SceneObject one = Object(random, distribution.Shapes, first, vertical ? a : Near, vertical ? Near : a);
-        SceneShape[] others = [.. distribution.Shapes.Where(s => !distribution.MixedFamilies || Scene.FamilyOf(s) != Scene.FamilyOf(one.Shape))];
+        SceneShape[] others =
+        [
+            .. distribution.Shapes.Where(s => !distribution.MixedFamilies || Scene.FamilyOf(s) != Scene.FamilyOf(one.Shape)),
+        ];
         SceneObject two = Object(random, others, second, vertical ? b : Far, vertical ? Far : b);
         // Two of a kind could not be told apart by a caption.
-        if (two.Shape == one.Shape && two.Color == one.Color) two = two with { Color = (SceneColor)(((int)two.Color + 1 + random.Next(5)) % 6) };
+        if (two.Shape == one.Shape && two.Color == one.Color)
+            two = two with { Color = (SceneColor)(((int)two.Color + 1 + random.Next(5)) % 6) };
         return new Scene([one, two], relation, pattern, tone, phase);
     }
 
@@ -59,5 +76,6 @@ public static class SceneSampler
         return (double)(first + random.Next(Grid - 2 * first + 1)) / Grid;
     }
 
-    private static SceneObject Object(SceneRandom random, IReadOnlyList<SceneShape> shapes, double radius, double x, double y) => new(random.Of(shapes), random.Of(Enum.GetValues<SceneColor>()), x, y, radius);
+    private static SceneObject Object(SceneRandom random, IReadOnlyList<SceneShape> shapes, double radius, double x, double y) =>
+        new(random.Of(shapes), random.Of(Enum.GetValues<SceneColor>()), x, y, radius);
 }

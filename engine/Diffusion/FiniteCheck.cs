@@ -5,7 +5,8 @@ namespace AfaNative.Engine.Diffusion;
 /// <summary>Stops a run whose numbers are none any more, before they become a black picture.</summary>
 internal static class FiniteCheck
 {
-    private const string Advice = "a lower guidance may help, f32 or bf16 where it runs in f16, and leaving out LoRAs; else the "
+    private const string Advice =
+        "a lower guidance may help, f32 or bf16 where it runs in f16, and leaving out LoRAs; else the "
         + "model's weights are damaged";
 
     /// <summary>The index of the first value that is not finite; -1: all are.</summary>
@@ -13,11 +14,14 @@ internal static class FiniteCheck
     {
         // Nothing times zero is zero, but for these.
         float sum = 0;
-        foreach (float v in values) sum += v * 0;
-        if (sum == 0) return -1;
+        foreach (float v in values)
+            sum += v * 0;
+        if (sum == 0)
+            return -1;
         for (int i = 0; i < values.Length; i++)
         {
-            if (!float.IsFinite(values[i])) return i;
+            if (!float.IsFinite(values[i]))
+                return i;
         }
 
         return -1;
@@ -41,17 +45,22 @@ internal static class FiniteCheck
         {
             throw new AfaException(
                 $"The autoencoder gave {what} that is not finite numbers: f32 or bf16 may help where it runs in f16, or another "
-                + "VAE; else its weights are damaged.");
+                    + "VAE; else its weights are damaged."
+            );
         }
     }
 
     private static void Check(ReadOnlySpan<float> values, IReadOnlyList<ulong> seeds, int step, int steps, string what)
     {
         int odd = FirstOdd(values);
-        if (odd < 0) return;
+        if (odd < 0)
+            return;
         ulong seed = seeds[odd / (values.Length / seeds.Count)];
         throw new AfaException(
-            string.Create(CultureInfo.InvariantCulture,
-            $"The picture of seed {seed} fails at step {step} of {steps}, where {what} not finite numbers: {Advice}."));
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"The picture of seed {seed} fails at step {step} of {steps}, where {what} not finite numbers: {Advice}."
+            )
+        );
     }
 }

@@ -39,15 +39,18 @@ public sealed record GenerationObserver
     public Action<int, int, Tensor, Tensor>? Aggregation { get; init; }
 
     // For the part of a run that begins after some steps.
-    internal GenerationObserver Part(int before, int total) => new()
-    {
-        Step = Step is { } step ? (done, _) => step(before + done, total) : null,
-        Noise = before == 0 ? Noise : null,
-        Predicted = Predicted is { } predicted ? (step, values) => predicted(before + step, values) : null,
-        Latents = Latents is { } latents ? (done, values) => latents(before + done, values) : null,
-        Denoised = Denoised is { } denoised ? (done, values, height, width) =>
-            denoised(before + done, values, height, width) : null,
-        Aggregation = Aggregation is { } aggregation ? (step, point, fused, maps) =>
-            aggregation(before + step, point, fused, maps) : null,
-    };
+    internal GenerationObserver Part(int before, int total) =>
+        new()
+        {
+            Step = Step is { } step ? (done, _) => step(before + done, total) : null,
+            Noise = before == 0 ? Noise : null,
+            Predicted = Predicted is { } predicted ? (step, values) => predicted(before + step, values) : null,
+            Latents = Latents is { } latents ? (done, values) => latents(before + done, values) : null,
+            Denoised = Denoised is { } denoised
+                ? (done, values, height, width) => denoised(before + done, values, height, width)
+                : null,
+            Aggregation = Aggregation is { } aggregation
+                ? (step, point, fused, maps) => aggregation(before + step, point, fused, maps)
+                : null,
+        };
 }

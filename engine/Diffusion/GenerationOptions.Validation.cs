@@ -15,13 +15,18 @@ public sealed partial record GenerationOptions
     /// <exception cref="AfaException">One is.</exception>
     public void Validate()
     {
-        if (Steps < 1) throw new AfaException($"At least one step is needed, got {Steps}.");
-        if (Seeds.Count < 1) throw new AfaException("At least one seed is needed.");
-        if (ClipSkip < 0) throw new AfaException($"The text encoder cannot leave out {ClipSkip} layers.");
+        if (Steps < 1)
+            throw new AfaException($"At least one step is needed, got {Steps}.");
+        if (Seeds.Count < 1)
+            throw new AfaException("At least one seed is needed.");
+        if (ClipSkip < 0)
+            throw new AfaException($"The text encoder cannot leave out {ClipSkip} layers.");
         Check("The guidance", GuidanceScale, 0, MostGuidance);
-        if (Eta is { } eta) Check("The eta", eta, 0, 1);
+        if (Eta is { } eta)
+            Check("The eta", eta, 0, 1);
         Check("The strength", Strength, 0, 1);
-        foreach (float weight in Magic.Weights ?? []) Check("A weight of MagicFusion", weight, -MostGuidance, MostGuidance);
+        foreach (float weight in Magic.Weights ?? [])
+            Check("A weight of MagicFusion", weight, -MostGuidance, MostGuidance);
         CheckAll("The picture to start from", InitImage);
         CheckAll("The mask", Mask);
         CheckAll("The initial latents", InitialLatents);
@@ -32,7 +37,8 @@ public sealed partial record GenerationOptions
         if (!(value >= least && value <= most))
         {
             throw new AfaException(
-                string.Create(CultureInfo.InvariantCulture, $"{what} is a number from {least} to {most}, not {value}."));
+                string.Create(CultureInfo.InvariantCulture, $"{what} is a number from {least} to {most}, not {value}.")
+            );
         }
     }
 
@@ -41,7 +47,8 @@ public sealed partial record GenerationOptions
         if (values is not null && FiniteCheck.FirstOdd(values) is int at and >= 0)
         {
             throw new AfaException(
-                string.Create(CultureInfo.InvariantCulture, $"{what} must be finite numbers, but value {at} is {values[at]}."));
+                string.Create(CultureInfo.InvariantCulture, $"{what} must be finite numbers, but value {at} is {values[at]}.")
+            );
         }
     }
 
@@ -56,29 +63,41 @@ public sealed partial record GenerationOptions
         ArgumentNullException.ThrowIfNull(scheduler);
         var warnings = new List<string>();
         Sampler sampler = this.Sampler.Create(new NoiseSchedule(scheduler), Steps, Eta);
-        if (Eta is not null && Sampler.DefaultEta is null) warnings.Add(
-            $"the sampler {Sampler.Name} has no eta: the one that is given has no effect; DDIM, Euler a and DPM++ 2M SDE have "
-            + "one");
+        if (Eta is not null && Sampler.DefaultEta is null)
+            warnings.Add(
+                $"the sampler {Sampler.Name} has no eta: the one that is given has no effect; DDIM, Euler a and DPM++ 2M "
+                    + $"SDE have "
+                    + "one"
+            );
         bool fromPicture = InitImage is not null;
         if (fromPicture && InitialPicture.StepsToRun(this) == 0)
         {
-            warnings.Add(string.Create(
-                CultureInfo.InvariantCulture,
-                $"{Steps} steps at a strength of {Strength} are none: nothing will change but what the autoencoder does"));
+            warnings.Add(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{Steps} steps at a strength of {Strength} are none: nothing will change but what the autoencoder does"
+                )
+            );
         }
 
         int trained = scheduler.NumTrainTimesteps;
         if (!fromPicture && sampler.TrainingStep(0) < 0.75 * trained)
         {
-            warnings.Add(string.Create(CultureInfo.InvariantCulture, $"{Steps} steps of {Sampler.Name}, spread as the model's schedule says, begin at training step "
-                + $"{sampler.TrainingStep(0):F0} of {trained}, where less noise is expected than there is: other numbers of steps or "
-                + $"another sampler do better"));
+            warnings.Add(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{Steps} steps of {Sampler.Name}, spread as the model's schedule says, begin at training step "
+                        + $"{sampler.TrainingStep(0):F0} of {trained}, where less noise is expected than there is: other "
+                        + $"numbers of steps or "
+                        + $"another sampler do better"
+                )
+            );
         }
 
-        if (HighResolution is { Strength: 0 }) warnings.Add(
-            "the high-resolution pass has a strength of 0: it enlarges the picture and changes nothing");
-        if (scheduler.Thresholding && !sampler.Thresholds) warnings.Add(
-            $"the model's schedule asks for thresholding, which the sampler {Sampler.Name} does not do");
+        if (HighResolution is { Strength: 0 })
+            warnings.Add("the high-resolution pass has a strength of 0: it enlarges the picture and changes nothing");
+        if (scheduler.Thresholding && !sampler.Thresholds)
+            warnings.Add($"the model's schedule asks for thresholding, which the sampler {Sampler.Name} does not do");
         return warnings;
     }
 }

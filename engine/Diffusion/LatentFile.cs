@@ -33,7 +33,8 @@ public sealed record LatentFile
     {
         ArgumentNullException.ThrowIfNull(options);
         int picture = options.Seeds.ToList().IndexOf(seed);
-        if (options.InitialLatents is not { } values || picture < 0) return null;
+        if (options.InitialLatents is not { } values || picture < 0)
+            return null;
         int each = values.Length / options.Seeds.Count;
         return Convert.ToHexStringLower(Sha256.HashData(MemoryMarshal.AsBytes(values.AsSpan(picture * each, each))))[..10];
     }
@@ -45,30 +46,38 @@ public sealed record LatentFile
         using SafetensorsFile file = SafetensorsFile.Open(path);
         if (!file.Tensors.TryGetValue(TensorName, out SafetensorsTensor? tensor))
         {
-            tensor = file.Tensors.Count == 1 ? file.Tensors.Values.Single() :
-                throw new CheckpointException(
-                $"{path}: expected a tensor '{TensorName}' [n, C, h, w] or [C, h, w], but there are {file.Tensors.Count} "
-                + "others.");
+            tensor =
+                file.Tensors.Count == 1
+                    ? file.Tensors.Values.Single()
+                    : throw new CheckpointException(
+                        $"{path}: expected a tensor '{TensorName}' [n, C, h, w] or [C, h, w], but there are {file.Tensors.Count} "
+                            + "others."
+                    );
         }
 
         if (tensor.Shape.Length is not (3 or 4) || tensor.Shape.Any(d => d is < 1 or > int.MaxValue))
         {
             throw new CheckpointException(
                 $"{path}: expected latents [n, C, h, w] or [C, h, w], but '{Printable.Shortened(tensor.Name)}' is "
-                + $"{Text(tensor.Shape)}.");
+                    + $"{Text(tensor.Shape)}."
+            );
         }
 
         if (tensor.Type is not (ElementType.Float32 or ElementType.Float16 or ElementType.BFloat16))
         {
             throw new CheckpointException(
-                $"{path}: expected latents in F32, F16 or BF16, but '{Printable.Shortened(tensor.Name)}' is {tensor.Type}.");
+                $"{path}: expected latents in F32, F16 or BF16, but '{Printable.Shortened(tensor.Name)}' is {tensor.Type}."
+            );
         }
         float[] values = file.ReadFloat32(tensor.Name);
         if (FiniteCheck.FirstOdd(values) is int odd and >= 0)
         {
             throw new CheckpointException(
-                string.Create(CultureInfo.InvariantCulture,
-                $"{path}: expected finite numbers, but value {odd} of '{Printable.Shortened(tensor.Name)}' is {values[odd]}."));
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{path}: expected finite numbers, but value {odd} of '{Printable.Shortened(tensor.Name)}' is {values[odd]}."
+                )
+            );
         }
         int[] shape = [.. tensor.Shape.Select(d => (int)d)];
         return new LatentFile(path, shape.Length == 3 ? [1, .. shape] : shape, values);
@@ -88,7 +97,8 @@ public sealed record LatentFile
         {
             throw new AfaException(
                 $"{Path}: the latents are {Text(Shape.Select(d => (long)d))}, but {count} picture{(count == 1 ? "" : "s")} of "
-                + $"this size need{(count == 1 ? "s" : "")} {Text([count, channels, height, width])}.");
+                    + $"this size need{(count == 1 ? "s" : "")} {Text([count, channels, height, width])}."
+            );
         }
 
         int each = channels * height * width;

@@ -5,7 +5,8 @@ using AfaNative.Kernels.Devices;
 namespace AfaNative.Engine.Diffusion;
 
 /// <summary>
-/// Evaluates an ensemble at one step after another of a run: same text, same shape. On a device that records work (CUDA graphs) the first step is
+/// Evaluates an ensemble at one step after another of a run: same text, same shape. On a device that records work (CUDA graphs)
+/// the first step is
 /// launched op by op, the second recorded, and all others replayed in one call.
 /// </summary>
 internal sealed class NoisePredictor : IDisposable
@@ -13,12 +14,17 @@ internal sealed class NoisePredictor : IDisposable
     private readonly AfaEnsemble _ensemble;
     private readonly ExpertSubset? _subset;
     private readonly Ops _ops;
-    private readonly Tensor _text, _latents, _sinusoids;
+    private readonly Tensor _text,
+        _latents,
+        _sinusoids;
     private IRecordedWork? _recorded;
     private Tensor? _result;
     private int _launched;
 
-    /// <summary>For latents [1, B, H, W, C] and text [N, B, tokens, 1, D], <paramref name="subset"/> of the experts taking part; its tensors live in the current scope of <paramref name="ops"/>.</summary>
+    /// <summary>
+    /// For latents [1, B, H, W, C] and text [N, B, tokens, 1, D], <paramref name="subset"/> of the experts taking part; its
+    /// tensors live in the current scope of <paramref name="ops"/>.
+    /// </summary>
     public NoisePredictor(AfaEnsemble ensemble, Ops ops, Tensor text, Shape latents, ExpertSubset? subset = null)
     {
         _ensemble = ensemble;
@@ -36,11 +42,14 @@ internal sealed class NoisePredictor : IDisposable
         Array.Fill(timesteps, timestep);
         _ops.Device.Upload(Layout.ToChannelsLast(latents, _latents.Shape), _latents.Buffer);
         _ops.Device.Kernels.TimestepEmbedding(timesteps, _sinusoids.Shape.Channels, _sinusoids.Buffer);
-        if (onAggregate is not null || _ops.Observer is not null) return Launch(onAggregate);
+        if (onAggregate is not null || _ops.Observer is not null)
+            return Launch(onAggregate);
         _ops.ThrowIfCancelled();
-        if (_recorded is not null && _recorded.TryReplay()) return _ops.DownloadNchw(_result!);
+        if (_recorded is not null && _recorded.TryReplay())
+            return _ops.DownloadNchw(_result!);
         Forget();
-        if (_launched++ != 1) return Launch(null);
+        if (_launched++ != 1)
+            return Launch(null);
         _recorded = _ops.Device.Record(() =>
         {
             using TensorScope scope = _ops.Scope();

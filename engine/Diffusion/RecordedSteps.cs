@@ -4,11 +4,10 @@ namespace AfaNative.Engine.Diffusion;
 public sealed class RecordedSteps
 {
     private readonly HashSet<int> _steps = [];
-    private bool _all, _last;
+    private bool _all,
+        _last;
 
-    private RecordedSteps()
-    {
-    }
+    private RecordedSteps() { }
 
     /// <summary>Every step.</summary>
     public static RecordedSteps All { get; } = new() { _all = true };
@@ -19,12 +18,15 @@ public sealed class RecordedSteps
     /// <exception cref="AfaException">It is written otherwise.</exception>
     public static RecordedSteps Parse(string what, string text)
     {
-        if (text.Trim().Equals("all", StringComparison.OrdinalIgnoreCase)) return All;
+        if (text.Trim().Equals("all", StringComparison.OrdinalIgnoreCase))
+            return All;
         var steps = new RecordedSteps();
         foreach (string part in text.Split(',').Select(p => p.Trim()))
         {
-            if (part.Equals("last", StringComparison.OrdinalIgnoreCase)) steps._last = true;
-            else steps._steps.Add(Numbers.Int32(what, part, 0));
+            if (part.Equals("last", StringComparison.OrdinalIgnoreCase))
+                steps._last = true;
+            else
+                steps._steps.Add(Numbers.Int32(what, part, 0));
         }
 
         return steps;
@@ -38,7 +40,8 @@ public sealed class RecordedSteps
         {
             throw new AfaException(
                 $"{what}: there is no step {_steps.Max()}, the run evaluates the model {evaluations} times (0 is the start, "
-                + $"{evaluations} or 'last' the end).");
+                    + $"{evaluations} or 'last' the end)."
+            );
         }
     }
 

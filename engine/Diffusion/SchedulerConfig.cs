@@ -58,16 +58,17 @@ public sealed partial record SchedulerConfig
     public const string FileName = "scheduler_config.json";
 
     /// <summary>The schedule of Stable Diffusion 1.x and of the 2.x base models.</summary>
-    public static SchedulerConfig StableDiffusion { get; } = new()
-    {
-        BetaStart = 0.00085,
-        BetaEnd = 0.012,
-        BetaSchedule = BetaSchedule.ScaledLinear,
-        ClipSample = false,
-        SetAlphaToOne = false,
-        StatesAlphaToOne = true,
-        StepsOffset = 1,
-    };
+    public static SchedulerConfig StableDiffusion { get; } =
+        new()
+        {
+            BetaStart = 0.00085,
+            BetaEnd = 0.012,
+            BetaSchedule = BetaSchedule.ScaledLinear,
+            ClipSample = false,
+            SetAlphaToOne = false,
+            StatesAlphaToOne = true,
+            StepsOffset = 1,
+        };
 
     /// <summary>Number of training steps.</summary>
     public int NumTrainTimesteps { get; init; } = 1000;

@@ -23,7 +23,8 @@ public static class AggregatorWidth
         {
             throw new AfaException(
                 $"--hidden-size takes {Least} or more, not {width}: in so narrow an aggregator each of its {Groups} norm groups "
-                + $"is one channel, and the norms take the time step away.");
+                    + $"is one channel, and the norms take the time step away."
+            );
         }
         if (width < Least || width % Groups != 0)
         {
@@ -35,8 +36,12 @@ public static class AggregatorWidth
     public static IReadOnlyList<string> Warnings(IEnumerable<SabwConfig> aggregators)
     {
         int[] narrow = [.. aggregators.Select(a => a.HiddenSize).Where(h => h < Least)];
-        if (narrow.Length == 0) return [];
-        return [$"{narrow.Length} aggregators are {narrow.Min()} wide: each of their {Groups} norm groups is one channel, so "
-            + $"they cannot see the time step; make new ones with --hidden-size {Least} or more (the method's authors: 128)"];
+        if (narrow.Length == 0)
+            return [];
+        return
+        [
+            $"{narrow.Length} aggregators are {narrow.Min()} wide: each of their {Groups} norm groups is one channel, so "
+                + $"they cannot see the time step; make new ones with --hidden-size {Least} or more (the method's authors: 128)",
+        ];
     }
 }

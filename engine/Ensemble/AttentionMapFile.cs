@@ -20,23 +20,39 @@ public static class AttentionMapFile
     /// <param name="records">Its maps.</param>
     /// <exception cref="CheckpointException">The file cannot be written.</exception>
     public static void Write(
-        string path, DiffusionModel model, GenerationOptions options, int picture, IEnumerable<AttentionRecord> records)
+        string path,
+        DiffusionModel model,
+        GenerationOptions options,
+        int picture,
+        IEnumerable<AttentionRecord> records
+    )
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(options);
         TensorEntry[] tensors =
         [
-            .. records.OrderBy(r => r.Step).ThenBy(r => r.Point).Select(r => TensorEntry.FromFloat32(
-                string.Create(CultureInfo.InvariantCulture, $"step.{r.Step}.point.{r.Point}"),
-                    [r.Maps.Length / (r.Height * r.Width), r.Height, r.Width], r.Maps)),
+            .. records
+                .OrderBy(r => r.Step)
+                .ThenBy(r => r.Point)
+                .Select(r =>
+                    TensorEntry.FromFloat32(
+                        string.Create(CultureInfo.InvariantCulture, $"step.{r.Step}.point.{r.Point}"),
+                        [r.Maps.Length / (r.Height * r.Width), r.Height, r.Width],
+                        r.Maps
+                    )
+                ),
         ];
-        SafetensorsWriter.Write(path, tensors, new Dictionary<string, string>
-        {
-            ["format"] = "pt",
-            ["content"] = "AfaNative attention maps",
-            ["seed"] = options.Seeds[picture].ToString(CultureInfo.InvariantCulture),
-            ["points"] = JsonSerializer.Serialize(AttentionRecorder.PointNames(model.Ensemble.Config)),
-            ["timesteps"] = JsonSerializer.Serialize(new TextToImagePipeline(model).Timesteps(options)),
-        });
+        SafetensorsWriter.Write(
+            path,
+            tensors,
+            new Dictionary<string, string>
+            {
+                ["format"] = "pt",
+                ["content"] = "AfaNative attention maps",
+                ["seed"] = options.Seeds[picture].ToString(CultureInfo.InvariantCulture),
+                ["points"] = JsonSerializer.Serialize(AttentionRecorder.PointNames(model.Ensemble.Config)),
+                ["timesteps"] = JsonSerializer.Serialize(new TextToImagePipeline(model).Timesteps(options)),
+            }
+        );
     }
 }

@@ -18,11 +18,17 @@ public sealed class AttentionRecorder
     private readonly List<AttentionRecord>[] _images;
     private readonly Ops _ops;
 
-    /// <summary>Records up to <paramref name="columns"/> of <paramref name="steps"/> steps for <paramref name="count"/> pictures of one batch.</summary>
+    /// <summary>
+    /// Records up to <paramref name="columns"/> of <paramref name="steps"/> steps for <paramref name="count"/> pictures of one
+    /// batch.
+    /// </summary>
     public AttentionRecorder(DiffusionModel model, int steps, int count, int columns = 6)
     {
         columns = Math.Min(columns, steps);
-        _steps = [.. Enumerable.Range(0, columns).Select(i => columns == 1 ? 0 : (int)Math.Round(i * (steps - 1.0) / (columns - 1)))];
+        _steps =
+        [
+            .. Enumerable.Range(0, columns).Select(i => columns == 1 ? 0 : (int)Math.Round(i * (steps - 1.0) / (columns - 1))),
+        ];
         _images = [.. Enumerable.Range(0, count).Select(_ => new List<AttentionRecord>())];
         _ops = new Ops(model.Device);
     }
@@ -30,11 +36,14 @@ public sealed class AttentionRecorder
     /// <summary>Give this to <see cref="GenerationObserver.Aggregation"/>.</summary>
     public void Record(int step, int point, Tensor fused, Tensor maps)
     {
-        if (!_steps.Contains(step)) return;
+        if (!_steps.Contains(step))
+            return;
         Shape s = maps.Shape;
         float[] values = _ops.DownloadNchw(maps);
-        int per = s.Channels * s.Pixels, first = s.Batch - _images.Length;
-        for (int i = 0; i < _images.Length; i++) _images[i].Add(new AttentionRecord(step, point, s.Height, s.Width, values.AsSpan((first + i) * per, per).ToArray()));
+        int per = s.Channels * s.Pixels,
+            first = s.Batch - _images.Length;
+        for (int i = 0; i < _images.Length; i++)
+            _images[i].Add(new AttentionRecord(step, point, s.Height, s.Width, values.AsSpan((first + i) * per, per).ToArray()));
     }
 
     /// <summary>What was recorded for a picture of the batch.</summary>
@@ -48,11 +57,13 @@ public sealed class AttentionRecorder
         for (int i = 0; i < levels; i++)
         {
             names.AddRange(Enumerable.Range(0, config.LayersPerBlock[i]).Select(j => $"down {i}, layer {j}"));
-            if (i < levels - 1) names.Add($"down {i}, downsampler");
+            if (i < levels - 1)
+                names.Add($"down {i}, downsampler");
         }
 
         names.Add("mid");
-        for (int i = 0; i < levels; i++) names.AddRange(Enumerable.Range(0, config.LayersPerBlock[levels - 1 - i] + 1).Select(j => $"up {i}, layer {j}"));
+        for (int i = 0; i < levels; i++)
+            names.AddRange(Enumerable.Range(0, config.LayersPerBlock[levels - 1 - i] + 1).Select(j => $"up {i}, layer {j}"));
         names[^1] = "noise prediction";
         return names;
     }

@@ -4,7 +4,8 @@ using AfaNative.Engine.Checkpoints;
 namespace AfaNative.Engine.Ensemble;
 
 /// <summary>
-/// Weights by block of a U-Net in the original naming (merge block weighted): 12 input blocks, the middle, 12 output blocks, and one for everything
+/// Weights by block of a U-Net in the original naming (merge block weighted): 12 input blocks, the middle, 12 output blocks, and
+/// one for everything
 /// outside the U-Net.
 /// </summary>
 public static class BlockWeights
@@ -40,19 +41,26 @@ public static class BlockWeights
     /// <exception cref="AfaException">It is none of them.</exception>
     public static double[] Parse(string text)
     {
-        if (s_presets.TryGetValue(text.Trim(), out Func<double, double>? curve)) return [.. Enumerable.Range(0, Count).Select(i => curve(i / (Count - 1.0)))];
+        if (s_presets.TryGetValue(text.Trim(), out Func<double, double>? curve))
+            return [.. Enumerable.Range(0, Count).Select(i => curve(i / (Count - 1.0)))];
         string[] parts = text.Split([',', ' '], StringSplitOptions.RemoveEmptyEntries);
         var values = new double[parts.Length];
         for (int i = 0; i < parts.Length; i++)
         {
-            if (!Numbers.TryDouble(parts[i], out values[i])) throw new AfaException($"--blocks: '{parts[i]}' is no number, and '{text}' no preset ({string.Join(", ", s_presets.Keys)}).");
+            if (!Numbers.TryDouble(parts[i], out values[i]))
+                throw new AfaException(
+                    $"--blocks: '{parts[i]}' is no number, and '{text}' no preset ({string.Join(", ", s_presets.Keys)})."
+                );
         }
 
         return values.Length switch
         {
             Count => values,
             1 => [.. Enumerable.Repeat(values[0], Count)],
-            _ => throw new AfaException($"--blocks takes {Count} numbers (12 input blocks, middle, 12 output blocks), one for all, or a preset; {values.Length} came."),
+            _ => throw new AfaException(
+                $"--blocks takes {Count} numbers (12 input blocks, middle, 12 output blocks), one for all, or a preset; "
+                    + $"{values.Length} came."
+            ),
         };
     }
 

@@ -30,7 +30,8 @@ public static class FolderConsistency
         if (problems.Count > 0)
         {
             throw new CheckpointException(
-                $"{shown}: it would not load elsewhere, so it was not written: {string.Join("; ", problems)}.");
+                $"{shown}: it would not load elsewhere, so it was not written: {string.Join("; ", problems)}."
+            );
         }
     }
 
@@ -39,23 +40,31 @@ public static class FolderConsistency
     {
         var found = new List<string>();
         EnsembleFolder? model = Try(() => EnsembleFolder.Open(folder));
-        if (model is null) return found;
+        if (model is null)
+            return found;
         UNetConfig[] unets = [.. model.UNets.Select(u => Try(() => UNetConfig.Load(u))).OfType<UNetConfig>()];
         ClipTextConfig[] texts = [.. model.TextEncoders.Select(t => Try(() => ClipTextConfig.Load(t))).OfType<ClipTextConfig>()];
         SabwConfig[] aggregators = [.. model.Aggregators.Select(a => Try(() => SabwConfig.Load(a))).OfType<SabwConfig>()];
         VaeConfig? vae = Try(() => VaeConfig.Load(model.Vae));
         Try(() => SchedulerConfig.Load(model.Scheduler));
-        if (unets.Length < model.UNets.Count || texts.Length < model.TextEncoders.Count
-            || aggregators.Length < model.Aggregators.Count || vae is null) return found;
-        for (int e = 0; e < unets.Length; e++) Expert(e);
-        if (vae.LatentChannels != unets[0].InChannels) found.Add(
-            $"the VAE has {vae.LatentChannels} latent channels, the U-Net's in_channels is {unets[0].InChannels}");
+        if (
+            unets.Length < model.UNets.Count
+            || texts.Length < model.TextEncoders.Count
+            || aggregators.Length < model.Aggregators.Count
+            || vae is null
+        )
+            return found;
+        for (int e = 0; e < unets.Length; e++)
+            Expert(e);
+        if (vae.LatentChannels != unets[0].InChannels)
+            found.Add($"the VAE has {vae.LatentChannels} latent channels, the U-Net's in_channels is {unets[0].InChannels}");
         Divides("vae", "norm_num_groups", vae.NormGroups, vae.BlockOutChannels);
         Aggregators();
         Tokens();
         Index();
         // Weights last: what they are compared with is known to make sense.
-        if (found.Count > 0) return found;
+        if (found.Count > 0)
+            return found;
         Weights(model.Vae, p => new VaeModel(p, vae));
         for (int e = 0; e < unets.Length; e++)
         {
@@ -63,37 +72,46 @@ public static class FolderConsistency
             Weights(model.TextEncoders[e], p => new ClipTextEncoder(p, texts[e]), ClipTextEncoder.IsIgnorable);
         }
 
-        for (int k = 0; k < aggregators.Length; k++) Weights(model.Aggregators[k], p => new Sabw(p, aggregators[k]));
+        for (int k = 0; k < aggregators.Length; k++)
+            Weights(model.Aggregators[k], p => new Sabw(p, aggregators[k]));
         return found;
 
         void Expert(int e)
         {
-            string unet = Name(model.UNets[e]), text = Name(model.TextEncoders[e]);
+            string unet = Name(model.UNets[e]),
+                text = Name(model.TextEncoders[e]);
             UNetConfig u = unets[e];
-            if (texts[e].HiddenSize != u.CrossAttentionDim) found.Add(
-                $"{text} is {texts[e].HiddenSize} wide (hidden_size), {unet} expects {u.CrossAttentionDim} "
-                + $"(cross_attention_dim)");
-            if (u.OutChannels != u.InChannels) found.Add(
-                $"{unet} has {u.InChannels} in_channels and {u.OutChannels} out_channels");
-            if (u.SampleSize < 1) found.Add($"{unet} has a sample_size of {u.SampleSize}");
-            if (texts[e].MaxPositions < 3) found.Add(
-                $"{text} has {texts[e].MaxPositions} positions (max_position_embeddings), which leaves no room for a word");
+            if (texts[e].HiddenSize != u.CrossAttentionDim)
+                found.Add(
+                    $"{text} is {texts[e].HiddenSize} wide (hidden_size), {unet} expects {u.CrossAttentionDim} "
+                        + $"(cross_attention_dim)"
+                );
+            if (u.OutChannels != u.InChannels)
+                found.Add($"{unet} has {u.InChannels} in_channels and {u.OutChannels} out_channels");
+            if (u.SampleSize < 1)
+                found.Add($"{unet} has a sample_size of {u.SampleSize}");
+            if (texts[e].MaxPositions < 3)
+                found.Add(
+                    $"{text} has {texts[e].MaxPositions} positions (max_position_embeddings), which leaves no room for a word"
+                );
             Divides(unet, "norm_num_groups", u.NormGroups, u.BlockOutChannels);
-            for (int i = 0; i < u.Heads.Count; i++) Divides(unet, "attention_head_dim", u.Heads[i], [u.BlockOutChannels[i]]);
+            for (int i = 0; i < u.Heads.Count; i++)
+                Divides(unet, "attention_head_dim", u.Heads[i], [u.BlockOutChannels[i]]);
             Divides(text, "num_attention_heads", texts[e].Heads, [texts[e].HiddenSize]);
             // Neither the size a model was trained at nor the legacy end-of-text id is part of an architecture.
-            if (!Same(u with { SampleSize = 1 }, unets[0] with { SampleSize = 1 })) found.Add(
-                $"{unet} has another architecture than unet");
-            if (!Same(texts[e] with { EosTokenId = 2 }, texts[0] with { EosTokenId = 2 })) found.Add(
-                $"{text} has another architecture than text_encoder");
+            if (!Same(u with { SampleSize = 1 }, unets[0] with { SampleSize = 1 }))
+                found.Add($"{unet} has another architecture than unet");
+            if (!Same(texts[e] with { EosTokenId = 2 }, texts[0] with { EosTokenId = 2 }))
+                found.Add($"{text} has another architecture than text_encoder");
         }
 
         void Aggregators()
         {
             IReadOnlyList<int> channels = unets[0].AggregationChannels;
-            if (unets.Length == 1 && aggregators.Length == 0) return;
-            if (aggregators.Length != channels.Count) found.Add(
-                $"there are {aggregators.Length} aggregators, the U-Nets have {channels.Count} aggregation points");
+            if (unets.Length == 1 && aggregators.Length == 0)
+                return;
+            if (aggregators.Length != channels.Count)
+                found.Add($"there are {aggregators.Length} aggregators, the U-Nets have {channels.Count} aggregation points");
             for (int k = 0; k < Math.Min(channels.Count, aggregators.Length); k++)
             {
                 SabwConfig a = aggregators[k];
@@ -115,13 +133,15 @@ public static class FolderConsistency
             using JsonFile json = JsonFile.Open(path);
             foreach (string key in (string[])["num_models", "num_aggregators"])
             {
-                if (!json.Has(key)) found.Add($"model_config.json does not state '{key}'");
+                if (!json.Has(key))
+                    found.Add($"model_config.json does not state '{key}'");
             }
         }
 
         void Tokens()
         {
-            if (Try(() => ClipTokenizer.Load(model.Tokenizer)) is not { } tokenizer) return;
+            if (Try(() => ClipTokenizer.Load(model.Tokenizer)) is not { } tokenizer)
+                return;
             string path = Path.Combine(model.Tokenizer, "tokenizer_config.json");
             int? longest = null;
             if (File.Exists(path))
@@ -139,11 +159,15 @@ public static class FolderConsistency
             {
                 ClipTextConfig text = texts[e];
                 string name = Name(model.TextEncoders[e]);
-                if (longest is { } length && length != text.MaxPositions) found.Add(
-                    $"the tokenizer makes {(length == int.MaxValue ? "any number of" : length)} tokens (model_max_length), "
-                    + $"{name} has {text.MaxPositions} positions (max_position_embeddings)");
-                if (tokenizer.VocabularySize > text.VocabularySize) found.Add(
-                    $"the tokenizer knows {tokenizer.VocabularySize} tokens, {name} has {text.VocabularySize} (vocab_size)");
+                if (longest is { } length && length != text.MaxPositions)
+                    found.Add(
+                        $"the tokenizer makes {(length == int.MaxValue ? "any number of" : length)} tokens (model_max_length), "
+                            + $"{name} has {text.MaxPositions} positions (max_position_embeddings)"
+                    );
+                if (tokenizer.VocabularySize > text.VocabularySize)
+                    found.Add(
+                        $"the tokenizer knows {tokenizer.VocabularySize} tokens, {name} has {text.VocabularySize} (vocab_size)"
+                    );
                 using JsonFile json = JsonFile.Open(Path.Combine(model.TextEncoders[e], "config.json"));
                 Id(json, name, "bos_token_id", tokenizer.BosId);
                 Id(json, name, "eos_token_id", tokenizer.EosId);
@@ -153,10 +177,11 @@ public static class FolderConsistency
 
         void Id(JsonFile json, string name, string key, int expected)
         {
-            if (!json.Has(key)) return;
+            if (!json.Has(key))
+                return;
             int id = json.Int(key);
-            if (id != expected && !s_legacyIds.Contains(id)) found.Add(
-                $"{name} states {id} as {key}, the tokenizer has {expected}");
+            if (id != expected && !s_legacyIds.Contains(id))
+                found.Add($"{name} states {id} as {key}, the tokenizer has {expected}");
         }
 
         void Index()
@@ -171,30 +196,34 @@ public static class FolderConsistency
             using JsonFile json = JsonFile.Open(path);
             foreach (JsonProperty part in json.Root.EnumerateObject().Where(ModelIndex.IsPart))
             {
-                if (!Directory.Exists(Path.Combine(folder, part.Name))) found.Add(
-                    $"model_index.json names {part.Name}, which is not in the folder");
+                if (!Directory.Exists(Path.Combine(folder, part.Name)))
+                    found.Add($"model_index.json names {part.Name}, which is not in the folder");
             }
         }
 
         void Equal(int k, string key, int came, int expected)
         {
-            if (came != expected) found.Add($"aggregator_{k} states {came} as {key}, there it is {expected}");
+            if (came != expected)
+                found.Add($"aggregator_{k} states {came} as {key}, there it is {expected}");
         }
 
         void Divides(string part, string key, int divisor, IReadOnlyList<int> numbers)
         {
             int[] others = [.. numbers.Where(n => divisor < 1 || n % divisor != 0).Distinct()];
-            if (others.Length > 0) found.Add($"{part} has {divisor} as {key}, which does not divide {string.Join(", ", others)}");
+            if (others.Length > 0)
+                found.Add($"{part} has {divisor} as {key}, which does not divide {string.Join(", ", others)}");
         }
 
-        void Weights(string at, Action<Parameters> build, Func<string, bool>? ignore = null) => Try(() =>
-        {
-            using Checkpoint checkpoint = Checkpoint.Open(at, "diffusion_pytorch_model", "model", "aggregator");
-            CheckpointParameters.Check(checkpoint, EnsembleBuilder.Specs(build), ignore);
-            return checkpoint;
-        });
+        void Weights(string at, Action<Parameters> build, Func<string, bool>? ignore = null) =>
+            Try(() =>
+            {
+                using Checkpoint checkpoint = Checkpoint.Open(at, "diffusion_pytorch_model", "model", "aggregator");
+                CheckpointParameters.Check(checkpoint, EnsembleBuilder.Specs(build), ignore);
+                return checkpoint;
+            });
 
-        T? Try<T>(Func<T> read) where T : class
+        T? Try<T>(Func<T> read)
+            where T : class
         {
             try
             {

@@ -4,11 +4,15 @@ using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Engine.Ensemble;
 
-/// <summary>What a run will need, known before a weight is read: the model is built on a device that only counts, and one step and one picture are run on it.</summary>
+/// <summary>
+/// What a run will need, known before a weight is read: the model is built on a device that only counts, and one step and one
+/// picture are run on it.
+/// </summary>
 /// <param name="Weights">Bytes of packed weights of all components.</param>
 /// <param name="LargestWeight">Bytes of the largest single weight, which is what streaming stages.</param>
 /// <param name="Denoising">Bytes of buffers at the peak of text encoding and denoising, norms and embeddings included.</param>
-/// <param name="Decoding">Bytes of buffers at the peak of decoding a picture, with what the pool still keeps from denoising.</param>
+/// <param name="Decoding">Bytes of buffers at the peak of decoding a picture, with what the pool still keeps from
+/// denoising.</param>
 /// <param name="Workspace">Bytes of kernels' scratch and the runtime.</param>
 public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising, long Decoding, long Workspace)
 {
@@ -21,9 +25,14 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
     /// <summary>The least a device that streams weights can run in.</summary>
     public long Least => LargestWeight + Buffers + Workspace;
 
-    /// <summary>Plans a run of <paramref name="options"/> with the model in <paramref name="path"/> on <paramref name="device"/>, without touching either.</summary>
-    /// <exception cref="AfaException">The model or the options are no good; the same complaint loading or sampling would make.</exception>
-    public static MemoryPlan For(IDevice device, string path, GenerationOptions options, int? expert = null) => For(device, EnsembleFolder.Open(path), options, expert);
+    /// <summary>
+    /// Plans a run of <paramref name="options"/> with the model in <paramref name="path"/> on <paramref name="device"/>, without
+    /// touching either.
+    /// </summary>
+    /// <exception cref="AfaException">The model or the options are no good; the same complaint loading or sampling would
+    /// make.</exception>
+    public static MemoryPlan For(IDevice device, string path, GenerationOptions options, int? expert = null) =>
+        For(device, EnsembleFolder.Open(path), options, expert);
 
     /// <summary>As above, of a model whose parts were found already.</summary>
     public static MemoryPlan For(IDevice device, EnsembleFolder folder, GenerationOptions options, int? expert = null)
@@ -32,7 +41,13 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
         using DiffusionModel model = DiffusionModel.Load(planning, folder, expert);
         var pipeline = new TextToImagePipeline(model);
         planning.Mark();
-        float[] latents = pipeline.GenerateLatents(options with { Steps = 1, HighResolution = options.HighResolution is { } pass ? pass with { Steps = 1 } : null });
+        float[] latents = pipeline.GenerateLatents(
+            options with
+            {
+                Steps = 1,
+                HighResolution = options.HighResolution is { } pass ? pass with { Steps = 1 } : null,
+            }
+        );
         long denoising = planning.Peak;
         planning.Mark();
         pipeline.DecodeImages(latents, options);
@@ -40,23 +55,33 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
     }
 
     /// <summary>
-    /// Makes the run fit <paramref name="budget"/> bytes: by keeping weights on the host where the device can stream them, else not at all.
+    /// Makes the run fit <paramref name="budget"/> bytes: by keeping weights on the host where the device can stream them, else
+    /// not at all.
     /// Returns the bytes of weights that will be streamed.
     /// </summary>
     /// <exception cref="AfaException">It cannot fit; the message says what is needed and what to lower.</exception>
     public long Fit(IDevice device, long budget)
     {
-        if (Total <= budget) return 0;
+        if (Total <= budget)
+            return 0;
         if (device.ResidentWeightLimit is null)
         {
-            throw new AfaException($"This run needs {Format(Total)} on {device.Name}, the budget is {Format(budget)}: weights take {Format(Weights)}, "
-                + $"denoising {Format(Denoising)}, decoding {Format(Decoding)}. Smaller pictures, a smaller --batch-size or fewer experts need less.");
+            throw new AfaException(
+                $"This run needs {Format(Total)} on {device.Name}, the budget is {Format(budget)}: weights take "
+                    + $"{Format(Weights)}, "
+                    + $"denoising {Format(Denoising)}, decoding {Format(Decoding)}. Smaller pictures, a smaller "
+                    + $"--batch-size or fewer experts need less."
+            );
         }
 
         if (Least > budget)
         {
-            throw new AfaException($"Even with all weights streamed from the host this run needs {Format(Least)} on {device.Name}, the budget is {Format(budget)}: denoising takes {Format(Denoising)}, "
-                + $"decoding {Format(Decoding)}, the largest weight {Format(LargestWeight)}. Smaller pictures, a smaller --batch-size or --precision f16 need less.");
+            throw new AfaException(
+                $"Even with all weights streamed from the host this run needs {Format(Least)} on {device.Name}, the "
+                    + $"budget is {Format(budget)}: denoising takes {Format(Denoising)}, "
+                    + $"decoding {Format(Decoding)}, the largest weight {Format(LargestWeight)}. Smaller pictures, a "
+                    + $"smaller --batch-size or --precision f16 need less."
+            );
         }
 
         long resident = budget - Least;
@@ -65,12 +90,15 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
     }
 
     /// <inheritdoc/>
-    public override string ToString() => $"memory: weights {Format(Weights)}, denoising {Format(Denoising)}, decoding {Format(Decoding)}, workspace {Format(Workspace)}; {Format(Total)} at the peak";
+    public override string ToString() =>
+        $"memory: weights {Format(Weights)}, denoising {Format(Denoising)}, decoding {Format(Decoding)}, workspace "
+        + $"{Format(Workspace)}; {Format(Total)} at the peak";
 
     /// <summary>Bytes for people: "7.4 GiB".</summary>
-    public static string Format(long bytes) => bytes >= 1L << 30
-        ? string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 30):F2} GiB")
-        : string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1 << 20):F0} MiB");
+    public static string Format(long bytes) =>
+        bytes >= 1L << 30
+            ? string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 30):F2} GiB")
+            : string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1 << 20):F0} MiB");
 
     /// <summary>Reads "6GiB", "6G", "6000MiB", "6.5 GB" (decimal) or plain bytes.</summary>
     /// <exception cref="AfaException">It is none of them.</exception>
@@ -78,7 +106,8 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
     {
         string trimmed = text.Trim();
         int digits = 0;
-        while (digits < trimmed.Length && (char.IsAsciiDigit(trimmed[digits]) || trimmed[digits] == '.')) digits++;
+        while (digits < trimmed.Length && (char.IsAsciiDigit(trimmed[digits]) || trimmed[digits] == '.'))
+            digits++;
         double unit = trimmed[digits..].Trim().ToUpperInvariant() switch
         {
             "" or "B" => 1,
@@ -89,9 +118,16 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
             "GB" => 1e9,
             _ => 0,
         };
-        if (unit == 0 || !Numbers.TryDouble(trimmed.AsSpan(0, digits), out double number) || !(number > 0) || number * unit > 1e18)
+        if (
+            unit == 0
+            || !Numbers.TryDouble(trimmed.AsSpan(0, digits), out double number)
+            || !(number > 0)
+            || number * unit > 1e18
+        )
         {
-            throw new AfaException($"'{Printable.Shortened(text)}' is no amount of memory: expected a number with MiB, GiB, MB or GB, such as 6GiB.");
+            throw new AfaException(
+                $"'{Printable.Shortened(text)}' is no amount of memory: expected a number with MiB, GiB, MB or GB, such as 6GiB."
+            );
         }
 
         return (long)(number * unit);

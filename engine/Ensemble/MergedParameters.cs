@@ -7,7 +7,8 @@ using AfaNative.Kernels.MatrixMultiply;
 namespace AfaNative.Engine.Ensemble;
 
 /// <summary>
-/// A merged model in memory, as <see cref="ModelMerge"/> would write it (same sums, same rounding to the first model's type) without writing it. Owns the device memory it
+/// A merged model in memory, as <see cref="ModelMerge"/> would write it (same sums, same rounding to the first model's type)
+/// without writing it. Owns the device memory it
 /// made; the checkpoints stay the caller's.
 /// </summary>
 public sealed unsafe class MergedParameters : Parameters, IDisposable
@@ -34,7 +35,12 @@ public sealed unsafe class MergedParameters : Parameters, IDisposable
     /// <param name="checkpoints">One per model.</param>
     /// <param name="weights">One weight per model for a tensor by its name.</param>
     /// <param name="build">The model's constructor.</param>
-    public static (TModel Model, MergedParameters Parameters) Load<TModel>(IDevice device, IReadOnlyList<Checkpoint> checkpoints, Func<string, double[]> weights, Func<Parameters, TModel> build)
+    public static (TModel Model, MergedParameters Parameters) Load<TModel>(
+        IDevice device,
+        IReadOnlyList<Checkpoint> checkpoints,
+        Func<string, double[]> weights,
+        Func<Parameters, TModel> build
+    )
     {
         var parameters = new MergedParameters(device, checkpoints, weights);
         try
@@ -51,7 +57,8 @@ public sealed unsafe class MergedParameters : Parameters, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (IDisposable owned in _owned) owned.Dispose();
+        foreach (IDisposable owned in _owned)
+            owned.Dispose();
         _owned.Clear();
     }
 
@@ -75,7 +82,8 @@ public sealed unsafe class MergedParameters : Parameters, IDisposable
         {
             byte[] narrow = Widening.ToBytes(values, type);
             fixed (byte* from = narrow)
-            fixed (float* to = values) Widening.ToFloat32((ushort*)from, type, to, values.Length);
+            fixed (float* to = values)
+                Widening.ToFloat32((ushort*)from, type, to, values.Length);
         }
 
         DeviceBuffer buffer = _device.Allocate(values.Length);
@@ -88,7 +96,11 @@ public sealed unsafe class MergedParameters : Parameters, IDisposable
     {
         var mix = new TensorMix(_checkpoints, new ParameterSpec(names[0], names[1..], shape), _weights(names[0]));
         var values = new float[mix.Count];
-        Parallel.For(0, (int)((mix.Count + Piece - 1) / Piece), i => mix.Read((long)i * Piece, values.AsSpan(i * Piece, (int)Math.Min(Piece, mix.Count - (long)i * Piece))));
+        Parallel.For(
+            0,
+            (int)((mix.Count + Piece - 1) / Piece),
+            i => mix.Read((long)i * Piece, values.AsSpan(i * Piece, (int)Math.Min(Piece, mix.Count - (long)i * Piece)))
+        );
         mix.Release();
         type = mix.Type;
         return values;

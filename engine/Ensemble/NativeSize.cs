@@ -18,7 +18,8 @@ public static class NativeSize
         {
             throw new CheckpointException(
                 $"{Path.Combine(unet, "config.json")}: 'sample_size' is {sample}; pictures of {size} pixels were expected to be "
-                + $"1 to {1 << 14} wide.");
+                    + $"1 to {1 << 14} wide."
+            );
         }
         return (int)size;
     }

@@ -8,7 +8,12 @@ namespace AfaNative.Engine.Ensemble;
 /// <summary>Shape of one aggregator, as <c>aggregator_k/config.json</c> states it.</summary>
 public sealed record SabwConfig
 {
-    private static readonly ConfigKeys s_keys = new(["SABW"], ["in_channels", "hidden_size", "num_experts", "num_layers", "num_attn_heads", "cross_attn_dim", "temb_channels"], [], []);
+    private static readonly ConfigKeys s_keys = new(
+        ["SABW"],
+        ["in_channels", "hidden_size", "num_experts", "num_layers", "num_attn_heads", "cross_attn_dim", "temb_channels"],
+        [],
+        []
+    );
 
     /// <summary>Channels of one expert's map at this point.</summary>
     public required int InChannels { get; init; }
@@ -50,31 +55,35 @@ public sealed record SabwConfig
             CrossAttentionDim = json.Int("cross_attn_dim", 768, 1, 1 << 16),
             TimeEmbeddingChannels = json.Int("temb_channels", 1280, 1, 1 << 17),
         };
-        if (config.HiddenSize < 32 || config.HiddenSize % 32 != 0) throw json.Error($"'hidden_size' is {config.HiddenSize}; an aggregator's width is a multiple of 32");
+        if (config.HiddenSize < 32 || config.HiddenSize % 32 != 0)
+            throw json.Error($"'hidden_size' is {config.HiddenSize}; an aggregator's width is a multiple of 32");
         json.MustDivide("num_attn_heads", config.NumAttentionHeads, [config.HiddenSize], "channels");
         return config;
     }
 
     /// <summary>As <c>config.json</c> states it.</summary>
-    public System.Text.Json.Nodes.JsonObject ToJson() => new()
-    {
-        ["in_channels"] = InChannels,
-        ["hidden_size"] = HiddenSize,
-        ["num_experts"] = NumExperts,
-        ["num_layers"] = NumLayers,
-        ["num_attn_heads"] = NumAttentionHeads,
-        ["cross_attn_dim"] = CrossAttentionDim,
-        ["temb_channels"] = TimeEmbeddingChannels,
-    };
+    public System.Text.Json.Nodes.JsonObject ToJson() =>
+        new()
+        {
+            ["in_channels"] = InChannels,
+            ["hidden_size"] = HiddenSize,
+            ["num_experts"] = NumExperts,
+            ["num_layers"] = NumLayers,
+            ["num_attn_heads"] = NumAttentionHeads,
+            ["cross_attn_dim"] = CrossAttentionDim,
+            ["temb_channels"] = TimeEmbeddingChannels,
+        };
 }
 
 /// <summary>
-/// Spatial-aware block-wise aggregator (SABW; AFA, ICLR 2025, section 3): from the N maps, the mean time embedding and the mean text, per-pixel weights
+/// Spatial-aware block-wise aggregator (SABW; AFA, ICLR 2025, section 3): from the N maps, the mean time embedding and the mean
+/// text, per-pixel weights
 /// of the experts, and with them one map. Names and shapes follow the authors' checkpoints.
 /// </summary>
 public sealed class Sabw
 {
-    private readonly Linear _convIn, _convOut;
+    private readonly Linear _convIn,
+        _convOut;
     private readonly ResnetBlock _resnet;
     private readonly SpatialTransformer _transformer;
 
@@ -87,7 +96,14 @@ public sealed class Sabw
         p = p.Exact();
         _convIn = p.Pointwise("conv_in", config.NumExperts * config.InChannels, hidden);
         _resnet = new ResnetBlock(p.Child("res_block"), hidden, hidden, config.TimeEmbeddingChannels, 32, 1e-6f);
-        _transformer = new SpatialTransformer(p.Child("transformer"), hidden, config.NumAttentionHeads, config.CrossAttentionDim, config.NumLayers, 32);
+        _transformer = new SpatialTransformer(
+            p.Child("transformer"),
+            hidden,
+            config.NumAttentionHeads,
+            config.CrossAttentionDim,
+            config.NumLayers,
+            32
+        );
         _convOut = p.Pointwise("conv_out", hidden, config.NumExperts, bias: false);
     }
 
@@ -95,15 +111,26 @@ public sealed class Sabw
     public SabwConfig Config { get; }
 
     /// <summary>
-    /// features [N, B, H, W, C], SiLU of the mean time embedding [1, B, 1, 1, T], mean text [1, B, tokens, 1, D] to the fused map [1, B, H, W, C]
+    /// features [N, B, H, W, C], SiLU of the mean time embedding [1, B, 1, 1, T], mean text [1, B, tokens, 1, D] to the fused map
+    /// [1, B, H, W, C]
     /// and, if wanted, the weights [1, B, H, W, N]. <paramref name="subset"/> says which experts take part; null: all.
     /// </summary>
-    public (Tensor Fused, Tensor? Maps) Forward(Ops ops, Tensor features, Tensor siluTime, Tensor context, bool wantMaps, ExpertSubset? subset = null)
+    public (Tensor Fused, Tensor? Maps) Forward(
+        Ops ops,
+        Tensor features,
+        Tensor siluTime,
+        Tensor context,
+        bool wantMaps,
+        ExpertSubset? subset = null
+    )
     {
         using TensorScope scope = ops.Scope();
-        Tensor logits = subset is { Uniform: true } ? subset.Bias(ops, features.Shape with { Experts = 1, Channels = features.Shape.Experts }) : Logits();
+        Tensor logits = subset is { Uniform: true }
+            ? subset.Bias(ops, features.Shape with { Experts = 1, Channels = features.Shape.Experts })
+            : Logits();
         (Tensor fused, Tensor? maps) = ops.FuseExperts(features, logits, wantMaps);
-        if (maps is not null) scope.Keep(maps);
+        if (maps is not null)
+            scope.Keep(maps);
         return (scope.Keep(fused), maps);
 
         Tensor Logits()

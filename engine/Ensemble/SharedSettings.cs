@@ -6,7 +6,8 @@ using AfaNative.Engine.Vae;
 namespace AfaNative.Engine.Ensemble;
 
 /// <summary>
-/// What models that become one share - noise schedule, tokenizer, the latents' scale, the text encoder's activation - comes from the base alone. A model that was made with another is refused or named.
+/// What models that become one share - noise schedule, tokenizer, the latents' scale, the text encoder's activation - comes from
+/// the base alone. A model that was made with another is refused or named.
 /// </summary>
 internal static class SharedSettings
 {
@@ -16,26 +17,50 @@ internal static class SharedSettings
     {
         foreach (EnsembleFolder model in models)
         {
-            if (model.UNets.Count > 1) warnings.Add($"{model.Path}: it is an ensemble of {model.UNets.Count} experts, of which the first alone is taken; the others are its folders {string.Join(", ", model.UNets.Skip(1).Select(Path.GetFileName))}");
-            if (model.Path == basis.Path) continue;
-            if (model.Scheduler != basis.Scheduler && Directory.Exists(model.Scheduler) && Directory.Exists(basis.Scheduler)) Schedules(basis, model, warnings);
-            if (!File.Exists(model.TextEncoders[0]) && !File.Exists(basis.TextEncoders[0])
-                && ClipTextConfig.Load(model.TextEncoders[0]).Activation != ClipTextConfig.Load(basis.TextEncoders[0]).Activation)
+            if (model.UNets.Count > 1)
+                warnings.Add(
+                    $"{model.Path}: it is an ensemble of {model.UNets.Count} experts, of which the first alone is taken; "
+                        + $"the others are its folders {string.Join(", ", model.UNets.Skip(1).Select(Path.GetFileName))}"
+                );
+            if (model.Path == basis.Path)
+                continue;
+            if (model.Scheduler != basis.Scheduler && Directory.Exists(model.Scheduler) && Directory.Exists(basis.Scheduler))
+                Schedules(basis, model, warnings);
+            if (
+                !File.Exists(model.TextEncoders[0])
+                && !File.Exists(basis.TextEncoders[0])
+                && ClipTextConfig.Load(model.TextEncoders[0]).Activation != ClipTextConfig.Load(basis.TextEncoders[0]).Activation
+            )
             {
-                throw new AfaException($"{model.TextEncoders[0]}: its activation (hidden_act) is another than that of {basis.TextEncoders[0]}, which all models would be run with.");
+                throw new AfaException(
+                    $"{model.TextEncoders[0]}: its activation (hidden_act) is another than that of "
+                        + $"{basis.TextEncoders[0]}, which all models would be run with."
+                );
             }
 
-            if (Directory.Exists(model.Vae) && Directory.Exists(basis.Vae) && VaeConfig.Load(model.Vae).ScalingFactor != VaeConfig.Load(basis.Vae).ScalingFactor)
+            if (
+                Directory.Exists(model.Vae)
+                && Directory.Exists(basis.Vae)
+                && VaeConfig.Load(model.Vae).ScalingFactor != VaeConfig.Load(basis.Vae).ScalingFactor
+            )
             {
                 warnings.Add($"{model.Path}: its VAE scales latents otherwise than that of {basis.Path}, which is used for all");
             }
 
             foreach (string file in (string[])["vocab.json", "merges.txt"])
             {
-                string own = Path.Combine(model.Tokenizer, file), shared = Path.Combine(basis.Tokenizer, file);
-                if (File.Exists(own) && File.Exists(shared) && !RegularFile.ReadAllBytes(own).AsSpan().SequenceEqual(RegularFile.ReadAllBytes(shared)))
+                string own = Path.Combine(model.Tokenizer, file),
+                    shared = Path.Combine(basis.Tokenizer, file);
+                if (
+                    File.Exists(own)
+                    && File.Exists(shared)
+                    && !RegularFile.ReadAllBytes(own).AsSpan().SequenceEqual(RegularFile.ReadAllBytes(shared))
+                )
                 {
-                    warnings.Add($"{own}: another tokenizer than that of {basis.Path}, which is used for all: words may not mean to this model what they should");
+                    warnings.Add(
+                        $"{own}: another tokenizer than that of {basis.Path}, which is used for all: words may not mean "
+                            + $"to this model what they should"
+                    );
                 }
             }
         }
@@ -43,10 +68,14 @@ internal static class SharedSettings
 
     private static void Schedules(EnsembleFolder basis, EnsembleFolder model, ISet<string> warnings)
     {
-        SchedulerConfig own = SchedulerConfig.Load(model.Scheduler), shared = SchedulerConfig.Load(basis.Scheduler);
+        SchedulerConfig own = SchedulerConfig.Load(model.Scheduler),
+            shared = SchedulerConfig.Load(basis.Scheduler);
         if (own.PredictionType != shared.PredictionType)
         {
-            throw new AfaException($"{model.Path}: it predicts {own.PredictionType}, the base {basis.Path} {shared.PredictionType}; models that become one must predict the same.");
+            throw new AfaException(
+                $"{model.Path}: it predicts {own.PredictionType}, the base {basis.Path} {shared.PredictionType}; models "
+                    + $"that become one must predict the same."
+            );
         }
 
         if (!new NoiseSchedule(own).AlphasCumprod.SequenceEqual(new NoiseSchedule(shared).AlphasCumprod))

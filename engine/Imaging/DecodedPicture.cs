@@ -57,15 +57,18 @@ internal sealed class DecodedPicture : IDisposable
         using SKCodec codec = SKCodec.Create(data) ?? throw NoPicture();
         SKSizeI size = DecodedSize(codec);
         // A PNG's gamma alone is left unheeded, as everywhere in this field; a colour profile is not.
-        using SKColorSpace? space = codec.EncodedFormat == SKEncodedImageFormat.Png && !PngChunks.Has(bytes, "iCCP"u8) ? null
-            : SKColorSpace.CreateSrgb();
+        using SKColorSpace? space =
+            codec.EncodedFormat == SKEncodedImageFormat.Png && !PngChunks.Has(bytes, "iCCP"u8) ? null : SKColorSpace.CreateSrgb();
         var bitmap = new SKBitmap();
         try
         {
             SKCodecResult result = Decode(codec, bitmap, size, space);
-            if (result == SKCodecResult.InvalidConversion && space is not null) result = Decode(codec, bitmap, size, null);
-            if (result == SKCodecResult.IncompleteInput) throw new InvalidDataException("the picture is cut short");
-            if (result != SKCodecResult.Success) throw new InvalidDataException($"its pixels cannot be decoded ({result})");
+            if (result == SKCodecResult.InvalidConversion && space is not null)
+                result = Decode(codec, bitmap, size, null);
+            if (result == SKCodecResult.IncompleteInput)
+                throw new InvalidDataException("the picture is cut short");
+            if (result != SKCodecResult.Success)
+                throw new InvalidDataException($"its pixels cannot be decoded ({result})");
             bool transparent = Flatten(bitmap, background, mask, codec.Info.AlphaType == SKAlphaType.Opaque);
             return new DecodedPicture(bitmap, codec.EncodedOrigin, transparent);
         }
@@ -85,13 +88,16 @@ internal sealed class DecodedPicture : IDisposable
         if (width < 1 || height < 1 || (long)width * height > MostPixels)
         {
             throw new InvalidDataException(
-                $"a picture of {Width}x{Height} pixels would have to be brought to {width}x{height}, which is too large");
+                $"a picture of {Width}x{Height} pixels would have to be brought to {width}x{height}, which is too large"
+            );
         }
 
         (int across, int down) = Seen(width, height, _origin);
-        using SKBitmap scaled = _bitmap.Resize(new SKImageInfo(across, down, SKColorType.Rgba8888, SKAlphaType.Unpremul),
-            new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear))
-            ?? throw new InvalidDataException($"it could not be brought to {width}x{height} pixels");
+        using SKBitmap scaled =
+            _bitmap.Resize(
+                new SKImageInfo(across, down, SKColorType.Rgba8888, SKAlphaType.Unpremul),
+                new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear)
+            ) ?? throw new InvalidDataException($"it could not be brought to {width}x{height} pixels");
         var turned = new byte[width * height * 4];
         ReadOnlySpan<byte> from = scaled.GetPixelSpan();
         for (int y = 0; y < height; y++)
@@ -110,17 +116,18 @@ internal sealed class DecodedPicture : IDisposable
     public void Dispose() => _bitmap.Dispose();
 
     // Where a pixel of the seen picture lies in the file's, of some width and height (EXIF's orientations 1 to 8).
-    private static (int X, int Y) Place(int x, int y, int width, int height, SKEncodedOrigin origin) => origin switch
-    {
-        SKEncodedOrigin.TopRight => (width - 1 - x, y),
-        SKEncodedOrigin.BottomRight => (width - 1 - x, height - 1 - y),
-        SKEncodedOrigin.BottomLeft => (x, height - 1 - y),
-        SKEncodedOrigin.LeftTop => (y, x),
-        SKEncodedOrigin.RightTop => (y, height - 1 - x),
-        SKEncodedOrigin.RightBottom => (width - 1 - y, height - 1 - x),
-        SKEncodedOrigin.LeftBottom => (width - 1 - y, x),
-        _ => (x, y),
-    };
+    private static (int X, int Y) Place(int x, int y, int width, int height, SKEncodedOrigin origin) =>
+        origin switch
+        {
+            SKEncodedOrigin.TopRight => (width - 1 - x, y),
+            SKEncodedOrigin.BottomRight => (width - 1 - x, height - 1 - y),
+            SKEncodedOrigin.BottomLeft => (x, height - 1 - y),
+            SKEncodedOrigin.LeftTop => (y, x),
+            SKEncodedOrigin.RightTop => (y, height - 1 - x),
+            SKEncodedOrigin.RightBottom => (width - 1 - y, height - 1 - x),
+            SKEncodedOrigin.LeftBottom => (width - 1 - y, x),
+            _ => (x, y),
+        };
 
     private static (int Width, int Height) Seen(int width, int height, SKEncodedOrigin origin) =>
         origin >= SKEncodedOrigin.LeftTop ? (height, width) : (width, height);
@@ -128,25 +135,31 @@ internal sealed class DecodedPicture : IDisposable
     // Refused before anything is allocated.
     private static SKSizeI DecodedSize(SKCodec codec)
     {
-        int width = codec.Info.Width, height = codec.Info.Height;
+        int width = codec.Info.Width,
+            height = codec.Info.Height;
         long pixels = (long)width * height;
-        if (width < 1 || height < 1) throw NoPicture();
-        if (pixels <= MostPixels) return new SKSizeI(width, height);
+        if (width < 1 || height < 1)
+            throw NoPicture();
+        if (pixels <= MostPixels)
+            return new SKSizeI(width, height);
         if (pixels <= MostPixelsInFile)
         {
             SKSizeI scaled = codec.GetScaledDimensions((float)Math.Sqrt((double)MostPixels / pixels) * 0.999f);
-            if (scaled.Width > 0 && scaled.Height > 0 && (long)scaled.Width * scaled.Height <= MostPixels) return scaled;
+            if (scaled.Width > 0 && scaled.Height > 0 && (long)scaled.Width * scaled.Height <= MostPixels)
+                return scaled;
         }
 
-        throw new InvalidDataException($"it has {width}x{height} pixels; {MostPixels >> 20} million are the most "
-            + $"({MostPixelsInFile >> 20} million in a JPEG or WebP)");
+        throw new InvalidDataException(
+            $"it has {width}x{height} pixels; {MostPixels >> 20} million are the most "
+                + $"({MostPixelsInFile >> 20} million in a JPEG or WebP)"
+        );
     }
 
     private static SKCodecResult Decode(SKCodec codec, SKBitmap bitmap, SKSizeI size, SKColorSpace? space)
     {
         var info = new SKImageInfo(size.Width, size.Height, SKColorType.Rgba8888, SKAlphaType.Unpremul, space);
-        if (!bitmap.TryAllocPixels(info)) throw new InvalidDataException(
-            $"there is no memory for its {size.Width}x{size.Height} pixels");
+        if (!bitmap.TryAllocPixels(info))
+            throw new InvalidDataException($"there is no memory for its {size.Width}x{size.Height} pixels");
         return codec.GetPixels(info, bitmap.GetPixels());
     }
 

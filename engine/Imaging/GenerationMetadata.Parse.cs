@@ -7,11 +7,42 @@ public sealed partial record GenerationMetadata
     // Say nothing of how a picture looks, or say it of the program alone.
     private static readonly HashSet<string> s_harmless = new(StringComparer.OrdinalIgnoreCase)
     {
-        "Hashes", "Civitai resources", "Civitai metadata", "User", "App", "Backend", "Operations", "Pipeline", "Batch size",
-            "Batch pos", "Batch count", "Time taken", "Metadata Scheme", "Raw prompt", "Raw negative prompt",
-        "Performance", "Script", "X Type", "X Values", "Fixed X Values", "Y Type", "Y Values", "Fixed Y Values", "Z Type",
-            "Z Values", "Fixed Z Values", "TI", "Model type", "Parser", "Comment", "Source", "Date", "Wildcard prompt",
-        "Original prompt", "Original negative prompt", "Memory",
+        "Hashes",
+        "Civitai resources",
+        "Civitai metadata",
+        "User",
+        "App",
+        "Backend",
+        "Operations",
+        "Pipeline",
+        "Batch size",
+        "Batch pos",
+        "Batch count",
+        "Time taken",
+        "Metadata Scheme",
+        "Raw prompt",
+        "Raw negative prompt",
+        "Performance",
+        "Script",
+        "X Type",
+        "X Values",
+        "Fixed X Values",
+        "Y Type",
+        "Y Values",
+        "Fixed Y Values",
+        "Z Type",
+        "Z Values",
+        "Fixed Z Values",
+        "TI",
+        "Model type",
+        "Parser",
+        "Comment",
+        "Source",
+        "Date",
+        "Wildcard prompt",
+        "Original prompt",
+        "Original negative prompt",
+        "Memory",
     };
 
     // What does nothing at this value.
@@ -69,13 +100,16 @@ public sealed partial record GenerationMetadata
     /// Whose random numbers the seed stands for: <c>own</c>, <c>cpu</c>, <c>cuda-philox</c>, or what the text says where that is
     /// none of these. Other programs' seeds stand for CUDA's where the text says nothing.
     /// </summary>
-    public string NoiseSource => Noise?.ToUpperInvariant() switch
-    {
-        "CPU" => "cpu",
-        "GPU" or "NV" => "cuda-philox",
-        null => Own ? "own" : Version.StartsWith(OnTheProcessor, StringComparison.OrdinalIgnoreCase) ? "cpu" : "cuda-philox",
-        _ => Noise,
-    };
+    public string NoiseSource =>
+        Noise?.ToUpperInvariant() switch
+        {
+            "CPU" => "cpu",
+            "GPU" or "NV" => "cuda-philox",
+            null => Own ? "own"
+            : Version.StartsWith(OnTheProcessor, StringComparison.OrdinalIgnoreCase) ? "cpu"
+            : "cuda-philox",
+            _ => Noise,
+        };
 
     /// <summary>
     /// Reads such a text back, also as A1111 and its relatives write it; what it does not say has the values of a new record.
@@ -84,10 +118,14 @@ public sealed partial record GenerationMetadata
     /// <exception cref="AfaException">It has no line of settings, or a setting is no number or out of range.</exception>
     public static GenerationMetadata Parse(string text)
     {
-        ParameterText parts = ParameterText.Read(text) ?? throw new AfaException(text.AsSpan().TrimStart().StartsWith("{")
-            ? "The picture's text is JSON, as Fooocus and SwarmUI write it; expected a line of settings (Steps: ..., "
-                + "Sampler: ...)."
-            : "The picture's text has no line of settings (Steps: ..., Sampler: ...).");
+        ParameterText parts =
+            ParameterText.Read(text)
+            ?? throw new AfaException(
+                text.AsSpan().TrimStart().StartsWith("{")
+                    ? "The picture's text is JSON, as Fooocus and SwarmUI write it; expected a line of settings (Steps: ..., "
+                        + "Sampler: ...)."
+                    : "The picture's text has no line of settings (Steps: ..., Sampler: ...)."
+            );
         return new Reader(parts).Read();
     }
 
@@ -95,7 +133,8 @@ public sealed partial record GenerationMetadata
     internal static Dictionary<string, string> Fields(string line)
     {
         var fields = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
-        foreach ((string key, string value) in ParameterText.Split(line)) fields[key] = value;
+        foreach ((string key, string value) in ParameterText.Split(line))
+            fields[key] = value;
         return fields;
     }
 
@@ -109,7 +148,8 @@ public sealed partial record GenerationMetadata
         public Reader(ParameterText parts)
         {
             _parts = parts;
-            foreach ((string key, string value) in parts.Fields) _fields[key] = value;
+            foreach ((string key, string value) in parts.Fields)
+                _fields[key] = value;
         }
 
         public GenerationMetadata Read()
@@ -120,8 +160,8 @@ public sealed partial record GenerationMetadata
             (int width, int height) = Size("Size");
             HiresSettings? hires = Hires(ref width, ref height);
             // A1111 has an eta for DDIM and another for ancestral samplers, and may write both.
-            double? eta = !own && sampler.StartsWith("DDIM", StringComparison.OrdinalIgnoreCase)
-                ? Number("Eta DDIM") : Number("Eta");
+            double? eta =
+                !own && sampler.StartsWith("DDIM", StringComparison.OrdinalIgnoreCase) ? Number("Eta DDIM") : Number("Eta");
             var read = new GenerationMetadata
             {
                 Prompt = own && Text("Prompt text") is { } prompt ? prompt : _parts.Prompt,
@@ -131,7 +171,10 @@ public sealed partial record GenerationMetadata
                 // Fooocus names it so.
                 ScheduleType = Text("Schedule type") ?? Text("Scheduler"),
                 CfgScale = Number("CFG scale") ?? 7,
-                Seed = Text("Seed") is not { } seed ? 0 : Numbers.TryUInt64(seed, out ulong value) ? value : throw Bad("Seed"),
+                Seed =
+                    Text("Seed") is not { } seed ? 0
+                    : Numbers.TryUInt64(seed, out ulong value) ? value
+                    : throw Bad("Seed"),
                 Width = width,
                 Height = height,
                 ClipSkip = Math.Max(0, (Whole("Clip skip", 0, 1000) ?? 1) - 1),
@@ -149,11 +192,17 @@ public sealed partial record GenerationMetadata
                 Experts = Text("Experts"),
                 Expert = Whole("Expert", 0, int.MaxValue),
                 MagicWeights = Text("Magic weights") is { Length: > 0 } weights
-                    ? [.. weights.Split(" + ").Select(w => Numbers.TryDouble(w, out double one) ? one
-                    : throw Bad("Magic weights"))] : [],
+                    ?
+                    [
+                        .. weights
+                            .Split(" + ")
+                            .Select(w => Numbers.TryDouble(w, out double one) ? one : throw Bad("Magic weights")),
+                    ]
+                    : [],
                 MagicSwitch = Whole("Magic switch", int.MinValue, int.MaxValue),
-                Loras = Text("LoRAs") is { Length: > 0 } loras ? RecordedLora.Split(loras)
-                    ?? throw Bad("LoRAs", "a list of LoRAs and their weights") : [],
+                Loras = Text("LoRAs") is { Length: > 0 } loras
+                    ? RecordedLora.Split(loras) ?? throw Bad("LoRAs", "a list of LoRAs and their weights")
+                    : [],
                 LoraHashes = HashList("Lora hashes"),
                 VaeHash = Text("VAE hash"),
                 Vae = Without("VAE") ? null : Text("VAE"),
@@ -175,19 +224,25 @@ public sealed partial record GenerationMetadata
         {
             foreach ((string key, string value) in _parts.Fields)
             {
-                if (!_taken.Contains(key) && !s_harmless.Contains(key) && !Without(key)) yield return $"{key}: {value}";
+                if (!_taken.Contains(key) && !s_harmless.Contains(key) && !Without(key))
+                    yield return $"{key}: {value}";
             }
 
             foreach (string line in _parts.After)
             {
-                if (!line.StartsWith("Template:", StringComparison.OrdinalIgnoreCase)
+                if (
+                    !line.StartsWith("Template:", StringComparison.OrdinalIgnoreCase)
                     && !line.StartsWith("Negative Template:", StringComparison.OrdinalIgnoreCase)
-                    && !line.StartsWith("Wildcard", StringComparison.OrdinalIgnoreCase)) yield return $"the line '{line}'";
+                    && !line.StartsWith("Wildcard", StringComparison.OrdinalIgnoreCase)
+                )
+                    yield return $"the line '{line}'";
             }
         }
 
-        private bool Without(string key) => s_without.TryGetValue(key, out string[]? values)
-            && _fields.TryGetValue(key, out string? value) && values.Contains(value, StringComparer.OrdinalIgnoreCase);
+        private bool Without(string key) =>
+            s_without.TryGetValue(key, out string[]? values)
+            && _fields.TryGetValue(key, out string? value)
+            && values.Contains(value, StringComparer.OrdinalIgnoreCase);
 
         private string? Text(string key)
         {
@@ -197,21 +252,26 @@ public sealed partial record GenerationMetadata
 
         // Blank values are as good as none, as A1111 reads them.
         private double? Number(string key) =>
-            Text(key) is not { } text || text.Length == 0 ? null : Numbers.TryDouble(text, out double value) ? value
-                : throw Bad(key);
+            Text(key) is not { } text || text.Length == 0 ? null
+            : Numbers.TryDouble(text, out double value) ? value
+            : throw Bad(key);
 
         // SD.Next writes 2.0.
         private int? Whole(string key, int least, int most)
         {
-            if (Number(key) is not { } value) return null;
-            if (value != Math.Floor(value)) throw Bad(key);
-            return value >= least && value <= most ? (int)value
+            if (Number(key) is not { } value)
+                return null;
+            if (value != Math.Floor(value))
+                throw Bad(key);
+            return value >= least && value <= most
+                ? (int)value
                 : throw Bad(key, string.Create(CultureInfo.InvariantCulture, $"from {least} to {most}"));
         }
 
         private (int Width, int Height) Size(string key)
         {
-            if (Text(key) is not { } text) return (0, 0);
+            if (Text(key) is not { } text)
+                return (0, 0);
             string[] edges = text.Split('x');
             if (edges.Length != 2 || !Numbers.TryInt32(edges[0], out int width) || !Numbers.TryInt32(edges[1], out int height))
                 throw Bad(key);
@@ -219,11 +279,22 @@ public sealed partial record GenerationMetadata
         }
 
         private string? Choice(string key, params string[] known) =>
-            Text(key) is not { } text ? null : known.Contains(text) ? text : throw Bad(key, string.Join(" or ", known));
+            Text(key) is not { } text ? null
+            : known.Contains(text) ? text
+            : throw Bad(key, string.Join(" or ", known));
 
-        private (string, string)[] HashList(string key) => Text(key) is not { Length: > 0 } text ? []
-            : [.. text.Split(", ").Select(t => t.LastIndexOf(": ", StringComparison.Ordinal) is var colon and > 0
-                ? (t[..colon], t[(colon + 2)..]) : (t, ""))];
+        private (string, string)[] HashList(string key) =>
+            Text(key) is not { Length: > 0 } text
+                ? []
+                :
+                [
+                    .. text.Split(", ")
+                        .Select(t =>
+                            t.LastIndexOf(": ", StringComparison.Ordinal) is var colon and > 0
+                                ? (t[..colon], t[(colon + 2)..])
+                                : (t, "")
+                        ),
+                ];
 
         // Before 1.0 A1111 recorded the final size, and the first pass's or that it followed from the final one.
         private HiresSettings? Hires(ref int width, ref int height)
@@ -235,8 +306,10 @@ public sealed partial record GenerationMetadata
                 if (firstWidth == 0 || firstHeight == 0)
                 {
                     double scale = Math.Sqrt(512.0 * 512 / Math.Max(1, (double)width * height));
-                    (firstWidth, firstHeight) = ((int)Math.Ceiling(scale * width / 64) * 64,
-                        (int)Math.Ceiling(scale * height / 64) * 64);
+                    (firstWidth, firstHeight) = (
+                        (int)Math.Ceiling(scale * width / 64) * 64,
+                        (int)Math.Ceiling(scale * height / 64) * 64
+                    );
                 }
 
                 (width, height) = (firstWidth, firstHeight);
@@ -244,12 +317,15 @@ public sealed partial record GenerationMetadata
             }
 
             HiresSettings? hires = HiresSettings.Parse(_fields);
-            if (hires is not null) _taken.UnionWith(["Hires upscale", "Hires resize", "Hires steps", "Hires upscaler"]);
+            if (hires is not null)
+                _taken.UnionWith(["Hires upscale", "Hires resize", "Hires steps", "Hires upscaler"]);
             return hires;
         }
 
         private AfaException Bad(string key, string expected = "no number") =>
-            new($"The picture's text says '{key}: {Printable.Shortened(_fields[key])}', which is "
-                + $"{(expected == "no number" ? expected : $"not {expected}")}.");
+            new(
+                $"The picture's text says '{key}: {Printable.Shortened(_fields[key])}', which is "
+                    + $"{(expected == "no number" ? expected : $"not {expected}")}."
+            );
     }
 }

@@ -46,7 +46,9 @@ public sealed partial record GenerationMetadata
     /// <summary>Short hash of the latents the picture started from, where they are not its seed's.</summary>
     public string? Latents { get; init; }
 
-    /// <summary>Share of a picture to start from, or of a high-resolution pass's, that was changed; null when there was none.</summary>
+    /// <summary>
+    /// Share of a picture to start from, or of a high-resolution pass's, that was changed; null when there was none.
+    /// </summary>
     public double? Strength { get; init; }
 
     /// <summary>A second pass at a larger size; <see cref="Width"/> and <see cref="Height"/> are the first's.</summary>
@@ -135,36 +137,66 @@ public sealed partial record GenerationMetadata
             string.Create(CultureInfo.InvariantCulture, $"Seed: {Seed}"),
             string.Create(CultureInfo.InvariantCulture, $"Size: {Width}x{Height}"),
         ];
-        if (ClipSkip > 0) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Clip skip: {ClipSkip + 1}"));
-        if (Eta is { } eta) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Eta: {eta}"));
-        if (Latents is not null) fields.Add($"Latents: {Value(Latents)}");
-        if (Strength is { } strength) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Denoising strength: {strength}"));
+        if (ClipSkip > 0)
+            fields.Add(string.Create(CultureInfo.InvariantCulture, $"Clip skip: {ClipSkip + 1}"));
+        if (Eta is { } eta)
+            fields.Add(string.Create(CultureInfo.InvariantCulture, $"Eta: {eta}"));
+        if (Latents is not null)
+            fields.Add($"Latents: {Value(Latents)}");
+        if (Strength is { } strength)
+            fields.Add(string.Create(CultureInfo.InvariantCulture, $"Denoising strength: {strength}"));
         fields.AddRange(Hires?.Fields().Select(f => $"{f.Key}: {Value(f.Value)}") ?? []);
-        if (Noise is not null) fields.Add($"RNG: {Value(Noise)}");
-        if (ScheduleType is not null) fields.Insert(2, $"Schedule type: {Value(ScheduleType)}");
-        if (PlainPrompt) fields.Add("Prompt syntax: plain");
-        if (ModelHashes.Count > 0) fields.Add($"Model hash: {Value(string.Join(" + ", ModelHashes))}");
-        if (Models.Count > 0) fields.Add($"Model: {Value(string.Join(" + ", Models))}");
-        if (AggregatorHash is not null) fields.Add($"Aggregator hash: {Value(AggregatorHash)}");
-        if (Fusion is not null) fields.Add($"Fusion: {Value(Fusion)}");
-        if (TextInversions.Count > 0) fields.Add($"TI hashes: {Value(Hashes(TextInversions))}");
-        if (Experts is not null) fields.Add($"Experts: {Value(Experts)}");
-        if (Expert is { } alone) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Expert: {alone}"));
-        if (MagicWeights.Count > 0) fields.Add($"Magic weights: "
-            + $"{Value(string.Join(" + ", MagicWeights.Select(w => w.ToString(CultureInfo.InvariantCulture))))}");
-        if (MagicSwitch is { } step) fields.Add(string.Create(CultureInfo.InvariantCulture, $"Magic switch: {step}"));
-        if (Loras.Count > 0) fields.Add($"LoRAs: {Value(RecordedLora.Join(Loras))}");
-        if (LoraHashes.Count > 0) fields.Add($"Lora hashes: {Value(Hashes(LoraHashes))}");
-        if (VaeHash is not null) fields.Add($"VAE hash: {Value(VaeHash)}");
-        if (Vae is not null) fields.Add($"VAE: {Value(Vae)}");
-        if (VaeTiling is { } tiled) fields.Add($"VAE tiling: {(tiled ? "on" : "off")}");
-        if (InitImageHash is not null) fields.Add($"Init image hash: {Value(InitImageHash)}");
-        if (MaskHash is not null) fields.Add($"Mask hash: {Value(MaskHash)}");
-        if (Resize is not null) fields.Add($"Resize mode: {Value(Resize)}");
-        if (Background is not null) fields.Add($"Background: {Value(Background)}");
-        if (Precision is not null) fields.Add($"Precision: {Value(Precision)}");
-        if (Device is not null) fields.Add($"Device: {Value(Device)}");
-        if (Plot is not null) fields.Add($"Plot: {Value(Plot)}");
+        if (Noise is not null)
+            fields.Add($"RNG: {Value(Noise)}");
+        if (ScheduleType is not null)
+            fields.Insert(2, $"Schedule type: {Value(ScheduleType)}");
+        if (PlainPrompt)
+            fields.Add("Prompt syntax: plain");
+        if (ModelHashes.Count > 0)
+            fields.Add($"Model hash: {Value(string.Join(" + ", ModelHashes))}");
+        if (Models.Count > 0)
+            fields.Add($"Model: {Value(string.Join(" + ", Models))}");
+        if (AggregatorHash is not null)
+            fields.Add($"Aggregator hash: {Value(AggregatorHash)}");
+        if (Fusion is not null)
+            fields.Add($"Fusion: {Value(Fusion)}");
+        if (TextInversions.Count > 0)
+            fields.Add($"TI hashes: {Value(Hashes(TextInversions))}");
+        if (Experts is not null)
+            fields.Add($"Experts: {Value(Experts)}");
+        if (Expert is { } alone)
+            fields.Add(string.Create(CultureInfo.InvariantCulture, $"Expert: {alone}"));
+        if (MagicWeights.Count > 0)
+            fields.Add(
+                $"Magic weights: "
+                    + $"{Value(string.Join(" + ", MagicWeights.Select(w => w.ToString(CultureInfo.InvariantCulture))))}"
+            );
+        if (MagicSwitch is { } step)
+            fields.Add(string.Create(CultureInfo.InvariantCulture, $"Magic switch: {step}"));
+        if (Loras.Count > 0)
+            fields.Add($"LoRAs: {Value(RecordedLora.Join(Loras))}");
+        if (LoraHashes.Count > 0)
+            fields.Add($"Lora hashes: {Value(Hashes(LoraHashes))}");
+        if (VaeHash is not null)
+            fields.Add($"VAE hash: {Value(VaeHash)}");
+        if (Vae is not null)
+            fields.Add($"VAE: {Value(Vae)}");
+        if (VaeTiling is { } tiled)
+            fields.Add($"VAE tiling: {(tiled ? "on" : "off")}");
+        if (InitImageHash is not null)
+            fields.Add($"Init image hash: {Value(InitImageHash)}");
+        if (MaskHash is not null)
+            fields.Add($"Mask hash: {Value(MaskHash)}");
+        if (Resize is not null)
+            fields.Add($"Resize mode: {Value(Resize)}");
+        if (Background is not null)
+            fields.Add($"Background: {Value(Background)}");
+        if (Precision is not null)
+            fields.Add($"Precision: {Value(Precision)}");
+        if (Device is not null)
+            fields.Add($"Device: {Value(Device)}");
+        if (Plot is not null)
+            fields.Add($"Plot: {Value(Plot)}");
         // What would be taken for the settings, or for the other prompt, is there once more.
         if (!ParameterText.Unambiguous(Prompt, NegativePrompt))
             fields.AddRange([$"Prompt text: {Value(Prompt)}", $"Negative prompt text: {Value(NegativePrompt)}"]);
@@ -178,8 +210,8 @@ public sealed partial record GenerationMetadata
         string.Join(", ", list.Select(t => $"{HashName(t.Name)}: {t.Hash}"));
 
     /// <summary>A name as lists of hashes have it.</summary>
-    public static string HashName(string name) => name.Replace(":", "", StringComparison.Ordinal)
-        .Replace(",", "", StringComparison.Ordinal);
+    public static string HashName(string name) =>
+        name.Replace(":", "", StringComparison.Ordinal).Replace(",", "", StringComparison.Ordinal);
 
     // Values that hold separators are quoted, so that readers can split the line again.
     private static string Value(string text) => ParameterText.Value(text);
@@ -192,8 +224,11 @@ public sealed partial record GenerationMetadata
 public sealed record RecordedLora(string Name, double Weight = 1, int? Expert = null)
 {
     /// <summary>As in a list: <c>name:0.8@1</c>; a backslash stands before a comma or backslash of the name.</summary>
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture,
-        $"{Name.Replace("\\", "\\\\", StringComparison.Ordinal).Replace(",", "\\,", StringComparison.Ordinal)}:{Weight}{(Expert is null ? "" : "@")}{Expert}");
+    public override string ToString()
+    {
+        string escaped = Name.Replace("\\", "\\\\", StringComparison.Ordinal).Replace(",", "\\,", StringComparison.Ordinal);
+        return string.Create(CultureInfo.InvariantCulture, $"{escaped}:{Weight}{(Expert is null ? "" : "@")}{Expert}");
+    }
 
     internal static string Join(IEnumerable<RecordedLora> list) => string.Join(", ", list);
 
@@ -206,23 +241,28 @@ public sealed record RecordedLora(string Name, double Weight = 1, int? Expert = 
         {
             if (i < text.Length && text[i] != ',')
             {
-                if (text[i] == '\\' && i + 1 < text.Length) i++;
+                if (text[i] == '\\' && i + 1 < text.Length)
+                    i++;
                 item.Append(text[i]);
                 continue;
             }
 
             string one = item.ToString();
             item.Clear();
-            if (list.Count > 0 && one.StartsWith(' ')) one = one[1..];
+            if (list.Count > 0 && one.StartsWith(' '))
+                one = one[1..];
             int? expert = null;
-            int at = one.LastIndexOf('@'), colon = one.LastIndexOf(':');
+            int at = one.LastIndexOf('@'),
+                colon = one.LastIndexOf(':');
             if (at > colon && colon > 0)
             {
-                if (!Numbers.TryInt32(one.AsSpan(at + 1), out int number) || number < 0) return null;
+                if (!Numbers.TryInt32(one.AsSpan(at + 1), out int number) || number < 0)
+                    return null;
                 (expert, one) = (number, one[..at]);
             }
 
-            if (colon < 1 || !Numbers.TryDouble(one.AsSpan(colon + 1), out double weight)) return null;
+            if (colon < 1 || !Numbers.TryDouble(one.AsSpan(colon + 1), out double weight))
+                return null;
             list.Add(new RecordedLora(one[..colon], weight, expert));
         }
 

@@ -15,21 +15,26 @@ public sealed class GridCanvas(int width, int height, int count)
     private int Rows => (count + _columns - 1) / _columns;
 
     /// <summary>Puts a picture into the next free cell.</summary>
-    /// <exception cref="AfaException">It has another size, there is no free cell, or the grid is too large for one picture.</exception>
+    /// <exception cref="AfaException">It has another size, there is no free cell, or the grid is too large for one
+    /// picture.</exception>
     public void Add(RgbImage image)
     {
         ArgumentNullException.ThrowIfNull(image);
         if (image.Width != width || image.Height != height)
             throw new AfaException(
-                $"Expected pictures of {width}x{height} for a grid, but one of {image.Width}x{image.Height} came.");
-        if (Added == count) throw new AfaException($"The grid has room for {count} pictures, and one more came.");
+                $"Expected pictures of {width}x{height} for a grid, but one of {image.Width}x{image.Height} came."
+            );
+        if (Added == count)
+            throw new AfaException($"The grid has room for {count} pictures, and one more came.");
         long bytes = 3L * _columns * width * Rows * height;
         if (bytes > Array.MaxLength)
             throw new AfaException($"A grid of {count} pictures of {width}x{height} is too large for one picture.");
         _pixels ??= new byte[bytes];
         for (int y = 0; y < height; y++)
         {
-            image.Pixels.AsSpan(3 * y * width, 3 * width).CopyTo(_pixels.AsSpan(3 * ((Added / _columns * height + y) * _columns * width + Added % _columns * width)));
+            image
+                .Pixels.AsSpan(3 * y * width, 3 * width)
+                .CopyTo(_pixels.AsSpan(3 * ((Added / _columns * height + y) * _columns * width + Added % _columns * width)));
         }
 
         Added++;

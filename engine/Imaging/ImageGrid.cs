@@ -8,9 +8,11 @@ public static class ImageGrid
     public static RgbImage Compose(IReadOnlyList<RgbImage> images)
     {
         ArgumentNullException.ThrowIfNull(images);
-        if (images.Count == 0) throw new AfaException("Expected at least one picture for a grid, but none came.");
+        if (images.Count == 0)
+            throw new AfaException("Expected at least one picture for a grid, but none came.");
         var grid = new GridCanvas(images[0].Width, images[0].Height, images.Count);
-        foreach (RgbImage image in images) grid.Add(image);
+        foreach (RgbImage image in images)
+            grid.Add(image);
         return grid.Image;
     }
 }

@@ -11,8 +11,12 @@ namespace AfaNative.Engine.Imaging;
 /// <param name="Negative">The lines from "Negative prompt:" on, without this label.</param>
 /// <param name="Fields">The settings in order; a key may come twice.</param>
 /// <param name="After">Lines after the settings, such as "Template: ...".</param>
-internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyList<KeyValuePair<string, string>> Fields,
-    IReadOnlyList<string> After)
+internal sealed record ParameterText(
+    string Prompt,
+    string Negative,
+    IReadOnlyList<KeyValuePair<string, string>> Fields,
+    IReadOnlyList<string> After
+)
 {
     private const string Label = "Negative prompt:";
 
@@ -27,14 +31,18 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
         IReadOnlyList<KeyValuePair<string, string>> fields = [];
         for (; settings >= 0; settings--)
         {
-            if (!lines[settings].AsSpan().TrimStart().StartsWith("Steps:", StringComparison.OrdinalIgnoreCase)) continue;
+            if (!lines[settings].AsSpan().TrimStart().StartsWith("Steps:", StringComparison.OrdinalIgnoreCase))
+                continue;
             fields = Split(lines[settings]);
-            if (fields.Count >= LeastFields) break;
+            if (fields.Count >= LeastFields)
+                break;
         }
 
-        if (settings < 0) return null;
-        bool own = fields.Any(f => f is { Key: "Version" } && f.Value.StartsWith(GenerationMetadata.Program,
-            StringComparison.Ordinal));
+        if (settings < 0)
+            return null;
+        bool own = fields.Any(f =>
+            f is { Key: "Version" } && f.Value.StartsWith(GenerationMetadata.Program, StringComparison.Ordinal)
+        );
         string[] after = [.. lines[(settings + 1)..].Select(l => l.Trim()).Where(l => l.Length > 0)];
         (string prompt, string negative) = own ? Exact(lines.AsSpan(0, settings)) : Loose(lines.AsSpan(0, settings));
         return new ParameterText(prompt, negative, fields, after);
@@ -45,16 +53,25 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
     /// </summary>
     public static string Value(string text)
     {
-        bool plain = text.Length > 0 && !char.IsWhiteSpace(text[0]) && !char.IsWhiteSpace(text[^1])
-            && !text.AsSpan().ContainsAny(",:\"") && !text.Any(char.IsControl);
-        if (plain) return text;
+        bool plain =
+            text.Length > 0
+            && !char.IsWhiteSpace(text[0])
+            && !char.IsWhiteSpace(text[^1])
+            && !text.AsSpan().ContainsAny(",:\"")
+            && !text.Any(char.IsControl);
+        if (plain)
+            return text;
         var quoted = new StringBuilder("\"");
         foreach (char c in text)
         {
-            if (c is '"' or '\\') quoted.Append('\\').Append(c);
-            else if (c == '\n') quoted.Append("\\n");
-            else if (char.IsControl(c)) quoted.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}");
-            else quoted.Append(c);
+            if (c is '"' or '\\')
+                quoted.Append('\\').Append(c);
+            else if (c == '\n')
+                quoted.Append("\\n");
+            else if (char.IsControl(c))
+                quoted.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}");
+            else
+                quoted.Append(c);
         }
 
         return quoted.Append('"').ToString();
@@ -63,8 +80,10 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
     /// <summary>Whether prompts can be told apart again where they stand before the settings as they are.</summary>
     public static bool Unambiguous(string prompt, string negative) => !Odd(prompt) && !Odd(negative);
 
-    private static bool Odd(string text) => text.AsSpan().IndexOfAny('\r', '\0') >= 0
-        || text.StartsWith(Label, StringComparison.Ordinal) || text.Contains("\n" + Label, StringComparison.Ordinal);
+    private static bool Odd(string text) =>
+        text.AsSpan().IndexOfAny('\r', '\0') >= 0
+        || text.StartsWith(Label, StringComparison.Ordinal)
+        || text.Contains("\n" + Label, StringComparison.Ordinal);
 
     // What this program wrote comes back to the character.
     private static (string, string) Exact(ReadOnlySpan<string> lines)
@@ -72,22 +91,26 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
         int negative = -1;
         for (int i = 0; i < lines.Length && negative < 0; i++)
         {
-            if (lines[i].StartsWith(Label + " ", StringComparison.Ordinal)) negative = i;
+            if (lines[i].StartsWith(Label + " ", StringComparison.Ordinal))
+                negative = i;
         }
 
-        return negative < 0 ? (string.Join('\n', lines!), "")
+        return negative < 0
+            ? (string.Join('\n', lines!), "")
             : (string.Join('\n', lines[..negative]!), string.Join('\n', lines[negative..]!)[(Label.Length + 1)..]);
     }
 
     // A1111's reading: blanks around lines do not count, and every such label begins, or goes on with, the negative prompt.
     private static (string, string) Loose(ReadOnlySpan<string> lines)
     {
-        List<string> prompt = [], negative = [];
+        List<string> prompt = [],
+            negative = [];
         bool second = false;
         foreach (string line in lines)
         {
             string trimmed = line.Trim();
-            if (trimmed.StartsWith(Label, StringComparison.Ordinal)) (second, trimmed) = (true, trimmed[Label.Length..].Trim());
+            if (trimmed.StartsWith(Label, StringComparison.Ordinal))
+                (second, trimmed) = (true, trimmed[Label.Length..].Trim());
             (second ? negative : prompt).Add(trimmed);
         }
 
@@ -98,7 +121,7 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
     public static IReadOnlyList<KeyValuePair<string, string>> Split(string line)
     {
         var fields = new List<KeyValuePair<string, string>>();
-        for (int at = 0; at < line.Length;)
+        for (int at = 0; at < line.Length; )
         {
             if (!Word(line[at]))
             {
@@ -107,7 +130,8 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
             }
 
             int colon = at;
-            while (colon < line.Length && (Word(line[colon]) || line[colon] is ' ' or '-' or '/')) colon++;
+            while (colon < line.Length && (Word(line[colon]) || line[colon] is ' ' or '-' or '/'))
+                colon++;
             if (colon == line.Length || line[colon] != ':' || colon - at < 2)
             {
                 // None of the run's ends is followed by a colon either.
@@ -117,7 +141,8 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
 
             string key = line[at..colon].TrimEnd();
             int from = colon + 1;
-            while (from < line.Length && char.IsWhiteSpace(line[from])) from++;
+            while (from < line.Length && char.IsWhiteSpace(line[from]))
+                from++;
             int end = Quoted(line, from, out string? value);
             if (value is null)
             {
@@ -136,7 +161,8 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
     private static int End(string line, int from)
     {
         int brace = from < line.Length && line[from] == '{' ? line.IndexOf('}', from) : -1;
-        if (brace >= 0 && (brace + 1 == line.Length || line[brace + 1] == ',')) return brace + 1;
+        if (brace >= 0 && (brace + 1 == line.Length || line[brace + 1] == ','))
+            return brace + 1;
         int end = Comma(line, from);
         bool number = end > from && !line.AsSpan(from, end - from).ContainsAnyExcept("+-.0123456789");
         return number && end + 1 < line.Length && char.IsAsciiDigit(line[end + 1]) ? Comma(line, end + 1) : end;
@@ -148,7 +174,8 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
     private static int Quoted(string line, int from, out string? value)
     {
         value = null;
-        if (from >= line.Length || line[from] != '"') return from;
+        if (from >= line.Length || line[from] != '"')
+            return from;
         var text = new StringBuilder();
         int at = from + 1;
         for (; at < line.Length && line[at] != '"'; at++)
@@ -160,29 +187,39 @@ internal sealed record ParameterText(string Prompt, string Negative, IReadOnlyLi
             }
 
             at++;
-            if (line[at] == 'u' && at + 4 < line.Length && int.TryParse(line.AsSpan(at + 1, 4), NumberStyles.AllowHexSpecifier,
-                CultureInfo.InvariantCulture, out int code))
+            if (
+                line[at] == 'u'
+                && at + 4 < line.Length
+                && int.TryParse(
+                    line.AsSpan(at + 1, 4),
+                    NumberStyles.AllowHexSpecifier,
+                    CultureInfo.InvariantCulture,
+                    out int code
+                )
+            )
             {
                 text.Append((char)code);
                 at += 4;
             }
             else
             {
-                text.Append(line[at] switch
-                {
-                    'n' => '\n',
-                    'r' => '\r',
-                    't' => '\t',
-                    'b' => '\b',
-                    'f' => '\f',
-                    char other =>
-                    other
-                });
+                text.Append(
+                    line[at] switch
+                    {
+                        'n' => '\n',
+                        'r' => '\r',
+                        't' => '\t',
+                        'b' => '\b',
+                        'f' => '\f',
+                        char other => other,
+                    }
+                );
             }
         }
 
         int end = at + 1;
-        if (at >= line.Length || (end < line.Length && line[end] != ',')) return from;
+        if (at >= line.Length || (end < line.Length && line[end] != ','))
+            return from;
         value = text.ToString();
         return end;
     }

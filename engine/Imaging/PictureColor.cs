@@ -42,17 +42,23 @@ public static class PictureColor
     public static (byte R, byte G, byte B) Parse(string what, string text)
     {
         string trimmed = text.Trim();
-        if (s_names.TryGetValue(trimmed, out (byte, byte, byte) named)) return named;
+        if (s_names.TryGetValue(trimmed, out (byte, byte, byte) named))
+            return named;
         string digits = trimmed.StartsWith('#') ? trimmed[1..] : "";
-        if (digits.Length == 3) digits = string.Concat(digits.Select(d => new string(d, 2)));
-        if (digits.Length == 6 && int.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture,
-            out int value))
+        if (digits.Length == 3)
+            digits = string.Concat(digits.Select(d => new string(d, 2)));
+        if (
+            digits.Length == 6
+            && int.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out int value)
+        )
         {
             return ((byte)(value >> 16), (byte)(value >> 8), (byte)value);
         }
 
-        throw new AfaException($"{what}: expected a colour as #rrggbb or one of {string.Join(", ", s_names.Keys)}, but "
-            + $"'{Printable.Shortened(text)}' came.");
+        throw new AfaException(
+            $"{what}: expected a colour as #rrggbb or one of {string.Join(", ", s_names.Keys)}, but "
+                + $"'{Printable.Shortened(text)}' came."
+        );
     }
 
     /// <summary>As <c>#rrggbb</c>.</summary>

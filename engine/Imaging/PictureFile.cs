@@ -52,23 +52,31 @@ public static class PictureFile
     /// <exception cref="AfaException">In proportion it would be too large.</exception>
     public static (int Width, int Height) SizeFor(int width, int height, int? wantedWidth, int? wantedHeight)
     {
-        if (wantedWidth is { } both && wantedHeight is { } given) return (both, given);
+        if (wantedWidth is { } both && wantedHeight is { } given)
+            return (both, given);
         // Rounded down as diffusers does it.
-        if (wantedWidth is null && wantedHeight is null) return (Math.Max(Multiple, width / Multiple * Multiple),
-            Math.Max(Multiple, height / Multiple * Multiple));
-        return wantedWidth is { } w ? (w, InProportion((double)w * height / width))
+        if (wantedWidth is null && wantedHeight is null)
+            return (Math.Max(Multiple, width / Multiple * Multiple), Math.Max(Multiple, height / Multiple * Multiple));
+        return wantedWidth is { } w
+            ? (w, InProportion((double)w * height / width))
             : (InProportion((double)wantedHeight!.Value * width / height), wantedHeight.Value);
 
-        int InProportion(double edge) => edge <= 1 << 20 ? Math.Max(Multiple, (int)Math.Round(edge / Multiple) * Multiple)
-            : throw new AfaException(string.Create(CultureInfo.InvariantCulture,
-                $"In the proportion of the picture to start from ({width}x{height}) the other edge would "
-                + $"have {edge:F0} pixels; give --width and --height."));
+        int InProportion(double edge) =>
+            edge <= 1 << 20
+                ? Math.Max(Multiple, (int)Math.Round(edge / Multiple) * Multiple)
+                : throw new AfaException(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"In the proportion of the picture to start from ({width}x{height}) the other edge would "
+                            + $"have {edge:F0} pixels; give --width and --height."
+                    )
+                );
     }
 
     /// <summary>Whether two sizes have the same proportion, to the pixel.</summary>
     public static bool SameShape(int width, int height, int otherWidth, int otherHeight) =>
         Math.Abs((double)otherWidth * height / width - otherHeight) < 1
-            || Math.Abs((double)otherHeight * width / height - otherWidth) < 1;
+        || Math.Abs((double)otherHeight * width / height - otherWidth) < 1;
 
     /// <summary>A picture brought to a size.</summary>
     /// <param name="path">The file.</param>
@@ -78,35 +86,54 @@ public static class PictureFile
     /// stretched.</param>
     /// <param name="background">What is seen through transparent parts; white when null.</param>
     /// <exception cref="AfaException">The file is missing or no picture.</exception>
-    public static LoadedPicture Read(string path, int width, int height, PictureFit fit = PictureFit.Crop,
-        (byte R, byte G, byte B)? background = null) =>
-        Load(path, width, height, fit, background ?? PictureColor.White, mask: false);
+    public static LoadedPicture Read(
+        string path,
+        int width,
+        int height,
+        PictureFit fit = PictureFit.Crop,
+        (byte R, byte G, byte B)? background = null
+    ) => Load(path, width, height, fit, background ?? PictureColor.White, mask: false);
 
     /// <summary>A mask brought to a size: luminance (Rec. 601) times alpha.</summary>
     /// <inheritdoc cref="Read"/>
     public static LoadedPicture ReadMask(string path, int width, int height, PictureFit fit = PictureFit.Crop) =>
         Load(path, width, height, fit, PictureColor.White, mask: true);
 
-    private static LoadedPicture Load(string path, int width, int height, PictureFit fit, (byte R, byte G, byte B) background,
-        bool mask)
+    private static LoadedPicture Load(
+        string path,
+        int width,
+        int height,
+        PictureFit fit,
+        (byte R, byte G, byte B) background,
+        bool mask
+    )
     {
         // The head first: a file of gigabytes whose picture is too large is never read whole.
         _ = Size(path);
         byte[] bytes = RegularFile.ReadAllBytes(path, "a picture");
-        return Named(path, () =>
-        {
-            using DecodedPicture picture = DecodedPicture.Of(bytes, background, mask);
-            byte[] rgba = Fit(picture, width, height, fit);
-            int channels = mask ? 1 : 3;
-            var values = new float[width * height * channels];
-            for (int i = 0; i < width * height; i++)
+        return Named(
+            path,
+            () =>
             {
-                for (int c = 0; c < channels; c++) values[i * channels + c] = rgba[i * 4 + c] / 255f;
-            }
+                using DecodedPicture picture = DecodedPicture.Of(bytes, background, mask);
+                byte[] rgba = Fit(picture, width, height, fit);
+                int channels = mask ? 1 : 3;
+                var values = new float[width * height * channels];
+                for (int i = 0; i < width * height; i++)
+                {
+                    for (int c = 0; c < channels; c++)
+                        values[i * channels + c] = rgba[i * 4 + c] / 255f;
+                }
 
-            return new LoadedPicture(values, picture.Width, picture.Height, picture.Transparent,
-                Convert.ToHexStringLower(Sha256.HashData(bytes))[..10]);
-        });
+                return new LoadedPicture(
+                    values,
+                    picture.Width,
+                    picture.Height,
+                    picture.Transparent,
+                    Convert.ToHexStringLower(Sha256.HashData(bytes))[..10]
+                );
+            }
+        );
     }
 
     private static byte[] Fit(DecodedPicture picture, int width, int height, PictureFit fit)
@@ -115,11 +142,14 @@ public static class PictureFile
             return picture.Resized(width, height);
         bool wider = (double)picture.Width / picture.Height > (double)width / height;
         // The edge that is met exactly: of the crop the smaller scale's, of the fill the larger's.
-        (int w, int h) = wider == (fit == PictureFit.Crop)
-            ? ((int)Math.Min(int.MaxValue, Math.Max(1, (long)picture.Width * height / picture.Height)), height)
-            : (width, (int)Math.Min(int.MaxValue, Math.Max(1, (long)picture.Height * width / picture.Width)));
-        byte[] scaled = picture.Resized(w, h), result = new byte[width * height * 4];
-        int left = width / 2 - w / 2, top = height / 2 - h / 2;
+        (int w, int h) =
+            wider == (fit == PictureFit.Crop)
+                ? ((int)Math.Min(int.MaxValue, Math.Max(1, (long)picture.Width * height / picture.Height)), height)
+                : (width, (int)Math.Min(int.MaxValue, Math.Max(1, (long)picture.Height * width / picture.Width)));
+        byte[] scaled = picture.Resized(w, h),
+            result = new byte[width * height * 4];
+        int left = width / 2 - w / 2,
+            top = height / 2 - h / 2;
         for (int y = 0; y < height; y++)
         {
             int row = Math.Clamp(y - top, 0, h - 1);

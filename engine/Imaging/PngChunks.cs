@@ -18,11 +18,16 @@ internal static class PngChunks
     /// <summary>Whether a PNG has a chunk of some type before its pixels.</summary>
     public static bool Has(ReadOnlySpan<byte> png, ReadOnlySpan<byte> type)
     {
-        for (int at = 8; IsPng(png) && Next(png, at, out ReadOnlySpan<byte> found,
-            out ReadOnlySpan<byte> body); at += body.Length + 12)
+        for (
+            int at = 8;
+            IsPng(png) && Next(png, at, out ReadOnlySpan<byte> found, out ReadOnlySpan<byte> body);
+            at += body.Length + 12
+        )
         {
-            if (found.SequenceEqual(type)) return true;
-            if (found.SequenceEqual("IDAT"u8)) return false;
+            if (found.SequenceEqual(type))
+                return true;
+            if (found.SequenceEqual("IDAT"u8))
+                return false;
         }
 
         return false;
@@ -32,9 +37,11 @@ internal static class PngChunks
     public static bool Next(ReadOnlySpan<byte> png, int at, out ReadOnlySpan<byte> type, out ReadOnlySpan<byte> body)
     {
         type = body = default;
-        if (png.Length - at < 12) return false;
+        if (png.Length - at < 12)
+            return false;
         uint length = BinaryPrimitives.ReadUInt32BigEndian(png[at..]);
-        if (length > png.Length - at - 12) return false;
+        if (length > png.Length - at - 12)
+            return false;
         type = png.Slice(at + 4, 4);
         body = png.Slice(at + 8, (int)length);
         return true;
@@ -45,25 +52,32 @@ internal static class PngChunks
     /// sentence.</exception>
     public static (string Keyword, string Text)? Text(ReadOnlySpan<byte> type, ReadOnlySpan<byte> body)
     {
-        bool international = type.SequenceEqual("iTXt"u8), packed = type.SequenceEqual("zTXt"u8);
-        if (!international && !packed && !type.SequenceEqual("tEXt"u8)) return null;
-        if (!Cut(ref body, out ReadOnlySpan<byte> name)) return null;
+        bool international = type.SequenceEqual("iTXt"u8),
+            packed = type.SequenceEqual("zTXt"u8);
+        if (!international && !packed && !type.SequenceEqual("tEXt"u8))
+            return null;
+        if (!Cut(ref body, out ReadOnlySpan<byte> name))
+            return null;
         string keyword = Encoding.Latin1.GetString(name);
         if (international)
         {
-            if (body.Length < 2) return null;
+            if (body.Length < 2)
+                return null;
             packed = body[0] != 0;
             body = body[2..];
             // Language tag and translated keyword, each ended by a NUL.
-            if (!Cut(ref body, out _) || !Cut(ref body, out _)) return null;
+            if (!Cut(ref body, out _) || !Cut(ref body, out _))
+                return null;
         }
         else if (packed)
         {
-            if (body.IsEmpty) return null;
+            if (body.IsEmpty)
+                return null;
             body = body[1..];
         }
 
-        if (!packed && body.Length > MostText) throw TooLong(keyword);
+        if (!packed && body.Length > MostText)
+            throw TooLong(keyword);
         byte[] text = packed ? Unpack(body, keyword) : body.ToArray();
         return (keyword, (international ? Encoding.UTF8 : Encoding.Latin1).GetString(text));
     }
@@ -72,7 +86,8 @@ internal static class PngChunks
     {
         int end = rest.IndexOf((byte)0);
         field = end < 0 ? default : rest[..end];
-        if (end >= 0) rest = rest[(end + 1)..];
+        if (end >= 0)
+            rest = rest[(end + 1)..];
         return end >= 0;
     }
 
@@ -83,14 +98,15 @@ internal static class PngChunks
         var buffer = new byte[1 << 16];
         try
         {
-            for (int read; (read = stream.Read(buffer)) > 0;)
+            for (int read; (read = stream.Read(buffer)) > 0; )
             {
-                if (text.Length + read > MostText) throw TooLong(keyword);
+                if (text.Length + read > MostText)
+                    throw TooLong(keyword);
                 text.Write(buffer, 0, read);
             }
         }
-        catch (Exception e) when (e is InvalidDataException or IOException
-            && !e.Message.StartsWith("its text", StringComparison.Ordinal))
+        catch (Exception e)
+            when (e is InvalidDataException or IOException && !e.Message.StartsWith("its text", StringComparison.Ordinal))
         {
             throw new InvalidDataException($"its text '{Printable.Shortened(keyword)}' cannot be unpacked", e);
         }

@@ -5,7 +5,9 @@ using SkiaSharp;
 
 namespace AfaNative.Engine.Imaging;
 
-/// <summary>PNG files with the generation's settings in a text chunk named "parameters", as common tools write and show it.</summary>
+/// <summary>
+/// PNG files with the generation's settings in a text chunk named "parameters", as common tools write and show it.
+/// </summary>
 public static class PngFile
 {
     /// <summary>The settings' keyword.</summary>
@@ -39,7 +41,8 @@ public static class PngFile
         {
             byte[] png = Encode(image);
             file.Write(png.AsSpan(0, HeaderEnd));
-            if (parameters is not null) file.Write(TextChunk(parameters));
+            if (parameters is not null)
+                file.Write(TextChunk(parameters));
             file.Write(png.AsSpan(HeaderEnd));
         };
     }
@@ -62,7 +65,10 @@ public static class PngFile
         return Decode(png, path);
     }
 
-    /// <summary>The text of a PNG's "parameters" chunk, null where it has none before its pixels; these are not read, but the file must have its end.</summary>
+    /// <summary>
+    /// The text of a PNG's "parameters" chunk, null where it has none before its pixels; these are not read, but the file must
+    /// have its end.
+    /// </summary>
     /// <exception cref="AfaException">It is no PNG, is cut short, or cannot be read.</exception>
     public static string? ReadParameters(string path)
     {
@@ -70,24 +76,33 @@ public static class PngFile
         {
             using FileStream file = File.OpenRead(path);
             var head = new byte[12];
-            if (file.ReadAtLeast(head.AsSpan(0, 8), 8, false) < 8 || !head.AsSpan(0, 8).SequenceEqual(Signature)) throw Corrupt(path, "its signature is another");
-            if (file.Length < 8 + 12) throw Corrupt(path, "it is cut short");
+            if (file.ReadAtLeast(head.AsSpan(0, 8), 8, false) < 8 || !head.AsSpan(0, 8).SequenceEqual(Signature))
+                throw Corrupt(path, "its signature is another");
+            if (file.Length < 8 + 12)
+                throw Corrupt(path, "it is cut short");
             file.Position = file.Length - 12;
             file.ReadExactly(head);
-            if (!head.AsSpan(4, 4).SequenceEqual("IEND"u8)) throw Corrupt(path, "it is cut short");
-            for (file.Position = 8; ;)
+            if (!head.AsSpan(4, 4).SequenceEqual("IEND"u8))
+                throw Corrupt(path, "it is cut short");
+            for (file.Position = 8; ; )
             {
                 file.ReadExactly(head.AsSpan(0, 8));
                 uint length = BinaryPrimitives.ReadUInt32BigEndian(head);
-                if (head.AsSpan(4, 4).SequenceEqual("IDAT"u8) || head.AsSpan(4, 4).SequenceEqual("IEND"u8)) return null;
-                if (length > file.Length - file.Position - 4) throw Corrupt(path, "it is cut short");
+                if (head.AsSpan(4, 4).SequenceEqual("IDAT"u8) || head.AsSpan(4, 4).SequenceEqual("IEND"u8))
+                    return null;
+                if (length > file.Length - file.Position - 4)
+                    throw Corrupt(path, "it is cut short");
                 if (head.AsSpan(4, 4).SequenceEqual("tEXt"u8) || head.AsSpan(4, 4).SequenceEqual("iTXt"u8))
                 {
                     byte[] body = new byte[length + 8];
                     head.AsSpan(4, 4).CopyTo(body);
                     file.ReadExactly(body.AsSpan(4));
-                    if (Crc(body.AsSpan(0, (int)length + 4)) != BinaryPrimitives.ReadUInt32BigEndian(body.AsSpan((int)length + 4))) throw Corrupt(path, "a checksum does not match");
-                    if (Parameters(body.AsSpan(0, (int)length + 4)) is { } text) return text;
+                    if (
+                        Crc(body.AsSpan(0, (int)length + 4)) != BinaryPrimitives.ReadUInt32BigEndian(body.AsSpan((int)length + 4))
+                    )
+                        throw Corrupt(path, "a checksum does not match");
+                    if (Parameters(body.AsSpan(0, (int)length + 4)) is { } text)
+                        return text;
                 }
                 else
                 {
@@ -116,7 +131,10 @@ public static class PngFile
             }
         }
         using SKData? data = bitmap.Encode(SKEncodedImageFormat.Png, 100);
-        return data?.ToArray() ?? throw new AfaException($"Expected to encode a picture of {image.Width}x{image.Height} as PNG, but the encoder failed.");
+        return data?.ToArray()
+            ?? throw new AfaException(
+                $"Expected to encode a picture of {image.Width}x{image.Height} as PNG, but the encoder failed."
+            );
     }
 
     private static RgbImage Decode(byte[] png, string path)
@@ -125,15 +143,17 @@ public static class PngFile
         using SKCodec codec = SKCodec.Create(data) ?? throw Corrupt(path, "its header cannot be decoded");
         int width = codec.Info.Width;
         int height = codec.Info.Height;
-        if ((long)width * height > DecodedPicture.MostPixels) throw Corrupt(path, $"it claims {width}x{height} pixels");
+        if ((long)width * height > DecodedPicture.MostPixels)
+            throw Corrupt(path, $"it claims {width}x{height} pixels");
         using SKBitmap bitmap = new(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul));
         SKCodecResult result = codec.GetPixels(bitmap.Info, bitmap.GetPixels());
-        if (result != SKCodecResult.Success) throw Corrupt(path, $"its pixels cannot be decoded ({result})");
+        if (result != SKCodecResult.Success)
+            throw Corrupt(path, $"its pixels cannot be decoded ({result})");
         byte[] pixels = new byte[3 * width * height];
         ReadOnlySpan<byte> source = bitmap.GetPixelSpan();
         for (int y = 0; y < height; y++)
-            for (int x = 0; x < width; x++)
-                source.Slice(y * bitmap.RowBytes + x * 4, 3).CopyTo(pixels.AsSpan((y * width + x) * 3));
+        for (int x = 0; x < width; x++)
+            source.Slice(y * bitmap.RowBytes + x * 4, 3).CopyTo(pixels.AsSpan((y * width + x) * 3));
         return new RgbImage(width, height, pixels);
     }
 
@@ -153,17 +173,22 @@ public static class PngFile
 
     private static string? ReadText(ReadOnlySpan<byte> png, string path)
     {
-        if (!png.StartsWith(Signature)) throw Corrupt(path, "its signature is another");
+        if (!png.StartsWith(Signature))
+            throw Corrupt(path, "its signature is another");
         string? text = null;
-        for (int at = 8; ;)
+        for (int at = 8; ; )
         {
-            if (png.Length - at < 12) throw Corrupt(path, "it is cut short");
+            if (png.Length - at < 12)
+                throw Corrupt(path, "it is cut short");
             uint length = BinaryPrimitives.ReadUInt32BigEndian(png[at..]);
-            if (length > png.Length - at - 12) throw Corrupt(path, "it is cut short");
+            if (length > png.Length - at - 12)
+                throw Corrupt(path, "it is cut short");
             ReadOnlySpan<byte> body = png.Slice(at + 4, (int)length + 4);
-            if (Crc(body) != BinaryPrimitives.ReadUInt32BigEndian(png[(at + 8 + (int)length)..])) throw Corrupt(path, "a checksum does not match");
+            if (Crc(body) != BinaryPrimitives.ReadUInt32BigEndian(png[(at + 8 + (int)length)..]))
+                throw Corrupt(path, "a checksum does not match");
             text ??= Parameters(body, path);
-            if (body.StartsWith("IEND"u8)) return text;
+            if (body.StartsWith("IEND"u8))
+                return text;
             at += (int)length + 12;
         }
     }
@@ -183,7 +208,8 @@ public static class PngFile
     private static uint Crc(ReadOnlySpan<byte> bytes)
     {
         uint crc = ~0u;
-        foreach (byte value in bytes) crc = CrcTable[(crc ^ value) & 0xFF] ^ (crc >> 8);
+        foreach (byte value in bytes)
+            crc = CrcTable[(crc ^ value) & 0xFF] ^ (crc >> 8);
         return ~crc;
     }
 
@@ -193,7 +219,8 @@ public static class PngFile
         for (uint n = 0; n < 256; n++)
         {
             uint value = n;
-            for (int bit = 0; bit < 8; bit++) value = (value & 1) != 0 ? 0xEDB88320u ^ (value >> 1) : value >> 1;
+            for (int bit = 0; bit < 8; bit++)
+                value = (value & 1) != 0 ? 0xEDB88320u ^ (value >> 1) : value >> 1;
             table[n] = value;
         }
         return table;

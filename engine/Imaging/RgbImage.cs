@@ -8,7 +8,9 @@ public sealed class RgbImage
     {
         ArgumentNullException.ThrowIfNull(pixels);
         if (width < 1 || height < 1 || pixels.LongLength != 3L * width * height)
-            throw new ArgumentException($"Expected {width}x{height}x3 bytes of a non-empty picture, but {pixels.LongLength} came.");
+            throw new ArgumentException(
+                $"Expected {width}x{height}x3 bytes of a non-empty picture, but {pixels.LongLength} came."
+            );
         Width = width;
         Height = height;
         Pixels = pixels;
@@ -50,7 +52,8 @@ public sealed class RgbImage
     {
         for (int row = Math.Max(0, y); row < Math.Min(Height, y + height); row++)
         {
-            for (int column = Math.Max(0, x); column < Math.Min(Width, x + width); column++) Set(column, row, color);
+            for (int column = Math.Max(0, x); column < Math.Min(Width, x + width); column++)
+                Set(column, row, color);
         }
     }
 

@@ -20,12 +20,33 @@ public readonly record struct Padding(int Top, int Left, int Bottom, int Right)
 /// <summary>A convolution of E experts: weights [E][Out, In, k, k], bias [E, Out] or none.</summary>
 public sealed record Convolution(string Name, PackedWeights Weights, DeviceBuffer? Bias, int Stride, Padding Padding)
 {
-    internal ConvolutionShape ShapeFor(Shape x, int experts) => new(experts, x.Batch, x.Height, x.Width, x.Experts < experts, Stride,
-        Padding.Top, Padding.Left, Padding.Bottom, Padding.Right, Weights.Shape.KernelHeight, Weights.Shape.KernelWidth);
+    internal ConvolutionShape ShapeFor(Shape x, int experts) =>
+        new(
+            experts,
+            x.Batch,
+            x.Height,
+            x.Width,
+            x.Experts < experts,
+            Stride,
+            Padding.Top,
+            Padding.Left,
+            Padding.Bottom,
+            Padding.Right,
+            Weights.Shape.KernelHeight,
+            Weights.Shape.KernelWidth
+        );
 }
 
 /// <summary>A group norm of E experts: weight and bias [E, Channels].</summary>
-public sealed record GroupNorm(string Name, DeviceBuffer Weight, DeviceBuffer Bias, int Experts, int Channels, int Groups, float Epsilon);
+public sealed record GroupNorm(
+    string Name,
+    DeviceBuffer Weight,
+    DeviceBuffer Bias,
+    int Experts,
+    int Channels,
+    int Groups,
+    float Epsilon
+);
 
 /// <summary>A layer norm of E experts: weight and bias [E, Channels].</summary>
 public sealed record LayerNorm(string Name, DeviceBuffer Weight, DeviceBuffer Bias, int Experts, int Channels, float Epsilon);

@@ -11,7 +11,8 @@ internal sealed class LoraSet(string component, IReadOnlyList<(LoraFile File, do
     public void MustFit(IEnumerable<ParameterSpec> specs)
     {
         string[] names = [.. specs.Select(s => s.Name)];
-        foreach ((LoraFile file, _, _) in loras) file.Bind(component, names);
+        foreach ((LoraFile file, _, _) in loras)
+            file.Bind(component, names);
     }
 
     /// <summary>The changed values of an expert's tensor, or null where nothing changes it.</summary>
@@ -26,10 +27,18 @@ internal sealed class LoraSet(string component, IReadOnlyList<(LoraFile File, do
         float[]? values = null;
         foreach ((LoraFile file, double weight, int? only) in loras)
         {
-            if ((only is null || only == expert) && weight != 0) file.Add(component, name, shape, weight, () => values ??= read());
+            if ((only is null || only == expert) && weight != 0)
+                file.Add(component, name, shape, weight, () => values ??= read());
         }
 
-        if (values is not null) FiniteWeights.CheckResult(values, type, () => $"{string.Join(", ", loras.Select(l => string.Create(CultureInfo.InvariantCulture, $"{l.File.Path}:{l.Weight}")))}: with this change, the tensor '{name}'");
+        if (values is not null)
+            FiniteWeights.CheckResult(
+                values,
+                type,
+                () =>
+                    string.Join(", ", loras.Select(l => string.Create(CultureInfo.InvariantCulture, $"{l.File.Path}:{l.Weight}")))
+                    + $": with this change, the tensor '{name}'"
+            );
         return values;
     }
 }

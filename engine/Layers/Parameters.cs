@@ -3,7 +3,8 @@ using AfaNative.Kernels.Devices;
 namespace AfaNative.Engine.Layers;
 
 /// <summary>
-/// Where a model's constructor gets its layers. A model names every tensor and its shape exactly once; reading a checkpoint, checking one, listing
+/// Where a model's constructor gets its layers. A model names every tensor and its shape exactly once; reading a checkpoint,
+/// checking one, listing
 /// what a model needs and making random weights are all implementations of this class.
 /// </summary>
 public abstract class Parameters
@@ -25,27 +26,64 @@ public abstract class Parameters
 
     /// <summary>A linear layer; files may store its weight as a 1x1 convolution.</summary>
     public Linear Linear(string name, int inputs, int outputs, bool bias = true, bool geglu = false, string? alias = null) =>
-        new(FullName(name), Weights(Named(name, alias, "weight"), [outputs, inputs], new WeightShape(outputs, inputs, Geglu: geglu)), bias ? Vector(Named(name, alias, "bias"), [outputs]) : null);
+        new(
+            FullName(name),
+            Weights(Named(name, alias, "weight"), [outputs, inputs], new WeightShape(outputs, inputs, Geglu: geglu)),
+            bias ? Vector(Named(name, alias, "bias"), [outputs]) : null
+        );
 
     /// <summary>A 1x1 convolution used as a linear layer on channels-last maps.</summary>
     public Linear Pointwise(string name, int inputs, int outputs, bool bias = true) =>
-        new(FullName(name), Weights([name + ".weight"], [outputs, inputs, 1, 1], new WeightShape(outputs, inputs)), bias ? Vector([Join(name, "bias")], [outputs]) : null);
+        new(
+            FullName(name),
+            Weights([name + ".weight"], [outputs, inputs, 1, 1], new WeightShape(outputs, inputs)),
+            bias ? Vector([Join(name, "bias")], [outputs]) : null
+        );
 
     /// <summary>A square convolution.</summary>
-    public Convolution Convolution(string name, int inputs, int outputs, int kernel = 3, int stride = 1, Padding? padding = null, bool bias = true) =>
-        new(FullName(name), Weights([Join(name, "weight")], [outputs, inputs, kernel, kernel], new WeightShape(outputs, inputs, kernel, kernel)), bias ? Vector([Join(name, "bias")], [outputs]) : null,
-            stride, padding ?? Padding.All(kernel / 2));
+    public Convolution Convolution(
+        string name,
+        int inputs,
+        int outputs,
+        int kernel = 3,
+        int stride = 1,
+        Padding? padding = null,
+        bool bias = true
+    ) =>
+        new(
+            FullName(name),
+            Weights([Join(name, "weight")], [outputs, inputs, kernel, kernel], new WeightShape(outputs, inputs, kernel, kernel)),
+            bias ? Vector([Join(name, "bias")], [outputs]) : null,
+            stride,
+            padding ?? Padding.All(kernel / 2)
+        );
 
     /// <summary>A group norm.</summary>
     public GroupNorm GroupNorm(string name, int channels, int groups, float epsilon, string? alias = null)
     {
-        if (channels % groups != 0) throw new AfaException($"{FullName(name)}: {channels} channels cannot be split into {groups} groups");
-        return new(FullName(name), Vector(Named(name, alias, "weight"), [channels]), Vector(Named(name, alias, "bias"), [channels]), Experts, channels, groups, epsilon);
+        if (channels % groups != 0)
+            throw new AfaException($"{FullName(name)}: {channels} channels cannot be split into {groups} groups");
+        return new(
+            FullName(name),
+            Vector(Named(name, alias, "weight"), [channels]),
+            Vector(Named(name, alias, "bias"), [channels]),
+            Experts,
+            channels,
+            groups,
+            epsilon
+        );
     }
 
     /// <summary>A layer norm.</summary>
     public LayerNorm LayerNorm(string name, int channels, float epsilon = 1e-5f) =>
-        new(FullName(name), Vector([Join(name, "weight")], [channels]), Vector([Join(name, "bias")], [channels]), Experts, channels, epsilon);
+        new(
+            FullName(name),
+            Vector([Join(name, "weight")], [channels]),
+            Vector([Join(name, "bias")], [channels]),
+            Experts,
+            channels,
+            epsilon
+        );
 
     /// <summary>An embedding table.</summary>
     public Embedding Embedding(string name, int rows, int channels) =>
@@ -57,7 +95,8 @@ public abstract class Parameters
     /// <summary>A float32 buffer [E, shape...]; <paramref name="names"/> are tried in order.</summary>
     protected internal abstract DeviceBuffer Vector(string[] names, long[] shape);
 
-    private static string[] Named(string name, string? alias, string tensor) => alias is null ? [Join(name, tensor)] : [Join(name, tensor), Join(alias, tensor)];
+    private static string[] Named(string name, string? alias, string tensor) =>
+        alias is null ? [Join(name, tensor)] : [Join(name, tensor), Join(alias, tensor)];
 
     // A module that is itself the root of its view has an empty name.
     private static string Join(string name, string tensor) => name.Length == 0 ? tensor : $"{name}.{tensor}";
@@ -68,7 +107,8 @@ public abstract class Parameters
 
         public override string FullName(string name) => inner.FullName(name);
 
-        protected internal override PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape) => inner.Weights(names, fileShape, shape with { Exact = true });
+        protected internal override PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape) =>
+            inner.Weights(names, fileShape, shape with { Exact = true });
 
         protected internal override DeviceBuffer Vector(string[] names, long[] shape) => inner.Vector(names, shape);
     }
@@ -79,9 +119,11 @@ public abstract class Parameters
 
         public override string FullName(string name) => inner.FullName(prefix + name);
 
-        protected internal override PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape) => inner.Weights(Array.ConvertAll(names, n => prefix + n), fileShape, shape);
+        protected internal override PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape) =>
+            inner.Weights(Array.ConvertAll(names, n => prefix + n), fileShape, shape);
 
-        protected internal override DeviceBuffer Vector(string[] names, long[] shape) => inner.Vector(Array.ConvertAll(names, n => prefix + n), shape);
+        protected internal override DeviceBuffer Vector(string[] names, long[] shape) =>
+            inner.Vector(Array.ConvertAll(names, n => prefix + n), shape);
     }
 }
 
@@ -117,8 +159,6 @@ public sealed class ParameterList : Parameters
     {
         public override long ByteLength => 0;
 
-        protected override void Dispose(bool disposing)
-        {
-        }
+        protected override void Dispose(bool disposing) { }
     }
 }

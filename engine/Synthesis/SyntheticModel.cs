@@ -29,7 +29,8 @@ public sealed record SyntheticOptions
 }
 
 /// <summary>
-/// Writes models of random weights in the real formats, so that speed and memory can be tried without a download. What each file must hold is asked
+/// Writes models of random weights in the real formats, so that speed and memory can be tried without a download. What each file
+/// must hold is asked
 /// from the networks themselves.
 /// </summary>
 public static class SyntheticModel
@@ -39,10 +40,17 @@ public static class SyntheticModel
     /// <param name="options">Size, experts, storage type, seed.</param>
     /// <param name="progress">Told each component's name.</param>
     /// <param name="cancellation">Looked at between tensors.</param>
-    public static void Write(string folder, SyntheticOptions options, Action<string>? progress = null, CancellationToken cancellation = default)
+    public static void Write(
+        string folder,
+        SyntheticOptions options,
+        Action<string>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
-        if (options.Experts < 1) throw new AfaException($"An ensemble has at least one expert, got {options.Experts}.");
-        if (!options.Type.IsWeight()) throw new AfaException($"Weights are stored as float32, float16 or bfloat16, not {options.Type}.");
+        if (options.Experts < 1)
+            throw new AfaException($"An ensemble has at least one expert, got {options.Experts}.");
+        if (!options.Type.IsWeight())
+            throw new AfaException($"Weights are stored as float32, float16 or bfloat16, not {options.Type}.");
         if (options.SingleFile)
         {
             WriteFiles(folder, options, progress, cancellation);
@@ -54,7 +62,13 @@ public static class SyntheticModel
         WholeFolder.Write(folder, to => WriteFolder(to, folder, options, progress, cancellation));
     }
 
-    private static void WriteFolder(string folder, string shown, SyntheticOptions options, Action<string>? progress, CancellationToken cancellation)
+    private static void WriteFolder(
+        string folder,
+        string shown,
+        SyntheticOptions options,
+        Action<string>? progress,
+        CancellationToken cancellation
+    )
     {
         bool full = options.FullSize;
         (UNetConfig unet, VaeConfig vae, ClipTextConfig text) = Sizes(full);
@@ -65,11 +79,22 @@ public static class SyntheticModel
         Component("vae", "diffusion_pytorch_model", ConfigJson.Vae(vae), p => new VaeModel(p, vae));
         for (int e = 0; e < options.Experts; e++)
         {
-            Component(e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}", "model", ConfigJson.Text(text), p => new ClipTextEncoder(p, text));
-            Component(e == 0 ? "unet" : $"additional_unet_{e - 1}", "diffusion_pytorch_model", ConfigJson.UNet(unet), p => new UNetModel(p, unet));
+            Component(
+                e == 0 ? "text_encoder" : $"additional_text_encoder_{e - 1}",
+                "model",
+                ConfigJson.Text(text),
+                p => new ClipTextEncoder(p, text)
+            );
+            Component(
+                e == 0 ? "unet" : $"additional_unet_{e - 1}",
+                "diffusion_pytorch_model",
+                ConfigJson.UNet(unet),
+                p => new UNetModel(p, unet)
+            );
         }
 
-        if (options.Experts > 1) Aggregators();
+        if (options.Experts > 1)
+            Aggregators();
         FolderConsistency.Require(folder, shown);
 
         void Aggregators()
@@ -90,7 +115,10 @@ public static class SyntheticModel
                 Component($"aggregator_{k}", "aggregator", sabw.ToJson(), p => new Sabw(p, sabw));
             }
 
-            ConfigJson.Save(System.IO.Path.Combine(folder, "model_config.json"), new JsonObject { ["num_models"] = options.Experts, ["num_aggregators"] = channels.Count });
+            ConfigJson.Save(
+                System.IO.Path.Combine(folder, "model_config.json"),
+                new JsonObject { ["num_models"] = options.Experts, ["num_aggregators"] = channels.Count }
+            );
         }
 
         void Component(string name, string file, JsonObject config, Action<Parameters> build)
@@ -101,7 +129,11 @@ public static class SyntheticModel
             build(list);
             string to = System.IO.Path.Combine(folder, name);
             ConfigJson.Save(System.IO.Path.Combine(to, "config.json"), config);
-            SafetensorsWriter.Write(System.IO.Path.Combine(to, file + ".safetensors"), weights.For(name, list.Specs), new Dictionary<string, string> { ["format"] = "pt" });
+            SafetensorsWriter.Write(
+                System.IO.Path.Combine(to, file + ".safetensors"),
+                weights.For(name, list.Specs),
+                new Dictionary<string, string> { ["format"] = "pt" }
+            );
         }
     }
 
@@ -116,27 +148,50 @@ public static class SyntheticModel
             SampleSize = full ? 64 : 16,
         };
         var vae = new VaeConfig { BlockOutChannels = full ? [128, 256, 512, 512] : [16, 32, 32, 32], NormGroups = full ? 32 : 8 };
-        var text = full ? new ClipTextConfig { VocabularySize = SyntheticTokenizer.FullVocabulary } : new ClipTextConfig { VocabularySize = SyntheticTokenizer.TinyVocabulary, HiddenSize = 32, IntermediateSize = 64, Layers = 2, Heads = 4 };
+        var text = full
+            ? new ClipTextConfig { VocabularySize = SyntheticTokenizer.FullVocabulary }
+            : new ClipTextConfig
+            {
+                VocabularySize = SyntheticTokenizer.TinyVocabulary,
+                HiddenSize = 32,
+                IntermediateSize = 64,
+                Layers = 2,
+                Heads = 4,
+            };
         return (unet, vae, text);
     }
 
     // OUT.safetensors, and OUT-1.safetensors, ... for more experts.
-    private static void WriteFiles(string path, SyntheticOptions options, Action<string>? progress, CancellationToken cancellation)
+    private static void WriteFiles(
+        string path,
+        SyntheticOptions options,
+        Action<string>? progress,
+        CancellationToken cancellation
+    )
     {
-        if (!path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)) throw new AfaException($"{path}: a single file's name ends in .safetensors.");
+        if (!path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase))
+            throw new AfaException($"{path}: a single file's name ends in .safetensors.");
         (UNetConfig unet, VaeConfig vae, ClipTextConfig text) = Sizes(options.FullSize);
         var weights = new SyntheticWeights(options.Type, options.Seed, cancellation);
         using OutputLock held = OutputLock.Take(path);
-        string[] files = [.. Enumerable.Range(0, options.Experts).Select(e => e == 0 ? path : $"{path[..^".safetensors".Length]}-{e}.safetensors")];
-        if (files.FirstOrDefault(System.IO.Path.Exists) is { } taken) throw new AfaException($"{taken}: the file exists; nothing was written.");
+        string[] files =
+        [
+            .. Enumerable
+                .Range(0, options.Experts)
+                .Select(e => e == 0 ? path : $"{path[..^".safetensors".Length]}-{e}.safetensors"),
+        ];
+        if (files.FirstOrDefault(System.IO.Path.Exists) is { } taken)
+            throw new AfaException($"{taken}: the file exists; nothing was written.");
         int done = 0;
         try
         {
-            for (; done < files.Length; done++) WriteFile(files[done], done);
+            for (; done < files.Length; done++)
+                WriteFile(files[done], done);
         }
         catch
         {
-            foreach (string file in files[..done]) TemporaryName.Discard(file);
+            foreach (string file in files[..done])
+                TemporaryName.Discard(file);
             throw;
         }
 
@@ -153,7 +208,8 @@ public static class SyntheticModel
             {
                 var list = new ParameterList();
                 build(list);
-                foreach (TensorEntry entry in weights.For(component, list.Specs)) entries.Add(entry with { Name = OriginalNames.Of(entry.Name, vae.BlockOutChannels.Count) });
+                foreach (TensorEntry entry in weights.For(component, list.Specs))
+                    entries.Add(entry with { Name = OriginalNames.Of(entry.Name, vae.BlockOutChannels.Count) });
             }
         }
     }

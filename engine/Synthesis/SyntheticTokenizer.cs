@@ -7,7 +7,8 @@ using AfaNative.Engine.Checkpoints;
 namespace AfaNative.Engine.Synthesis;
 
 /// <summary>
-/// A byte-level tokenizer in CLIP's file format that owes nothing to anyone's vocabulary: the 256 bytes, the same with the end-of-word mark, and merges
+/// A byte-level tokenizer in CLIP's file format that owes nothing to anyone's vocabulary: the 256 bytes, the same with the
+/// end-of-word mark, and merges
 /// of the letters a to z counted up in order until the wanted size is reached.
 /// </summary>
 internal static class SyntheticTokenizer
@@ -23,23 +24,42 @@ internal static class SyntheticTokenizer
     /// <summary>The configuration's file.</summary>
     private const string ConfigFile = "tokenizer_config.json";
 
-    /// <summary>Writes the files of a tokenizer of <paramref name="vocabulary"/> tokens for a text encoder of so many <paramref name="positions"/>.</summary>
-    public static void Write(string folder, int vocabulary, int positions) => Write(folder, Merges().Take(vocabulary - 514), positions);
+    /// <summary>
+    /// Writes the files of a tokenizer of <paramref name="vocabulary"/> tokens for a text encoder of so many
+    /// <paramref name="positions"/>.
+    /// </summary>
+    public static void Write(string folder, int vocabulary, int positions) =>
+        Write(folder, Merges().Take(vocabulary - 514), positions);
 
-    /// <summary>Copies a tokenizer for a text encoder of so many <paramref name="positions"/>: a configuration that states another number of tokens gets this one.</summary>
+    /// <summary>
+    /// Copies a tokenizer for a text encoder of so many <paramref name="positions"/>: a configuration that states another number
+    /// of tokens gets this one.
+    /// </summary>
     public static void Copy(string from, string to, int positions)
     {
         WholeFolder.Copy(from, to);
         string path = Path.Combine(from, ConfigFile);
-        if (!File.Exists(path)) return;
+        if (!File.Exists(path))
+            return;
         using JsonFile json = JsonFile.Open(path);
-        if (!json.Has("model_max_length") || (json.Root.GetProperty("model_max_length") is { ValueKind: JsonValueKind.Number } stated && stated.TryGetInt32(out int length) && length == positions)) return;
+        if (
+            !json.Has("model_max_length")
+            || (
+                json.Root.GetProperty("model_max_length") is { ValueKind: JsonValueKind.Number } stated
+                && stated.TryGetInt32(out int length)
+                && length == positions
+            )
+        )
+            return;
         JsonObject config = JsonObject.Create(json.Root.Clone())!;
         config["model_max_length"] = positions;
         ConfigJson.Save(Path.Combine(to, ConfigFile), config);
     }
 
-    /// <summary>Writes the files of a tokenizer with these merges, for a text encoder of so many <paramref name="positions"/>; returns the size of its vocabulary.</summary>
+    /// <summary>
+    /// Writes the files of a tokenizer with these merges, for a text encoder of so many <paramref name="positions"/>; returns the
+    /// size of its vocabulary.
+    /// </summary>
     public static int Write(string folder, IEnumerable<(string Left, string Right)> pairs, int positions)
     {
         Directory.CreateDirectory(folder);
@@ -54,9 +74,14 @@ internal static class SyntheticTokenizer
         tokens.Add("<|startoftext|>");
         tokens.Add("<|endoftext|>");
         var options = new JsonSerializerOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-        WholeFile.WriteText(Path.Combine(folder, "vocab.json"), JsonSerializer.Serialize(tokens.Select((t, i) => (t, i)).ToDictionary(p => p.t, p => p.i), options));
+        WholeFile.WriteText(
+            Path.Combine(folder, "vocab.json"),
+            JsonSerializer.Serialize(tokens.Select((t, i) => (t, i)).ToDictionary(p => p.t, p => p.i), options)
+        );
         WholeFile.WriteText(Path.Combine(folder, "merges.txt"), merges.ToString());
-        WholeFile.WriteText(Path.Combine(folder, ConfigFile), $$"""
+        WholeFile.WriteText(
+            Path.Combine(folder, ConfigFile),
+            $$"""
             {
               "tokenizer_class": "CLIPTokenizer",
               "model_max_length": {{positions}},
@@ -67,7 +92,8 @@ internal static class SyntheticTokenizer
               "pad_token": "<|endoftext|>"
             }
 
-            """);
+            """
+        );
         return tokens.Count;
     }
 
@@ -80,7 +106,8 @@ internal static class SyntheticTokenizer
         {
             foreach (string a in letters)
             {
-                foreach (string b in letters) yield return (a, b + end);
+                foreach (string b in letters)
+                    yield return (a, b + end);
             }
         }
 
@@ -88,13 +115,15 @@ internal static class SyntheticTokenizer
         {
             foreach (string a in pairs)
             {
-                foreach (string b in letters) yield return (a, b + end);
+                foreach (string b in letters)
+                    yield return (a, b + end);
             }
         }
 
         foreach (string a in pairs)
         {
-            foreach (string b in pairs) yield return (a, b);
+            foreach (string b in pairs)
+                yield return (a, b);
         }
     }
 

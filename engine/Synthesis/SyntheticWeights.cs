@@ -5,7 +5,10 @@ using AfaNative.Kernels;
 
 namespace AfaNative.Engine.Synthesis;
 
-/// <summary>Random tensors of a sensible scale: uniform with variance 1 / fan-in, norms at one, biases at zero. The same seed gives the same bytes.</summary>
+/// <summary>
+/// Random tensors of a sensible scale: uniform with variance 1 / fan-in, norms at one, biases at zero. The same seed gives the
+/// same bytes.
+/// </summary>
 internal sealed class SyntheticWeights(ElementType type, ulong seed, CancellationToken cancellation)
 {
     private const int Block = 1 << 16;
@@ -18,9 +21,11 @@ internal sealed class SyntheticWeights(ElementType type, ulong seed, Cancellatio
     {
         cancellation.ThrowIfCancellationRequested();
         long count = spec.Shape.Aggregate(1L, (a, b) => a * b);
-        bool vector = spec.Shape.Count == 1, norm = vector && spec.Name.EndsWith(".weight", StringComparison.Ordinal);
+        bool vector = spec.Shape.Count == 1,
+            norm = vector && spec.Name.EndsWith(".weight", StringComparison.Ordinal);
         double fan = vector ? 1 : spec.Shape.Skip(1).Aggregate(1.0, (a, b) => a * b);
-        float range = vector ? 0 : (float)Math.Sqrt(3 / fan), offset = norm ? 1 : 0;
+        float range = vector ? 0 : (float)Math.Sqrt(3 / fan),
+            offset = norm ? 1 : 0;
         ulong state = Hash(seed, component + "/" + spec.Name);
         var values = new float[Block];
         var narrow = new ushort[Block];
@@ -31,7 +36,8 @@ internal sealed class SyntheticWeights(ElementType type, ulong seed, Cancellatio
             {
                 ulong bits = Next(ref state);
                 values[i] = offset + range * ((int)(bits >> 32) * (1f / 2147483648f));
-                if (i + 1 < n) values[i + 1] = offset + range * ((int)bits * (1f / 2147483648f));
+                if (i + 1 < n)
+                    values[i + 1] = offset + range * ((int)bits * (1f / 2147483648f));
             }
 
             if (type == ElementType.Float32)
@@ -42,7 +48,10 @@ internal sealed class SyntheticWeights(ElementType type, ulong seed, Cancellatio
 
             for (int i = 0; i < n; i++)
             {
-                narrow[i] = type == ElementType.Float16 ? BitConverter.HalfToUInt16Bits((Half)values[i]) : (ushort)((BitConverter.SingleToUInt32Bits(values[i]) + 0x8000) >> 16);
+                narrow[i] =
+                    type == ElementType.Float16
+                        ? BitConverter.HalfToUInt16Bits((Half)values[i])
+                        : (ushort)((BitConverter.SingleToUInt32Bits(values[i]) + 0x8000) >> 16);
             }
 
             stream.Write(MemoryMarshal.AsBytes(narrow.AsSpan(0, n)));
@@ -62,7 +71,8 @@ internal sealed class SyntheticWeights(ElementType type, ulong seed, Cancellatio
     private static ulong Hash(ulong seed, string name)
     {
         ulong hash = 14695981039346656037;
-        foreach (char c in name) hash = (hash ^ c) * 1099511628211;
+        foreach (char c in name)
+            hash = (hash ^ c) * 1099511628211;
         return hash ^ (seed * 0x9E3779B97F4A7C15);
     }
 }

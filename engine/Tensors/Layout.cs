@@ -7,13 +7,15 @@ public static class Layout
     public static float[] ToChannelsLast(ReadOnlySpan<float> values, Shape shape)
     {
         var result = new float[values.Length];
-        int pixels = shape.Pixels, channels = shape.Channels;
+        int pixels = shape.Pixels,
+            channels = shape.Channels;
         for (int map = 0; map < shape.Experts * shape.Batch; map++)
         {
             int origin = map * pixels * channels;
             for (int c = 0; c < channels; c++)
             {
-                for (int p = 0; p < pixels; p++) result[origin + p * channels + c] = values[origin + c * pixels + p];
+                for (int p = 0; p < pixels; p++)
+                    result[origin + p * channels + c] = values[origin + c * pixels + p];
             }
         }
 
@@ -24,13 +26,15 @@ public static class Layout
     public static float[] ToChannelsFirst(ReadOnlySpan<float> values, Shape shape)
     {
         var result = new float[values.Length];
-        int pixels = shape.Pixels, channels = shape.Channels;
+        int pixels = shape.Pixels,
+            channels = shape.Channels;
         for (int map = 0; map < shape.Experts * shape.Batch; map++)
         {
             int origin = map * pixels * channels;
             for (int p = 0; p < pixels; p++)
             {
-                for (int c = 0; c < channels; c++) result[origin + c * pixels + p] = values[origin + p * channels + c];
+                for (int c = 0; c < channels; c++)
+                    result[origin + c * pixels + p] = values[origin + p * channels + c];
             }
         }
 

@@ -11,7 +11,8 @@ using AfaNative.Kernels.Resampling;
 namespace AfaNative.Engine.Tensors;
 
 /// <summary>
-/// The ops models are written in. Every op makes a new tensor in the current scope and leaves its inputs alone, so that a tape can record it.
+/// The ops models are written in. Every op makes a new tensor in the current scope and leaves its inputs alone, so that a tape
+/// can record it.
 /// One instance serves one thread. Cancellation is looked at before every op.
 /// </summary>
 public sealed partial class Ops(IDevice device, CancellationToken cancellation = default)
@@ -29,7 +30,8 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
 
     internal void Close(TensorScope scope, TensorScope? parent)
     {
-        if (ReferenceEquals(_scope, scope)) _scope = parent;
+        if (ReferenceEquals(_scope, scope))
+            _scope = parent;
     }
 
     /// <summary>Throws when the caller has asked to stop.</summary>
@@ -47,7 +49,8 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
     /// <summary>Copies host values, laid out as the shape says, to the device.</summary>
     public Tensor Upload(ReadOnlySpan<float> values, Shape shape)
     {
-        if (values.Length != shape.Count) throw new ArgumentException($"{shape} needs {shape.Count} values, got {values.Length}");
+        if (values.Length != shape.Count)
+            throw new ArgumentException($"{shape} needs {shape.Count} values, got {values.Length}");
         Tensor tensor = Allocate(shape);
         Device.Upload(values, tensor.Buffer);
         return tensor;
@@ -74,36 +77,54 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
         return tensor;
     }
 
-    /// <summary>x [E or 1, B, H, W, In] to [E, B, H, W, Out]; optional row bias [E, B, 1, 1, Out] and residual [E or 1, B, H, W, Out].</summary>
+    /// <summary>
+    /// x [E or 1, B, H, W, In] to [E, B, H, W, Out]; optional row bias [E, B, 1, 1, Out] and residual [E or 1, B, H, W, Out].
+    /// </summary>
     public Tensor Linear(Tensor x, Linear layer, ActivationKind activation = ActivationKind.None, Tensor? residual = null)
     {
-        if (Tape is not null && Wants(x, residual, layer.Weights, layer.Bias)) return RecordedLinear(x, layer, activation, residual);
+        if (Tape is not null && Wants(x, residual, layer.Weights, layer.Bias))
+            return RecordedLinear(x, layer, activation, residual);
         WeightShape weights = layer.Weights.Shape;
         Expect(x.Shape.Channels == weights.In, layer.Name, $"{weights.In} channels", x);
         int experts = Experts(layer.Name, layer.Weights.Experts, x);
         Tensor y = Allocate(x.Shape with { Experts = experts, Channels = weights.Geglu ? weights.Out / 2 : weights.Out });
-        Device.Kernels.Linear(new LinearShape(experts, x.Shape.Rows, x.Shape.Experts < experts), x.Buffer, layer.Weights,
-            Epilogue(layer.Name, layer.Bias, activation, residual, y), y.Buffer);
+        Device.Kernels.Linear(
+            new LinearShape(experts, x.Shape.Rows, x.Shape.Experts < experts),
+            x.Buffer,
+            layer.Weights,
+            Epilogue(layer.Name, layer.Bias, activation, residual, y),
+            y.Buffer
+        );
         return y;
     }
 
-    /// <summary>x [E or 1, B, H, W, In] to [E, B, H', W', Out]; optional time bias [E, B, 1, 1, Out] added per image and residual [E or 1, B, H', W', Out].</summary>
+    /// <summary>
+    /// x [E or 1, B, H, W, In] to [E, B, H', W', Out]; optional time bias [E, B, 1, 1, Out] added per image and residual [E or 1,
+    /// B, H', W', Out].
+    /// </summary>
     public Tensor Convolution(Tensor x, Convolution layer, Tensor? imageBias = null, Tensor? residual = null)
     {
         Expect(x.Shape.Channels == layer.Weights.Shape.In, layer.Name, $"{layer.Weights.Shape.In} channels", x);
         int experts = Experts(layer.Name, layer.Weights.Experts, x);
         var shape = layer.ShapeFor(x.Shape, experts);
-        if (shape.OutHeight < 1 || shape.OutWidth < 1) throw new AfaException($"{layer.Name}: a map of {x.Shape.Height} x {x.Shape.Width} is too small to convolve");
+        if (shape.OutHeight < 1 || shape.OutWidth < 1)
+            throw new AfaException($"{layer.Name}: a map of {x.Shape.Height} x {x.Shape.Width} is too small to convolve");
         Tensor y = Allocate(new Shape(experts, x.Shape.Batch, shape.OutHeight, shape.OutWidth, layer.Weights.Shape.Out));
         Epilogue epilogue = Epilogue(layer.Name, layer.Bias, ActivationKind.None, residual, y);
         if (imageBias is not null)
         {
-            Expect(imageBias.Shape == new Shape(experts, x.Shape.Batch, 1, 1, y.Shape.Channels), layer.Name, $"an image bias [{experts}, {x.Shape.Batch}, 1, 1, {y.Shape.Channels}]", imageBias);
+            Expect(
+                imageBias.Shape == new Shape(experts, x.Shape.Batch, 1, 1, y.Shape.Channels),
+                layer.Name,
+                $"an image bias [{experts}, {x.Shape.Batch}, 1, 1, {y.Shape.Channels}]",
+                imageBias
+            );
             epilogue = epilogue with { RowBias = imageBias.Buffer, RowsPerGroup = y.Shape.Pixels };
         }
 
         Device.Kernels.Convolution(shape, x.Buffer, layer.Weights, epilogue, y.Buffer);
-        if (Tape is not null && (Wants(x, residual, layer.Weights, layer.Bias) || imageBias?.RequiresGrad == true)) RecordConvolution(x, layer, shape, imageBias, residual, y);
+        if (Tape is not null && (Wants(x, residual, layer.Weights, layer.Bias) || imageBias?.RequiresGrad == true))
+            RecordConvolution(x, layer, shape, imageBias, residual, y);
         return y;
     }
 
@@ -113,9 +134,24 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
         Expect(x.Shape.Channels == layer.Channels, layer.Name, $"{layer.Channels} channels", x);
         int experts = Experts(layer.Name, layer.Experts, x);
         Tensor y = Allocate(x.Shape with { Experts = experts });
-        Device.Kernels.GroupNorm(new GroupNormShape(experts, x.Shape.Batch, x.Shape.Pixels, layer.Channels, layer.Groups, layer.Epsilon, silu, x.Shape.Experts < experts),
-            x.Buffer, layer.Weight, layer.Bias, y.Buffer);
-        if (Tape is not null && Wants(x, null, layer.Weight, layer.Bias)) RecordGroupNorm(x, layer, silu, y);
+        Device.Kernels.GroupNorm(
+            new GroupNormShape(
+                experts,
+                x.Shape.Batch,
+                x.Shape.Pixels,
+                layer.Channels,
+                layer.Groups,
+                layer.Epsilon,
+                silu,
+                x.Shape.Experts < experts
+            ),
+            x.Buffer,
+            layer.Weight,
+            layer.Bias,
+            y.Buffer
+        );
+        if (Tape is not null && Wants(x, null, layer.Weight, layer.Bias))
+            RecordGroupNorm(x, layer, silu, y);
         return y;
     }
 
@@ -125,21 +161,46 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
         Expect(x.Shape.Channels == layer.Channels, layer.Name, $"{layer.Channels} channels", x);
         int experts = Experts(layer.Name, layer.Experts, x);
         Tensor y = Allocate(x.Shape with { Experts = experts });
-        Device.Kernels.LayerNorm(new LayerNormShape(experts, x.Shape.Rows, layer.Channels, layer.Epsilon, x.Shape.Experts < experts), x.Buffer, layer.Weight, layer.Bias, y.Buffer);
-        if (Tape is not null && Wants(x, null, layer.Weight, layer.Bias)) RecordLayerNorm(x, layer, y);
+        Device.Kernels.LayerNorm(
+            new LayerNormShape(experts, x.Shape.Rows, layer.Channels, layer.Epsilon, x.Shape.Experts < experts),
+            x.Buffer,
+            layer.Weight,
+            layer.Bias,
+            y.Buffer
+        );
+        if (Tape is not null && Wants(x, null, layer.Weight, layer.Bias))
+            RecordLayerNorm(x, layer, y);
         return y;
     }
 
     /// <summary>q [E, B, Tq.., C], k and v [E, B, Tk.., C] to [E, B, Tq.., C]; scale is the head width's inverse root.</summary>
     public Tensor Attention(Tensor q, Tensor k, Tensor v, int heads, bool causal = false, float? scale = null, bool exact = false)
     {
-        Expect(k.Shape == v.Shape && k.Shape.Experts == q.Shape.Experts && k.Shape.Batch == q.Shape.Batch && k.Shape.Channels == q.Shape.Channels,
-            "attention", $"keys and values for queries {q.Shape}", k);
+        Expect(
+            k.Shape == v.Shape
+                && k.Shape.Experts == q.Shape.Experts
+                && k.Shape.Batch == q.Shape.Batch
+                && k.Shape.Channels == q.Shape.Channels,
+            "attention",
+            $"keys and values for queries {q.Shape}",
+            k
+        );
         int width = q.Shape.Channels / heads;
         Tensor y = Allocate(q.Shape);
-        var shape = new AttentionShape(q.Shape.Experts, q.Shape.Batch, heads, width, q.Shape.Pixels, k.Shape.Pixels, scale ?? 1f / MathF.Sqrt(width), causal, exact);
+        var shape = new AttentionShape(
+            q.Shape.Experts,
+            q.Shape.Batch,
+            heads,
+            width,
+            q.Shape.Pixels,
+            k.Shape.Pixels,
+            scale ?? 1f / MathF.Sqrt(width),
+            causal,
+            exact
+        );
         Device.Kernels.Attention(shape, q.Buffer, k.Buffer, v.Buffer, y.Buffer);
-        if (Tape is not null && (q.RequiresGrad || k.RequiresGrad || v.RequiresGrad)) RecordAttention(shape, q, k, v, y);
+        if (Tape is not null && (q.RequiresGrad || k.RequiresGrad || v.RequiresGrad))
+            RecordAttention(shape, q, k, v, y);
         return y;
     }
 
@@ -148,7 +209,8 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
     {
         Tensor y = Allocate(x.Shape);
         Device.Kernels.Activate(kind, x.Shape.Count, x.Buffer, y.Buffer);
-        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [x], x, (dy, dx) => tape.Gradients.Activate(kind, x.Shape.Count, x.Held, dy.Held, dx.Held));
+        if (Tape is { } tape && x.RequiresGrad)
+            Record(tape, y, [x], x, (dy, dx) => tape.Gradients.Activate(kind, x.Shape.Count, x.Held, dy.Held, dx.Held));
         return y;
     }
 
@@ -157,7 +219,15 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
     {
         Tensor y = Allocate(x.Shape);
         Device.Kernels.Softmax((long)x.Shape.Experts * x.Shape.Rows, x.Shape.Channels, x.Buffer, y.Buffer);
-        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [y], x, (dy, dx) => tape.Gradients.Softmax((long)x.Shape.Experts * x.Shape.Rows, x.Shape.Channels, y.Held, dy.Held, dx.Held));
+        if (Tape is { } tape && x.RequiresGrad)
+            Record(
+                tape,
+                y,
+                [y],
+                x,
+                (dy, dx) =>
+                    tape.Gradients.Softmax((long)x.Shape.Experts * x.Shape.Rows, x.Shape.Channels, y.Held, dy.Held, dx.Held)
+            );
         return y;
     }
 
@@ -165,29 +235,54 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
     public Tensor UpsampleNearest(Tensor x, int height, int width)
     {
         Tensor y = Allocate(x.Shape with { Height = height, Width = width });
-        var shape = new UpsampleShape(x.Shape.Experts * x.Shape.Batch, x.Shape.Height, x.Shape.Width, x.Shape.Channels, height, width);
+        var shape = new UpsampleShape(
+            x.Shape.Experts * x.Shape.Batch,
+            x.Shape.Height,
+            x.Shape.Width,
+            x.Shape.Channels,
+            height,
+            width
+        );
         Device.Kernels.UpsampleNearest(shape, x.Buffer, y.Buffer);
-        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [], x, (dy, dx) => tape.Gradients.UpsampleNearest(shape, dy.Held, dx.Held));
+        if (Tape is { } tape && x.RequiresGrad)
+            Record(tape, y, [], x, (dy, dx) => tape.Gradients.UpsampleNearest(shape, dy.Held, dx.Held));
         return y;
     }
 
     /// <summary>[a, b] along channels.</summary>
     public Tensor Concat(Tensor a, Tensor b)
     {
-        Expect(a.Shape.Batch == b.Shape.Batch && a.Shape.Height == b.Shape.Height && a.Shape.Width == b.Shape.Width, "concat", $"maps that match {a.Shape}", b);
+        Expect(
+            a.Shape.Batch == b.Shape.Batch && a.Shape.Height == b.Shape.Height && a.Shape.Width == b.Shape.Width,
+            "concat",
+            $"maps that match {a.Shape}",
+            b
+        );
         int experts = Math.Max(a.Shape.Experts, b.Shape.Experts);
         Tensor y = Allocate(a.Shape with { Experts = experts, Channels = a.Shape.Channels + b.Shape.Channels });
-        var shape = new ConcatShape(experts, a.Shape.Rows, a.Shape.Channels, b.Shape.Channels, a.Shape.Experts < experts, b.Shape.Experts < experts);
+        var shape = new ConcatShape(
+            experts,
+            a.Shape.Rows,
+            a.Shape.Channels,
+            b.Shape.Channels,
+            a.Shape.Experts < experts,
+            b.Shape.Experts < experts
+        );
         Device.Kernels.Concat(shape, a.Buffer, b.Buffer, y.Buffer);
         if (Tape is { } tape && (a.RequiresGrad || b.RequiresGrad))
         {
-            tape.Record(y, [], dy =>
-            {
-                Tensor da = tape.Allocate(a.Shape with { Experts = experts }), db = tape.Allocate(b.Shape with { Experts = experts });
-                tape.Gradients.Split(shape, dy.Held, da.Held, db.Held);
-                tape.Add(a, da);
-                tape.Add(b, db);
-            });
+            tape.Record(
+                y,
+                [],
+                dy =>
+                {
+                    Tensor da = tape.Allocate(a.Shape with { Experts = experts }),
+                        db = tape.Allocate(b.Shape with { Experts = experts });
+                    tape.Gradients.Split(shape, dy.Held, da.Held, db.Held);
+                    tape.Add(a, da);
+                    tape.Add(b, db);
+                }
+            );
         }
 
         return y;
@@ -197,16 +292,30 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
     public Tensor Add(Tensor a, Tensor b)
     {
         int experts = Math.Max(a.Shape.Experts, b.Shape.Experts);
-        Expect(a.Shape with { Experts = experts } == b.Shape with { Experts = experts }, "add", $"a map that matches {a.Shape}", b);
+        Expect(
+            a.Shape with { Experts = experts } == b.Shape with { Experts = experts },
+            "add",
+            $"a map that matches {a.Shape}",
+            b
+        );
         Tensor y = Allocate(a.Shape with { Experts = experts });
-        Device.Kernels.Add(new AddShape(experts, y.Shape.Count / experts, a.Shape.Experts < experts, b.Shape.Experts < experts), a.Buffer, b.Buffer, y.Buffer);
+        Device.Kernels.Add(
+            new AddShape(experts, y.Shape.Count / experts, a.Shape.Experts < experts, b.Shape.Experts < experts),
+            a.Buffer,
+            b.Buffer,
+            y.Buffer
+        );
         if (Tape is { } tape && (a.RequiresGrad || b.RequiresGrad))
         {
-            tape.Record(y, [], dy =>
-            {
-                tape.Add(a, dy.Retain());
-                tape.Add(b, dy.Retain());
-            });
+            tape.Record(
+                y,
+                [],
+                dy =>
+                {
+                    tape.Add(a, dy.Retain());
+                    tape.Add(b, dy.Retain());
+                }
+            );
         }
 
         return y;
@@ -217,7 +326,15 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
     {
         Tensor y = Allocate(x.Shape with { Experts = 1 });
         Device.Kernels.MeanOverExperts(x.Shape.Experts, y.Shape.Count, x.Buffer, y.Buffer);
-        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [], x, (dy, dx) => tape.Gradients.RepeatForExperts(x.Shape.Experts, y.Shape.Count, 1f / x.Shape.Experts, dy.Held, dx.Held));
+        if (Tape is { } tape && x.RequiresGrad)
+            Record(
+                tape,
+                y,
+                [],
+                x,
+                (dy, dx) =>
+                    tape.Gradients.RepeatForExperts(x.Shape.Experts, y.Shape.Count, 1f / x.Shape.Experts, dy.Held, dx.Held)
+            );
         return y;
     }
 
@@ -226,7 +343,14 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
     {
         Tensor y = Allocate(x.Shape with { Experts = 1, Channels = x.Shape.Experts * x.Shape.Channels });
         Device.Kernels.ExpertsToChannels(x.Shape.Experts, x.Shape.Rows, x.Shape.Channels, x.Buffer, y.Buffer);
-        if (Tape is { } tape && x.RequiresGrad) Record(tape, y, [], x, (dy, dx) => tape.Gradients.ChannelsToExperts(x.Shape.Experts, x.Shape.Rows, x.Shape.Channels, dy.Held, dx.Held));
+        if (Tape is { } tape && x.RequiresGrad)
+            Record(
+                tape,
+                y,
+                [],
+                x,
+                (dy, dx) => tape.Gradients.ChannelsToExperts(x.Shape.Experts, x.Shape.Rows, x.Shape.Channels, dy.Held, dx.Held)
+            );
         return y;
     }
 
@@ -243,44 +367,85 @@ public sealed partial class Ops(IDevice device, CancellationToken cancellation =
     {
         foreach (int id in ids)
         {
-            if ((uint)id >= (uint)tokens.Rows) throw new AfaException($"{tokens.Name}: token id {id} is outside the vocabulary of {tokens.Rows}");
+            if ((uint)id >= (uint)tokens.Rows)
+                throw new AfaException($"{tokens.Name}: token id {id} is outside the vocabulary of {tokens.Rows}");
         }
 
-        if (length > positions.Rows) throw new AfaException($"{positions.Name}: {length} tokens were given, the text encoder takes at most {positions.Rows}");
+        if (length > positions.Rows)
+            throw new AfaException(
+                $"{positions.Name}: {length} tokens were given, the text encoder takes at most {positions.Rows}"
+            );
         Tensor y = Allocate(new Shape(tokens.Experts, ids.Length / length, length, 1, tokens.Channels));
-        Device.Kernels.TokenEmbedding(tokens.Experts, tokens.Rows, positions.Rows, length, tokens.Channels, ids, tokens.Table, positions.Table, y.Buffer);
-        if (Tape is not null && (Tape.Trained(tokens.Table) is not null || Tape.Trained(positions.Table) is not null)) RecordTokenEmbedding(ids.ToArray(), length, tokens, positions, y);
+        Device.Kernels.TokenEmbedding(
+            tokens.Experts,
+            tokens.Rows,
+            positions.Rows,
+            length,
+            tokens.Channels,
+            ids,
+            tokens.Table,
+            positions.Table,
+            y.Buffer
+        );
+        if (Tape is not null && (Tape.Trained(tokens.Table) is not null || Tape.Trained(positions.Table) is not null))
+            RecordTokenEmbedding(ids.ToArray(), length, tokens, positions, y);
         return y;
     }
 
-    /// <summary>SABW's last step: features [E, B, H, W, C], logits [1, B, H, W, E] to the fused map [1, B, H, W, C] and the maps [1, B, H, W, E].</summary>
+    /// <summary>
+    /// SABW's last step: features [E, B, H, W, C], logits [1, B, H, W, E] to the fused map [1, B, H, W, C] and the maps [1, B, H,
+    /// W, E].
+    /// </summary>
     public (Tensor Fused, Tensor? Maps) FuseExperts(Tensor features, Tensor logits, bool wantMaps)
     {
-        Expect(logits.Shape == features.Shape with { Experts = 1, Channels = features.Shape.Experts }, "feature fusion", $"logits for features {features.Shape}", logits);
+        Expect(
+            logits.Shape == features.Shape with { Experts = 1, Channels = features.Shape.Experts },
+            "feature fusion",
+            $"logits for features {features.Shape}",
+            logits
+        );
         Tensor y = Allocate(features.Shape with { Experts = 1 });
         Tensor? maps = wantMaps ? Allocate(logits.Shape) : null;
         var shape = new FusionShape(features.Shape.Experts, features.Shape.Batch, features.Shape.Pixels, features.Shape.Channels);
         Device.Kernels.FuseExperts(shape, features.Buffer, logits.Buffer, y.Buffer, maps?.Buffer);
-        if (Tape is not null && (features.RequiresGrad || logits.RequiresGrad)) RecordFusion(shape, features, logits, y, maps);
+        if (Tape is not null && (features.RequiresGrad || logits.RequiresGrad))
+            RecordFusion(shape, features, logits, y, maps);
         return (y, maps);
     }
 
     private static Epilogue Epilogue(string name, DeviceBuffer? bias, ActivationKind activation, Tensor? residual, Tensor y)
     {
-        if (residual is null) return new Epilogue { Bias = bias, Activation = activation };
-        Expect(residual.Shape with { Experts = y.Shape.Experts } == y.Shape && (residual.Shape.Experts == 1 || residual.Shape.Experts == y.Shape.Experts), name, $"a residual like {y.Shape}", residual);
-        return new Epilogue { Bias = bias, Activation = activation, Residual = residual.Buffer, SharedResidual = residual.Shape.Experts < y.Shape.Experts };
+        if (residual is null)
+            return new Epilogue { Bias = bias, Activation = activation };
+        Expect(
+            residual.Shape with { Experts = y.Shape.Experts } == y.Shape
+                && (residual.Shape.Experts == 1 || residual.Shape.Experts == y.Shape.Experts),
+            name,
+            $"a residual like {y.Shape}",
+            residual
+        );
+        return new Epilogue
+        {
+            Bias = bias,
+            Activation = activation,
+            Residual = residual.Buffer,
+            SharedResidual = residual.Shape.Experts < y.Shape.Experts,
+        };
     }
 
     private static int Experts(string name, int weights, Tensor x)
     {
         Expect(weights == x.Shape.Experts || weights == 1 || x.Shape.Experts == 1, name, $"1 or {weights} experts", x);
-        if (weights == 1 && x.Shape.Experts > 1) throw new ArgumentException($"{name}: weights of one expert cannot serve maps of {x.Shape.Experts}; share the input instead");
+        if (weights == 1 && x.Shape.Experts > 1)
+            throw new ArgumentException(
+                $"{name}: weights of one expert cannot serve maps of {x.Shape.Experts}; share the input instead"
+            );
         return weights;
     }
 
     private static void Expect(bool condition, string name, string expected, Tensor came)
     {
-        if (!condition) throw new ArgumentException($"{name}: expected {expected}, got a tensor {came.Shape}");
+        if (!condition)
+            throw new ArgumentException($"{name}: expected {expected}, got a tensor {came.Shape}");
     }
 }

@@ -3,7 +3,8 @@ using AfaNative.Kernels.Devices;
 namespace AfaNative.Engine.Tensors;
 
 /// <summary>
-/// Shape of every activation: experts, batch, height, width, channels, channels last. Token sequences are maps of width 1, vectors maps of one pixel.
+/// Shape of every activation: experts, batch, height, width, channels, channels last. Token sequences are maps of width 1,
+/// vectors maps of one pixel.
 /// An expert count of 1 may stand for a map shared by all experts.
 /// </summary>
 public readonly record struct Shape(int Experts, int Batch, int Height, int Width, int Channels)
@@ -38,13 +39,15 @@ public sealed class Tensor : IDisposable
     public Shape Shape { get; }
 
     /// <summary>The memory; throws when the tensor was freed.</summary>
-    public DeviceBuffer Buffer => _buffer ?? throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed by its scope");
+    public DeviceBuffer Buffer =>
+        _buffer ?? throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed by its scope");
 
     /// <summary>A loss may depend on this tensor, and someone wants to know how.</summary>
     public bool RequiresGrad { get; internal set; }
 
     /// <summary>The memory, for those who hold a share of it, even after the scope has let go.</summary>
-    internal DeviceBuffer Held => _references > 0 ? _memory : throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed");
+    internal DeviceBuffer Held =>
+        _references > 0 ? _memory : throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed");
 
     /// <summary>More than one owner: not to be written to.</summary>
     internal bool IsShared => _references > 1;
@@ -52,7 +55,8 @@ public sealed class Tensor : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (_buffer is null) return;
+        if (_buffer is null)
+            return;
         _buffer = null;
         Release();
     }
@@ -60,15 +64,20 @@ public sealed class Tensor : IDisposable
     /// <summary>Takes a share of the memory.</summary>
     internal Tensor Retain()
     {
-        if (_references <= 0) throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed");
+        if (_references <= 0)
+            throw new ObjectDisposedException(nameof(Tensor), $"the tensor {Shape} was already freed");
         _references++;
         return this;
     }
 
-    /// <summary>Makes a tensor its scope has let go usable again while someone holds a share; a later Dispose undoes it. False when it never was let go.</summary>
+    /// <summary>
+    /// Makes a tensor its scope has let go usable again while someone holds a share; a later Dispose undoes it. False when it
+    /// never was let go.
+    /// </summary>
     internal bool Revive()
     {
-        if (_buffer is not null) return false;
+        if (_buffer is not null)
+            return false;
         Retain();
         _buffer = _memory;
         return true;
@@ -77,7 +86,8 @@ public sealed class Tensor : IDisposable
     /// <summary>Gives a share back; the last one frees the memory.</summary>
     internal void Release()
     {
-        if (--_references == 0) _memory.Dispose();
+        if (--_references == 0)
+            _memory.Dispose();
     }
 }
 
@@ -102,14 +112,16 @@ public sealed class TensorScope : IDisposable
     /// <summary>Hands a tensor to the enclosing scope (or, at the outermost, to the caller).</summary>
     public Tensor Keep(Tensor tensor)
     {
-        if (_tensors.Remove(tensor)) _parent?.Add(tensor);
+        if (_tensors.Remove(tensor))
+            _parent?.Add(tensor);
         return tensor;
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (Tensor tensor in _tensors) tensor.Dispose();
+        foreach (Tensor tensor in _tensors)
+            tensor.Dispose();
         _tensors.Clear();
         _ops.Close(this, _parent);
     }

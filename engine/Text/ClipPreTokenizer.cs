@@ -5,8 +5,10 @@ using Microsoft.ML.Tokenizers;
 namespace AfaNative.Engine.Text;
 
 /// <summary>
-/// CLIP's split into words: <c>'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+</c>, everything else dropped. Written out rather
-/// than as a <see cref="System.Text.RegularExpressions.Regex"/>, whose classes see the two halves of a character beyond U+FFFF apart.
+/// CLIP's split into words: <c>'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+</c>, everything else dropped. Written out
+/// rather
+/// than as a <see cref="System.Text.RegularExpressions.Regex"/>, whose classes see the two halves of a character beyond U+FFFF
+/// apart.
 /// </summary>
 internal sealed class ClipPreTokenizer : PreTokenizer
 {
@@ -37,7 +39,12 @@ internal sealed class ClipPreTokenizer : PreTokenizer
             if (length == 0)
             {
                 Kind kind = KindAt(text[at..], out length);
-                while (kind is Kind.Letter or Kind.Other && length < MostCharacters && at + length < text.Length && KindAt(text[(at + length)..], out int more) == kind)
+                while (
+                    kind is Kind.Letter or Kind.Other
+                    && length < MostCharacters
+                    && at + length < text.Length
+                    && KindAt(text[(at + length)..], out int more) == kind
+                )
                     length += more;
                 if (kind == Kind.Space)
                 {
@@ -60,8 +67,12 @@ internal sealed class ClipPreTokenizer : PreTokenizer
         if (char.ToLowerInvariant(text[1]) is 's' or 't' or 'm' or 'd')
             return 2;
         ReadOnlySpan<char> two = text.Length < 3 ? default : text.Slice(1, 2);
-        return two.Equals("re", StringComparison.OrdinalIgnoreCase) || two.Equals("ve", StringComparison.OrdinalIgnoreCase)
-            || two.Equals("ll", StringComparison.OrdinalIgnoreCase) ? 3 : 0;
+        return
+            two.Equals("re", StringComparison.OrdinalIgnoreCase)
+            || two.Equals("ve", StringComparison.OrdinalIgnoreCase)
+            || two.Equals("ll", StringComparison.OrdinalIgnoreCase)
+            ? 3
+            : 0;
     }
 
     private static Kind KindAt(ReadOnlySpan<char> text, out int length)
@@ -71,8 +82,11 @@ internal sealed class ClipPreTokenizer : PreTokenizer
             return Kind.Space;
         return Rune.GetUnicodeCategory(rune) switch
         {
-            UnicodeCategory.UppercaseLetter or UnicodeCategory.LowercaseLetter or UnicodeCategory.TitlecaseLetter
-                or UnicodeCategory.ModifierLetter or UnicodeCategory.OtherLetter => Kind.Letter,
+            UnicodeCategory.UppercaseLetter
+            or UnicodeCategory.LowercaseLetter
+            or UnicodeCategory.TitlecaseLetter
+            or UnicodeCategory.ModifierLetter
+            or UnicodeCategory.OtherLetter => Kind.Letter,
             UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber => Kind.Number,
             _ => Kind.Other,
         };

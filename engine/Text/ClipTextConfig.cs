@@ -10,12 +10,45 @@ public sealed record ClipTextConfig
 {
     private static readonly ConfigKeys s_keys = new(
         ["CLIPTextModel", "CLIPTextModelWithProjection", "FlaxCLIPTextModel"],
-        ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "hidden_act", "layer_norm_eps", "eos_token_id"],
-        // The projection of the pooled text, which no picture of this family is made with; the tokenizer's ids, which its own files state; and what only training does.
-        ["projection_dim", "bos_token_id", "pad_token_id", "attention_dropout", "dropout", "initializer_factor", "initializer_range", "gradient_checkpointing"],
-        []);
+        [
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "max_position_embeddings",
+            "hidden_act",
+            "layer_norm_eps",
+            "eos_token_id",
+        ],
+        // The projection of the pooled text, which no picture of this family is made with; the tokenizer's ids, which its own
+        // files state; and what only training does.
+        [
+            "projection_dim",
+            "bos_token_id",
+            "pad_token_id",
+            "attention_dropout",
+            "dropout",
+            "initializer_factor",
+            "initializer_range",
+            "gradient_checkpointing",
+        ],
+        []
+    );
 
-    private static readonly ConfigKeys s_wholeKeys = new(["CLIPModel"], ["text_config"], ["vision_config", "text_config_dict", "vision_config_dict", "projection_dim", "logit_scale_init_value", "initializer_factor"], []);
+    private static readonly ConfigKeys s_wholeKeys = new(
+        ["CLIPModel"],
+        ["text_config"],
+        [
+            "vision_config",
+            "text_config_dict",
+            "vision_config_dict",
+            "projection_dim",
+            "logit_scale_init_value",
+            "initializer_factor",
+        ],
+        []
+    );
 
     /// <summary>Size of the vocabulary.</summary>
     public int VocabularySize { get; init; } = 49408;
@@ -55,7 +88,8 @@ public sealed record ClipTextConfig
         // A whole CLIP has its text half's settings in a part of their own.
         bool whole = file.Root.TryGetProperty("text_config", out JsonElement part) && part.ValueKind == JsonValueKind.Object;
         JsonFile json = whole ? file.Part("text_config") : file;
-        if (file.String("model_type", "clip_text_model") is var type && type is not ("clip_text_model" or "clip")) throw file.Error($"'model_type' is \"{Printable.Shortened(type)}\"; Stable Diffusion 1.x has CLIP's text encoder");
+        if (file.String("model_type", "clip_text_model") is var type && type is not ("clip_text_model" or "clip"))
+            throw file.Error($"'model_type' is \"{Printable.Shortened(type)}\"; Stable Diffusion 1.x has CLIP's text encoder");
         string activation = json.String("hidden_act", "quick_gelu");
         var config = new ClipTextConfig
         {

@@ -4,10 +4,13 @@ using AfaNative.Kernels.Activation;
 
 namespace AfaNative.Engine.Text;
 
-/// <summary>CLIP's text transformer for E experts at once. Source: transformers CLIPTextModel. Causal mask only, no padding mask.</summary>
+/// <summary>
+/// CLIP's text transformer for E experts at once. Source: transformers CLIPTextModel. Causal mask only, no padding mask.
+/// </summary>
 public sealed class ClipTextEncoder
 {
-    private readonly Embedding _tokens, _positions;
+    private readonly Embedding _tokens,
+        _positions;
     private readonly ClipTextLayer[] _layers;
     private readonly LayerNorm _finalNorm;
 
@@ -19,7 +22,19 @@ public sealed class ClipTextEncoder
         Parameters text = p.Child("text_model").Exact();
         _tokens = text.Embedding("embeddings.token_embedding", config.VocabularySize, config.HiddenSize);
         _positions = text.Embedding("embeddings.position_embedding", config.MaxPositions, config.HiddenSize);
-        _layers = [.. Enumerable.Range(0, config.Layers).Select(i => new ClipTextLayer(text.Child($"encoder.layers.{i}"), config.HiddenSize, config.IntermediateSize, config.Heads, config.Activation, config.LayerNormEpsilon))];
+        _layers =
+        [
+            .. Enumerable
+                .Range(0, config.Layers)
+                .Select(i => new ClipTextLayer(
+                    text.Child($"encoder.layers.{i}"),
+                    config.HiddenSize,
+                    config.IntermediateSize,
+                    config.Heads,
+                    config.Activation,
+                    config.LayerNormEpsilon
+                )),
+        ];
         _finalNorm = text.LayerNorm("final_layer_norm", config.HiddenSize, config.LayerNormEpsilon);
     }
 
@@ -29,37 +44,60 @@ public sealed class ClipTextEncoder
     /// <summary>Tensors real files carry that hold no weights.</summary>
     public static bool IsIgnorable(string name) => name.EndsWith("position_ids", StringComparison.Ordinal);
 
-    /// <summary>Hidden states [E, B, length, 1, D] of ids [B, length], with the final norm; <paramref name="clipSkip"/> leaves out that many last layers (diffusers' counting), <paramref name="vectors"/> take the place of tokens' embeddings.</summary>
+    /// <summary>
+    /// Hidden states [E, B, length, 1, D] of ids [B, length], with the final norm; <paramref name="clipSkip"/> leaves out that
+    /// many last layers (diffusers' counting), <paramref name="vectors"/> take the place of tokens' embeddings.
+    /// </summary>
     public Tensor Encode(Ops ops, ReadOnlySpan<int> ids, int length, int clipSkip = 0, IReadOnlyList<TokenVector>? vectors = null)
     {
-        if (clipSkip < 0 || clipSkip >= _layers.Length) throw new AfaException($"clip skip {clipSkip} is out of range: this text encoder has {_layers.Length} layers.");
+        if (clipSkip < 0 || clipSkip >= _layers.Length)
+            throw new AfaException($"clip skip {clipSkip} is out of range: this text encoder has {_layers.Length} layers.");
         using TensorScope scope = ops.Scope();
         Tensor h = ops.TokenEmbedding(ids, length, _tokens, _positions);
-        if (vectors is { Count: > 0 }) h = Replace(ops, h, length, vectors);
+        if (vectors is { Count: > 0 })
+            h = Replace(ops, h, length, vectors);
         ops.Observe("hidden.0", h);
-        for (int i = 0; i < _layers.Length - clipSkip; i++) h = ops.Observe($"hidden.{i + 1}", _layers[i].Forward(ops, h));
+        for (int i = 0; i < _layers.Length - clipSkip; i++)
+            h = ops.Observe($"hidden.{i + 1}", _layers[i].Forward(ops, h));
         return scope.Keep(ops.LayerNorm(h, _finalNorm));
     }
 
-    // The vectors go as a table of their own through the op all tokens went through: they meet the same positions with the same rounding on every device.
+    // The vectors go as a table of their own through the op all tokens went through: they meet the same positions with the same
+    // rounding on every device.
     private Tensor Replace(Ops ops, Tensor h, int length, IReadOnlyList<TokenVector> vectors)
     {
-        int experts = h.Shape.Experts, tokens = h.Shape.Batch * length, width = Config.HiddenSize;
+        int experts = h.Shape.Experts,
+            tokens = h.Shape.Batch * length,
+            width = Config.HiddenSize;
         var table = new float[experts * vectors.Count * width];
         var rows = new int[tokens];
         for (int i = 0; i < vectors.Count; i++)
         {
-            if (vectors[i].Vector.Length != width) throw new AfaException($"{_tokens.Name}: a vector of {vectors[i].Vector.Length} values was to take a token's place, this text encoder takes {width}.");
+            if (vectors[i].Vector.Length != width)
+                throw new AfaException(
+                    $"{_tokens.Name}: a vector of {vectors[i].Vector.Length} values was to take a token's place, this "
+                        + $"text encoder takes {width}."
+                );
             rows[vectors[i].Position] = i;
-            for (int e = 0; e < experts; e++) vectors[i].Vector.CopyTo(table, (e * vectors.Count + i) * width);
+            for (int e = 0; e < experts; e++)
+                vectors[i].Vector.CopyTo(table, (e * vectors.Count + i) * width);
         }
 
         using TensorScope scope = ops.Scope();
         Tensor uploaded = ops.Upload(table, new Shape(experts, 1, vectors.Count, 1, width));
-        float[] replaced = ops.Download(ops.TokenEmbedding(rows, length, new Embedding(_tokens.Name, uploaded.Buffer, experts, vectors.Count, width), _positions)), all = ops.Download(h);
+        float[] replaced = ops.Download(
+                ops.TokenEmbedding(
+                    rows,
+                    length,
+                    new Embedding(_tokens.Name, uploaded.Buffer, experts, vectors.Count, width),
+                    _positions
+                )
+            ),
+            all = ops.Download(h);
         foreach (TokenVector vector in vectors)
         {
-            for (int e = 0; e < experts; e++) Array.Copy(replaced, (e * tokens + vector.Position) * width, all, (e * tokens + vector.Position) * width, width);
+            for (int e = 0; e < experts; e++)
+                Array.Copy(replaced, (e * tokens + vector.Position) * width, all, (e * tokens + vector.Position) * width, width);
         }
 
         return scope.Keep(ops.Upload(all, h.Shape));
@@ -76,7 +114,8 @@ public sealed class ClipTextEncoder
             {
                 for (int i = 1; i < length; i++)
                 {
-                    if (row[i] > row[positions[b]]) positions[b] = i;
+                    if (row[i] > row[positions[b]])
+                        positions[b] = i;
                 }
             }
             else
@@ -92,15 +131,22 @@ public sealed class ClipTextEncoder
 /// <summary>One layer of CLIP's text transformer. Source: transformers CLIPEncoderLayer.</summary>
 public sealed class ClipTextLayer
 {
-    private readonly LayerNorm _norm1, _norm2;
-    private readonly Linear _q, _k, _v, _out, _fc1, _fc2;
+    private readonly LayerNorm _norm1,
+        _norm2;
+    private readonly Linear _q,
+        _k,
+        _v,
+        _out,
+        _fc1,
+        _fc2;
     private readonly int _heads;
     private readonly ActivationKind _activation;
 
     /// <summary>Reads the layer.</summary>
     public ClipTextLayer(Parameters p, int width, int intermediate, int heads, ActivationKind activation, float epsilon)
     {
-        if (width % heads != 0) throw new AfaException($"{p.Prefix}: {width} channels cannot be split into {heads} heads");
+        if (width % heads != 0)
+            throw new AfaException($"{p.Prefix}: {width} channels cannot be split into {heads} heads");
         _heads = heads;
         _activation = activation;
         _norm1 = p.LayerNorm("layer_norm1", width, epsilon);
@@ -118,7 +164,14 @@ public sealed class ClipTextLayer
     {
         using TensorScope scope = ops.Scope();
         Tensor h = ops.LayerNorm(x, _norm1);
-        Tensor attended = ops.Attention(ops.Linear(h, _q), ops.Linear(h, _k), ops.Linear(h, _v), _heads, causal: true, exact: _q.Weights.Shape.Exact);
+        Tensor attended = ops.Attention(
+            ops.Linear(h, _q),
+            ops.Linear(h, _k),
+            ops.Linear(h, _v),
+            _heads,
+            causal: true,
+            exact: _q.Weights.Shape.Exact
+        );
         x = ops.Linear(attended, _out, residual: x);
         return scope.Keep(ops.Linear(ops.Linear(ops.LayerNorm(x, _norm2), _fc1, _activation), _fc2, residual: x));
     }

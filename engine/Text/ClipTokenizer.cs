@@ -5,7 +5,8 @@ using Microsoft.ML.Tokenizers;
 namespace AfaNative.Engine.Text;
 
 /// <summary>
-/// CLIP's byte-level byte-pair tokenizer, with a model's own vocabulary: form C, runs of white space to one space, lower case, then
+/// CLIP's byte-level byte-pair tokenizer, with a model's own vocabulary: form C, runs of white space to one space, lower case,
+/// then
 /// words, then merges. Instances do not change after loading and may be shared between threads.
 /// </summary>
 public sealed class ClipTokenizer
@@ -38,7 +39,9 @@ public sealed class ClipTokenizer
     /// <summary>One more than the highest id: how many rows the text encoder's embedding must have.</summary>
     public int VocabularySize { get; }
 
-    /// <summary>Reads a tokenizer folder: <c>vocab.json</c>, <c>merges.txt</c> and, where present, the names of its special tokens.</summary>
+    /// <summary>
+    /// Reads a tokenizer folder: <c>vocab.json</c>, <c>merges.txt</c> and, where present, the names of its special tokens.
+    /// </summary>
     /// <exception cref="CheckpointException">A file is missing or is not what it should be.</exception>
     public static ClipTokenizer Load(string tokenizerFolder)
     {
@@ -52,7 +55,9 @@ public sealed class ClipTokenizer
         string bos = names.Find("bos_token") ?? DefaultBos;
         string eos = names.Find("eos_token") ?? DefaultEos;
         string pad = names.Find("pad_token") ?? eos;
-        int bosId = Id(bos), eosId = Id(eos), padId = Id(pad);
+        int bosId = Id(bos),
+            eosId = Id(eos),
+            padId = Id(pad);
 
         var options = new BpeOptions(vocabulary)
         {
@@ -64,16 +69,28 @@ public sealed class ClipTokenizer
         };
         try
         {
-            return new ClipTokenizer(BpeTokenizer.Create(options), (bos, bosId), (eos, eosId), padId, vocabulary.Values.Max() + 1);
+            return new ClipTokenizer(
+                BpeTokenizer.Create(options),
+                (bos, bosId),
+                (eos, eosId),
+                padId,
+                vocabulary.Values.Max() + 1
+            );
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            throw new CheckpointException($"Expected merges of tokens that the vocabulary beside them holds, but '{mergesPath}' does not fit: {e.Message}", e);
+            throw new CheckpointException(
+                $"Expected merges of tokens that the vocabulary beside them holds, but '{mergesPath}' does not fit: {e.Message}",
+                e
+            );
         }
 
-        int Id(string token) => vocabulary.TryGetValue(token, out int id)
-            ? id
-            : throw new CheckpointException($"Expected the special token '{token}' in the vocabulary, but '{vocabularyPath}' does not hold it.");
+        int Id(string token) =>
+            vocabulary.TryGetValue(token, out int id)
+                ? id
+                : throw new CheckpointException(
+                    $"Expected the special token '{token}' in the vocabulary, but '{vocabularyPath}' does not hold it."
+                );
     }
 
     /// <summary>
@@ -94,25 +111,33 @@ public sealed class ClipTokenizer
             int first = 0;
             for (int i = 0; i < next.Length; i++)
             {
-                if (next[i] < at) next[i] = Where(_specials[i].Text, at);
-                if (next[i] < next[first]) first = i;
+                if (next[i] < at)
+                    next[i] = Where(_specials[i].Text, at);
+                if (next[i] < next[first])
+                    first = i;
             }
 
             int end = next[first];
-            if (end > at) ids.AddRange(_bpe.EncodeToIds(Normalize(text[at..end]), considerNormalization: false));
+            if (end > at)
+                ids.AddRange(_bpe.EncodeToIds(Normalize(text[at..end]), considerNormalization: false));
             at = end;
-            if (at == text.Length) break;
+            if (at == text.Length)
+                break;
             ids.Add(_specials[first].Id);
             at += _specials[first].Text.Length;
         }
 
         return [.. ids];
 
-        int Where(string special, int from) => special.Length > 0 && text.IndexOf(special, from,
-            StringComparison.Ordinal) is var found and >= 0 ? found : text.Length;
+        int Where(string special, int from) =>
+            special.Length > 0 && text.IndexOf(special, from, StringComparison.Ordinal) is var found and >= 0
+                ? found
+                : text.Length;
     }
 
-    /// <summary>Exactly <paramref name="maxLength"/> ids: the start, as much of the text as fits, the end, then padding.</summary>
+    /// <summary>
+    /// Exactly <paramref name="maxLength"/> ids: the start, as much of the text as fits, the end, then padding.
+    /// </summary>
     public int[] Encode(string text, int maxLength = 77)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(maxLength, 2);
@@ -157,17 +182,29 @@ public sealed class ClipTokenizer
     {
         using JsonDocument document = TokenizerFiles.ReadJson(path);
         if (document.RootElement.ValueKind != JsonValueKind.Object)
-            throw new CheckpointException($"Expected a JSON object of tokens and their ids, but '{path}' holds {TokenizerFiles.Name(document.RootElement)}.");
+            throw new CheckpointException(
+                $"Expected a JSON object of tokens and their ids, but '{path}' holds {TokenizerFiles.Name(document.RootElement)}."
+            );
         var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (JsonProperty entry in document.RootElement.EnumerateObject())
         {
-            if (entry.Value.ValueKind != JsonValueKind.Number || !entry.Value.TryGetInt32(out int id) || id < 0 || id > 10_000_000)
-                throw new CheckpointException($"Expected a whole number from 0 as the id of the token '{entry.Name}', but '{path}' gives {TokenizerFiles.Short(entry.Value)}.");
+            if (
+                entry.Value.ValueKind != JsonValueKind.Number
+                || !entry.Value.TryGetInt32(out int id)
+                || id < 0
+                || id > 10_000_000
+            )
+                throw new CheckpointException(
+                    $"Expected a whole number from 0 as the id of the token '{entry.Name}', but '{path}' gives "
+                        + $"{TokenizerFiles.Short(entry.Value)}."
+                );
             if (!vocabulary.TryAdd(entry.Name, id))
                 throw new CheckpointException($"Expected every token once, but '{path}' lists '{entry.Name}' again.");
         }
 
-        return vocabulary.Count > 0 ? vocabulary : throw new CheckpointException($"Expected at least one token, but '{path}' is empty.");
+        return vocabulary.Count > 0
+            ? vocabulary
+            : throw new CheckpointException($"Expected at least one token, but '{path}' is empty.");
     }
 
     private static List<string> ReadMerges(string path)
@@ -182,7 +219,9 @@ public sealed class ClipTokenizer
                 continue;
             int gap = merge.IndexOf(' ');
             if (gap <= 0 || gap == merge.Length - 1 || merge.IndexOf(' ', gap + 1) >= 0)
-                throw new CheckpointException($"Expected two tokens with one space between, but line {number} of '{path}' is not so.");
+                throw new CheckpointException(
+                    $"Expected two tokens with one space between, but line {number} of '{path}' is not so."
+                );
             merges.Add(merge);
         }
 

@@ -30,7 +30,8 @@ public sealed class EmbeddingSet
     private EmbeddingSet(IReadOnlyList<TextEmbedding> embeddings)
     {
         // The longest name that fits counts: bad-hands-5 is not bad-hands.
-        _spellings = embeddings.SelectMany(e => Spellings(e).Where(s => s.Length > 0).Select(s => (Spelling: s, Embedding: e)))
+        _spellings = embeddings
+            .SelectMany(e => Spellings(e).Where(s => s.Length > 0).Select(s => (Spelling: s, Embedding: e)))
             .GroupBy(s => char.ToUpperInvariant(s.Spelling[0]))
             .ToDictionary(g => g.Key, g => g.OrderByDescending(s => s.Spelling.Length).ToArray());
     }
@@ -38,7 +39,10 @@ public sealed class EmbeddingSet
     /// <summary>No embeddings.</summary>
     public static EmbeddingSet None { get; } = new([]);
 
-    /// <summary>Reads embeddings for text encoders of some width whose chunks have some room; a file given by name counts more than one found in a folder.</summary>
+    /// <summary>
+    /// Reads embeddings for text encoders of some width whose chunks have some room; a file given by name counts more than one
+    /// found in a folder.
+    /// </summary>
     /// <exception cref="CheckpointException">A file given by name is no embedding, or one for another kind of model.</exception>
     /// <exception cref="AfaException">Two have the same name.</exception>
     public static EmbeddingSet Load(IReadOnlyList<EmbeddingRequest> requests, int width, int room)
@@ -48,9 +52,13 @@ public sealed class EmbeddingSet
         {
             if (byName.TryGetValue(request.Word, out TextEmbedding? other))
             {
-                string problem = $"{request.Path} and {other.Path} would both be called '{request.Word}'; NAME=FILE gives one of them another name.";
-                if (!request.Listed) throw new AfaException(problem);
-                if (requests.Any(r => r.Listed && r.Path == other.Path)) byName[request.Word] = other with { Problem = problem };
+                string problem =
+                    $"{request.Path} and {other.Path} would both be called '{request.Word}'; NAME=FILE gives one of them "
+                    + $"another name.";
+                if (!request.Listed)
+                    throw new AfaException(problem);
+                if (requests.Any(r => r.Listed && r.Path == other.Path))
+                    byName[request.Word] = other with { Problem = problem };
                 continue;
             }
 
@@ -72,7 +80,7 @@ public sealed class EmbeddingSet
     internal IEnumerable<(string Text, TextEmbedding? Embedding)> Split(string text)
     {
         int from = 0;
-        for (int at = 0; _spellings.Count > 0 && at < text.Length;)
+        for (int at = 0; _spellings.Count > 0 && at < text.Length; )
         {
             (string spelling, TextEmbedding? embedding) = Find(text, at);
             if (embedding is null)
@@ -81,28 +89,41 @@ public sealed class EmbeddingSet
                 continue;
             }
 
-            if (embedding.Problem is { } problem) throw new CheckpointException(problem);
-            if (at > from) yield return (text[from..at], null);
+            if (embedding.Problem is { } problem)
+                throw new CheckpointException(problem);
+            if (at > from)
+                yield return (text[from..at], null);
             yield return ("", embedding);
             from = at += spelling.Length;
         }
 
-        if (from < text.Length) yield return (text[from..], null);
+        if (from < text.Length)
+            yield return (text[from..], null);
     }
 
     /// <summary>Positions a text takes.</summary>
-    internal int Count(ClipTokenizer tokenizer, string text) => Split(text).Sum(p => p.Embedding?.Vectors.Length ?? tokenizer.Tokenize(p.Text).Length);
+    internal int Count(ClipTokenizer tokenizer, string text) =>
+        Split(text).Sum(p => p.Embedding?.Vectors.Length ?? tokenizer.Tokenize(p.Text).Length);
 
     /// <summary>The embeddings prompts name, each once, in order.</summary>
     /// <exception cref="CheckpointException">They name one that cannot be used.</exception>
     public IReadOnlyList<TextEmbedding> UsedBy(PromptSyntax syntax, params IEnumerable<string> prompts) =>
-        [.. prompts.SelectMany(p => syntax == PromptSyntax.Plain ? [p] : PromptParser.Parse(p).Select(part => part.Text)).SelectMany(Split).Select(p => p.Embedding).OfType<TextEmbedding>().Distinct()];
+        [
+            .. prompts
+                .SelectMany(p => syntax == PromptSyntax.Plain ? [p] : PromptParser.Parse(p).Select(part => part.Text))
+                .SelectMany(Split)
+                .Select(p => p.Embedding)
+                .OfType<TextEmbedding>()
+                .Distinct(),
+        ];
 
     private static IEnumerable<string> Spellings(TextEmbedding e)
     {
         yield return e.Name;
-        if (!e.Name.StartsWith('<')) yield return $"<{e.Name}>";
-        if (e.Placeholder is { } own && !own.Trim('<', '>').Equals(e.Name.Trim('<', '>'), StringComparison.OrdinalIgnoreCase)) yield return own;
+        if (!e.Name.StartsWith('<'))
+            yield return $"<{e.Name}>";
+        if (e.Placeholder is { } own && !own.Trim('<', '>').Equals(e.Name.Trim('<', '>'), StringComparison.OrdinalIgnoreCase))
+            yield return own;
     }
 
     private (string Spelling, TextEmbedding? Embedding) Find(string text, int at)
@@ -111,7 +132,8 @@ public sealed class EmbeddingSet
             return ("", null);
         foreach ((string spelling, TextEmbedding embedding) in names)
         {
-            if (Stands(text, at, spelling)) return (spelling, embedding);
+            if (Stands(text, at, spelling))
+                return (spelling, embedding);
         }
 
         return ("", null);
@@ -120,8 +142,10 @@ public sealed class EmbeddingSet
     // As a word of its own: what stands beside it must not go on with it.
     private static bool Stands(string text, int at, string name)
     {
-        if (at > 0 && Word(text[at - 1]) && Word(name[0])) return false;
-        if (string.Compare(text, at, name, 0, name.Length, StringComparison.OrdinalIgnoreCase) != 0) return false;
+        if (at > 0 && Word(text[at - 1]) && Word(name[0]))
+            return false;
+        if (string.Compare(text, at, name, 0, name.Length, StringComparison.OrdinalIgnoreCase) != 0)
+            return false;
         int end = at + name.Length;
         return end >= text.Length || !Word(text[end]) || !Word(name[^1]);
 

@@ -8,8 +8,14 @@ namespace AfaNative.Engine.Text;
 /// </summary>
 internal static class Nfc
 {
-    private const int SBase = 0xAC00, LBase = 0x1100, VBase = 0x1161, TBase = 0x11A7;
-    private const int LCount = 19, VCount = 21, TCount = 28, SCount = LCount * VCount * TCount;
+    private const int SBase = 0xAC00,
+        LBase = 0x1100,
+        VBase = 0x1161,
+        TBase = 0x11A7;
+    private const int LCount = 19,
+        VCount = 21,
+        TCount = 28,
+        SCount = LCount * VCount * TCount;
 
     private static readonly Lazy<Tables> Loaded = new(Tables.Read);
 
@@ -88,13 +94,19 @@ internal static class Nfc
 
     private static string Compose(Tables tables, List<int> points)
     {
-        int kept = 0, starter = -1, lastClass = -1;
+        int kept = 0,
+            starter = -1,
+            lastClass = -1;
         for (int i = 0; i < points.Count; i++)
         {
             int point = points[i];
             int combining = tables.Class(point);
             // Blocked when a mark of the same or a higher class, or another starter, stands between.
-            if (starter >= 0 && (kept - 1 == starter || lastClass < combining) && Join(tables, points[starter], point) is int joined and > 0)
+            if (
+                starter >= 0
+                && (kept - 1 == starter || lastClass < combining)
+                && Join(tables, points[starter], point) is int joined and > 0
+            )
             {
                 points[starter] = joined;
                 continue;
@@ -134,7 +146,9 @@ internal static class Nfc
         {
             var tables = new Tables();
             byte[] data = Convert.FromBase64String(NfcData.Decompositions);
-            int at = 0, point = 0, first = 0;
+            int at = 0,
+                point = 0,
+                first = 0;
             while (at < data.Length)
             {
                 point += Next(data, ref at);
@@ -163,7 +177,8 @@ internal static class Nfc
 
         private static int Next(byte[] data, ref int at)
         {
-            int value = 0, shift = 0;
+            int value = 0,
+                shift = 0;
             while (true)
             {
                 byte b = data[at++];

@@ -37,13 +37,18 @@ public static class PromptNotes
         var counts = new Dictionary<Kind, int>();
         foreach ((string text, bool negative) in prompts.Distinct())
         {
-            if (text.AsSpan().IndexOfAny("[<#{_$\\(A") < 0 || text.Length > PromptParser.MostCharacters) continue;
+            if (text.AsSpan().IndexOfAny("[<#{_$\\(A") < 0 || text.Length > PromptParser.MostCharacters)
+                continue;
             foreach ((Kind kind, string what) in syntax == PromptSyntax.Plain ? InPlain(text) : InWeighted(text, negative))
             {
-                if (!found.TryGetValue(kind, out List<string>? list)) found[kind] = list = [];
-                if (list.Contains(what)) continue;
-                if (list.Count < Quoted) list.Add(what);
-                else counts[kind] = counts.GetValueOrDefault(kind) + 1;
+                if (!found.TryGetValue(kind, out List<string>? list))
+                    found[kind] = list = [];
+                if (list.Contains(what))
+                    continue;
+                if (list.Count < Quoted)
+                    list.Add(what);
+                else
+                    counts[kind] = counts.GetValueOrDefault(kind) + 1;
             }
         }
 
@@ -52,22 +57,24 @@ public static class PromptNotes
         static string More(int count) => count == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $" and {count} more");
     }
 
-    private static string Sentence(Kind kind, string what) => kind switch
-    {
-        Kind.Editing => $"prompt editing is not supported yet: {what} is taken as words",
-        Kind.Alternation => $"alternating words are not supported yet: {what} is taken as words",
-        Kind.And => $"AND does not join prompts yet: in {what} it is taken as a word",
-        Kind.Tag => $"only <lora:...> is a tag here: {what} is taken as words",
-        Kind.Comment => $"comments are not left out of prompts: {what} is taken as words",
-        Kind.Dynamic => $"dynamic prompts are not supported yet: {what} is taken as words",
-        Kind.PlainTag => $"--prompt-syntax plain takes everything as words, tags too: {what} does nothing else",
-        Kind.PlainEscape => $"--prompt-syntax plain takes everything as words: the backslash in {what} is part of the text",
-        _ => $"--prompt-syntax plain takes everything as words: {what} is no weight",
-    };
+    private static string Sentence(Kind kind, string what) =>
+        kind switch
+        {
+            Kind.Editing => $"prompt editing is not supported yet: {what} is taken as words",
+            Kind.Alternation => $"alternating words are not supported yet: {what} is taken as words",
+            Kind.And => $"AND does not join prompts yet: in {what} it is taken as a word",
+            Kind.Tag => $"only <lora:...> is a tag here: {what} is taken as words",
+            Kind.Comment => $"comments are not left out of prompts: {what} is taken as words",
+            Kind.Dynamic => $"dynamic prompts are not supported yet: {what} is taken as words",
+            Kind.PlainTag => $"--prompt-syntax plain takes everything as words, tags too: {what} does nothing else",
+            Kind.PlainEscape => $"--prompt-syntax plain takes everything as words: the backslash in {what} is part of the text",
+            _ => $"--prompt-syntax plain takes everything as words: {what} is no weight",
+        };
 
     private static IEnumerable<(Kind, string)> InPlain(string text)
     {
-        foreach ((int start, int end) in Tags(text)) yield return (Kind.PlainTag, Quote(text, start, end));
+        foreach ((int start, int end) in Tags(text))
+            yield return (Kind.PlainTag, Quote(text, start, end));
         for (int i = 0; i + 1 < text.Length; i++)
         {
             if (text[i] == '\\' && text[i + 1] is '(' or ')' or '[' or ']')
@@ -80,7 +87,8 @@ public static class PromptNotes
         int open = -1;
         for (int i = 0; i < text.Length; i++)
         {
-            if (text[i] == '(') open = i;
+            if (text[i] == '(')
+                open = i;
             else if (text[i] == ')' && open >= 0 && NumberBefore(text, i, open + 1) > 0)
             {
                 yield return (Kind.PlainWeight, Quote(text, open, i + 1));
@@ -97,20 +105,25 @@ public static class PromptNotes
                 yield return (Kind.Tag, Quote(text, start, end));
         }
 
-        foreach ((Kind, string) bracket in Brackets(text)) yield return bracket;
+        foreach ((Kind, string) bracket in Brackets(text))
+            yield return bracket;
         int at = text.IndexOf('#', StringComparison.Ordinal);
-        if (at >= 0) yield return (Kind.Comment, Quote(text, at, text.IndexOf('\n', at) is var line and >= 0 ? line
-            : text.Length));
-        for (at = negative ? -1 : text.IndexOf("AND", StringComparison.Ordinal); at >= 0; at = text.IndexOf("AND", at + 3,
-            StringComparison.Ordinal))
+        if (at >= 0)
+            yield return (Kind.Comment, Quote(text, at, text.IndexOf('\n', at) is var line and >= 0 ? line : text.Length));
+        for (
+            at = negative ? -1 : text.IndexOf("AND", StringComparison.Ordinal);
+            at >= 0;
+            at = text.IndexOf("AND", at + 3, StringComparison.Ordinal)
+        )
         {
-            if ((at > 0 && Word(text[at - 1])) || (at + 3 < text.Length && Word(text[at + 3]))) continue;
+            if ((at > 0 && Word(text[at - 1])) || (at + 3 < text.Length && Word(text[at + 3])))
+                continue;
             yield return (Kind.And, Quote(text, Math.Max(0, at - 20), Math.Min(text.Length, at + 23)));
             break;
         }
 
-        int name = text.IndexOf("__", StringComparison.Ordinal), close = name < 0 ? -1
-            : text.IndexOf("__", name + 2, StringComparison.Ordinal);
+        int name = text.IndexOf("__", StringComparison.Ordinal),
+            close = name < 0 ? -1 : text.IndexOf("__", name + 2, StringComparison.Ordinal);
         if (close > name + 2 && text.AsSpan(name, close - name).IndexOfAny(' ', '\n', ',') < 0)
             yield return (Kind.Dynamic, Quote(text, name, close + 2));
     }
@@ -139,7 +152,8 @@ public static class PromptNotes
                     (int at, bool bar, bool dollar) = open.Pop();
                     if (text[i] == '}')
                     {
-                        if (bar || dollar) yield return (Kind.Dynamic, Quote(text, at, i + 1));
+                        if (bar || dollar)
+                            yield return (Kind.Dynamic, Quote(text, at, i + 1));
                     }
                     else if (NumberBefore(text, i, at + 1) > 0)
                     {
@@ -159,28 +173,33 @@ public static class PromptNotes
     private static int NumberBefore(string text, int end, int least)
     {
         int at = end;
-        while (at > least && char.IsWhiteSpace(text[at - 1])) at--;
+        while (at > least && char.IsWhiteSpace(text[at - 1]))
+            at--;
         int digits = 0;
-        for (; at > least && (char.IsAsciiDigit(text[at - 1])
-            || text[at - 1] is '.' or '+' or '-' or 'e' or 'E'); at--) digits += char.IsAsciiDigit(text[at - 1]) ? 1 : 0;
-        while (at > least && char.IsWhiteSpace(text[at - 1])) at--;
+        for (; at > least && (char.IsAsciiDigit(text[at - 1]) || text[at - 1] is '.' or '+' or '-' or 'e' or 'E'); at--)
+            digits += char.IsAsciiDigit(text[at - 1]) ? 1 : 0;
+        while (at > least && char.IsWhiteSpace(text[at - 1]))
+            at--;
         return digits > 0 && at > least && text[at - 1] == ':' ? end - at : 0;
     }
 
     // <word:...>
     private static IEnumerable<(int Start, int End)> Tags(string text)
     {
-        for (int at = text.IndexOf('<', StringComparison.Ordinal); at >= 0;)
+        for (int at = text.IndexOf('<', StringComparison.Ordinal); at >= 0; )
         {
             int colon = at + 1;
-            while (colon < text.Length && Word(text[colon])) colon++;
+            while (colon < text.Length && Word(text[colon]))
+                colon++;
             int next = colon;
             if (colon > at + 1 && colon < text.Length && text[colon] == ':')
             {
                 int end = text.IndexOf('>', colon);
-                if (end < 0) yield break;
+                if (end < 0)
+                    yield break;
                 next = end;
-                if (end > colon + 1) yield return (at, end + 1);
+                if (end > colon + 1)
+                    yield return (at, end + 1);
             }
 
             at = next < text.Length ? text.IndexOf('<', next) : -1;

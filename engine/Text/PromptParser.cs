@@ -10,7 +10,8 @@ namespace AfaNative.Engine.Text;
 public readonly record struct PromptPart(string Text, double Weight, bool Break = false);
 
 /// <summary>
-/// A1111's prompt syntax: <c>(words)</c> counts 1.1 times as much, <c>[words]</c> that much less, <c>(words:1.3)</c> as much as it says; brackets nest and multiply, <c>\(</c> and the like are plain
+/// A1111's prompt syntax: <c>(words)</c> counts 1.1 times as much, <c>[words]</c> that much less, <c>(words:1.3)</c> as much as
+/// it says; brackets nest and multiply, <c>\(</c> and the like are plain
 /// characters, <c>BREAK</c> starts a new chunk, and <c>&lt;lora:name:weight&gt;</c> is left out (<see cref="PromptLora"/>). What
 /// is not closed is taken as closed at the end, and what closes nothing stands for itself. What stands
 /// behind a colon and is no number is words, as in A1111.
@@ -35,7 +36,8 @@ public static class PromptParser
         CheckLength(prompt);
         prompt = PromptLora.Remove(prompt);
         var parts = new List<PromptPart>();
-        Stack<int> round = [], square = [];
+        Stack<int> round = [],
+            square = [];
         var words = new StringBuilder();
         for (int i = 0; i < prompt.Length; i++)
         {
@@ -57,7 +59,8 @@ public static class PromptParser
                     if (round.Count + square.Count > MostNested)
                     {
                         throw new AfaException(
-                            $"The prompt's brackets nest more than {MostNested} deep ('{Printable.Shortened(prompt)}').");
+                            $"The prompt's brackets nest more than {MostNested} deep ('{Printable.Shortened(prompt)}')."
+                        );
                     }
 
                     break;
@@ -81,25 +84,30 @@ public static class PromptParser
         }
 
         Flush();
-        while (round.Count > 0) Close(round, Step);
-        while (square.Count > 0) Close(square, 1 / Step);
+        while (round.Count > 0)
+            Close(round, Step);
+        while (square.Count > 0)
+            Close(square, 1 / Step);
         return Merge(parts);
 
         // Every part is met once for every bracket around it, of which there are few.
         void Close(Stack<int> open, double weight)
         {
-            for (int j = open.Pop(); j < parts.Count; j++) parts[j] = parts[j] with { Weight = parts[j].Weight * weight };
+            for (int j = open.Pop(); j < parts.Count; j++)
+                parts[j] = parts[j] with { Weight = parts[j].Weight * weight };
         }
 
         void Flush(bool literal = false)
         {
-            if (words.Length == 0) return;
+            if (words.Length == 0)
+                return;
             string text = words.ToString();
             words.Clear();
             if (literal)
             {
                 // What stood before it is still ordinary text.
-                if (text.Length > 1) Add(text[..^1]);
+                if (text.Length > 1)
+                    Add(text[..^1]);
                 parts.Add(new PromptPart(text[^1..], 1));
                 return;
             }
@@ -113,13 +121,16 @@ public static class PromptParser
             for (int at = Next(text, 0); at >= 0; at = Next(text, from))
             {
                 string before = text[from..at].TrimEnd();
-                if (before.Length > 0) parts.Add(new PromptPart(before, 1));
+                if (before.Length > 0)
+                    parts.Add(new PromptPart(before, 1));
                 parts.Add(new PromptPart("", 1, Break: true));
                 from = at + "BREAK".Length;
-                while (from < text.Length && char.IsWhiteSpace(text[from])) from++;
+                while (from < text.Length && char.IsWhiteSpace(text[from]))
+                    from++;
             }
 
-            if (from < text.Length) parts.Add(new PromptPart(text[from..], 1));
+            if (from < text.Length)
+                parts.Add(new PromptPart(text[from..], 1));
         }
     }
 
@@ -130,7 +141,8 @@ public static class PromptParser
         if (prompt.Length > MostCharacters)
         {
             throw new AfaException(
-                $"The prompt '{Printable.Shortened(prompt)}' has {prompt.Length} characters; {MostCharacters} is the most.");
+                $"The prompt '{Printable.Shortened(prompt)}' has {prompt.Length} characters; {MostCharacters} is the most."
+            );
         }
     }
 
@@ -139,7 +151,7 @@ public static class PromptParser
     {
         var merged = new List<PromptPart>();
         var text = new StringBuilder();
-        for (int i = 0; i < parts.Count;)
+        for (int i = 0; i < parts.Count; )
         {
             PromptPart part = parts[i];
             if (part.Break)
@@ -151,13 +163,19 @@ public static class PromptParser
 
             if (!(Math.Abs(part.Weight) <= MostWeight))
             {
-                throw new AfaException(string.Create(CultureInfo.InvariantCulture,
-                    $"The prompt weighs '{Printable.Shortened(part.Text)}' by {part.Weight:G6}; -{MostWeight} to {MostWeight} "
-                        + $"is possible, all brackets around it together."));
+                throw new AfaException(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"The prompt weighs '{Printable.Shortened(part.Text)}' by {part.Weight:G6}; -{MostWeight} to "
+                            + $"{MostWeight} "
+                            + $"is possible, all brackets around it together."
+                    )
+                );
             }
 
             text.Clear();
-            for (; i < parts.Count && !parts[i].Break && parts[i].Weight == part.Weight; i++) text.Append(parts[i].Text);
+            for (; i < parts.Count && !parts[i].Break && parts[i].Weight == part.Weight; i++)
+                text.Append(parts[i].Text);
             merged.Add(part with { Text = text.ToString() });
         }
 
@@ -167,10 +185,15 @@ public static class PromptParser
     // BREAK as a word of its own.
     private static int Next(string text, int from)
     {
-        for (int at = text.IndexOf("BREAK", from, StringComparison.Ordinal); at >= 0; at = text.IndexOf("BREAK", at + 1, StringComparison.Ordinal))
+        for (
+            int at = text.IndexOf("BREAK", from, StringComparison.Ordinal);
+            at >= 0;
+            at = text.IndexOf("BREAK", at + 1, StringComparison.Ordinal)
+        )
         {
             int end = at + "BREAK".Length;
-            if ((at == 0 || !Word(text[at - 1])) && (end == text.Length || !Word(text[end]))) return at;
+            if ((at == 0 || !Word(text[at - 1])) && (end == text.Length || !Word(text[end])))
+                return at;
         }
 
         return -1;
@@ -184,16 +207,22 @@ public static class PromptParser
     {
         value = 0;
         end = from;
-        while (end < text.Length && char.IsWhiteSpace(text[end])) end++;
+        while (end < text.Length && char.IsWhiteSpace(text[end]))
+            end++;
         int start = end;
-        if (end < text.Length && text[end] is '+' or '-') end++;
+        if (end < text.Length && text[end] is '+' or '-')
+            end++;
         int digits = 0;
-        for (; end < text.Length && (char.IsAsciiDigit(text[end]) || text[end] == '.'); end++) digits += text[end] == '.' ? 0 : 1;
+        for (; end < text.Length && (char.IsAsciiDigit(text[end]) || text[end] == '.'); end++)
+            digits += text[end] == '.' ? 0 : 1;
         int stop = end;
-        while (end < text.Length && char.IsWhiteSpace(text[end])) end++;
-        if (digits == 0 || end >= text.Length || text[end] != ')') return false;
+        while (end < text.Length && char.IsWhiteSpace(text[end]))
+            end++;
+        if (digits == 0 || end >= text.Length || text[end] != ')')
+            return false;
         ReadOnlySpan<char> number = text.AsSpan(start, stop - start);
-        if (Numbers.TryDouble(number, out value)) return true;
+        if (Numbers.TryDouble(number, out value))
+            return true;
         throw new AfaException($"The prompt's weight '{Printable.Shortened(number)}' is no number, or far too large.");
     }
 }

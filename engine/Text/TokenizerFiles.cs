@@ -15,7 +15,9 @@ internal static class TokenizerFiles
         {
             if (RegularFile.Kind(path) == FileKind.Missing)
                 throw new FileNotFoundException(null, path);
-            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(RegularFile.ReadAllBytes(path, "a tokenizer file", Limit));
+            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(
+                RegularFile.ReadAllBytes(path, "a tokenizer file", Limit)
+            );
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -52,14 +54,15 @@ internal static class TokenizerFiles
         }
     }
 
-    internal static string Name(JsonElement element) => element.ValueKind switch
-    {
-        JsonValueKind.Object => "an object",
-        JsonValueKind.Array => "an array",
-        JsonValueKind.String => "a string",
-        JsonValueKind.Number => "a number",
-        _ => element.ValueKind.ToString().ToLowerInvariant(),
-    };
+    internal static string Name(JsonElement element) =>
+        element.ValueKind switch
+        {
+            JsonValueKind.Object => "an object",
+            JsonValueKind.Array => "an array",
+            JsonValueKind.String => "a string",
+            JsonValueKind.Number => "a number",
+            _ => element.ValueKind.ToString().ToLowerInvariant(),
+        };
 
     internal static string Short(JsonElement element)
     {
@@ -103,19 +106,26 @@ internal sealed class SpecialTokenNames
             return tokens;
         using JsonDocument document = TokenizerFiles.ReadJson(path);
         if (document.RootElement.ValueKind != JsonValueKind.Object)
-            throw new CheckpointException($"Expected a JSON object, but '{path}' holds {TokenizerFiles.Name(document.RootElement)}.");
+            throw new CheckpointException(
+                $"Expected a JSON object, but '{path}' holds {TokenizerFiles.Name(document.RootElement)}."
+            );
         foreach (JsonProperty property in document.RootElement.EnumerateObject())
         {
             if (property.NameEquals("added_tokens_decoder"))
                 complete = true;
-            if (property.Name is not ("bos_token" or "eos_token" or "pad_token") || property.Value.ValueKind == JsonValueKind.Null)
+            if (
+                property.Name is not ("bos_token" or "eos_token" or "pad_token")
+                || property.Value.ValueKind == JsonValueKind.Null
+            )
                 continue;
             JsonElement value = property.Value;
             if (value.ValueKind == JsonValueKind.Object && value.TryGetProperty("content", out JsonElement content))
                 value = content;
             string? token = value.ValueKind == JsonValueKind.String ? value.GetString() : null;
             if (string.IsNullOrEmpty(token))
-                throw new CheckpointException($"Expected a token's text as {property.Name}, but '{path}' gives {TokenizerFiles.Short(property.Value)}.");
+                throw new CheckpointException(
+                    $"Expected a token's text as {property.Name}, but '{path}' gives {TokenizerFiles.Short(property.Value)}."
+                );
             tokens[property.Name] = token;
         }
 

@@ -4,7 +4,8 @@ using AfaNative.Engine.Checkpoints;
 namespace AfaNative.Engine.Training;
 
 /// <summary>
-/// SHA-256 of what files hold, remembered between runs so that gigabytes of weights are read once: a hash counts as long as size, place and the times of change (that of the status too, which no program sets back) are the same.
+/// SHA-256 of what files hold, remembered between runs so that gigabytes of weights are read once: a hash counts as long as size,
+/// place and the times of change (that of the status too, which no program sets back) are the same.
 /// </summary>
 public sealed class ContentHashes
 {
@@ -18,10 +19,16 @@ public sealed class ContentHashes
     public ContentHashes(string? memory = null)
     {
         _memory = memory;
-        if (memory is null || RegularFile.Kind(memory) != FileKind.Regular) return;
+        if (memory is null || RegularFile.Kind(memory) != FileKind.Regular)
+            return;
         try
         {
-            foreach ((string stamp, string hash) in JsonSerializer.Deserialize<Dictionary<string, string>>(RegularFile.ReadAllBytes(memory, "hashes", 1 << 24)) ?? []) _known[stamp] = hash;
+            foreach (
+                (string stamp, string hash) in JsonSerializer.Deserialize<Dictionary<string, string>>(
+                    RegularFile.ReadAllBytes(memory, "hashes", 1 << 24)
+                ) ?? []
+            )
+                _known[stamp] = hash;
         }
         catch (Exception e) when (e is JsonException or CheckpointException or InvalidOperationException)
         {
@@ -33,16 +40,20 @@ public sealed class ContentHashes
     /// <summary>Bytes that had to be read.</summary>
     public long BytesRead { get; private set; }
 
-    /// <summary>Hexadecimal digits for a component: its weight files in the order of their names, or the one file it is.</summary>
+    /// <summary>
+    /// Hexadecimal digits for a component: its weight files in the order of their names, or the one file it is.
+    /// </summary>
     /// <exception cref="AfaException">It cannot be read.</exception>
-    public string OfWeights(string component, CancellationToken cancellation = default) => string.Join('-', FileHash.WeightFiles(component).Select(f => Of(f, cancellation)));
+    public string OfWeights(string component, CancellationToken cancellation = default) =>
+        string.Join('-', FileHash.WeightFiles(component).Select(f => Of(f, cancellation)));
 
     /// <summary>64 hexadecimal digits for a file.</summary>
     /// <exception cref="CheckpointException">It cannot be read.</exception>
     public string Of(string file, CancellationToken cancellation = default)
     {
         var before = RegularFile.Stamp(file);
-        if (before is { } known && _known.TryGetValue(known.Stamp, out string? remembered)) return remembered;
+        if (before is { } known && _known.TryGetValue(known.Stamp, out string? remembered))
+            return remembered;
         using var hash = new Sha256();
         using (FileStream stream = RegularFile.Open(file, "a file to train from", 0))
         {
@@ -68,13 +79,17 @@ public sealed class ContentHashes
 
     private void Remember()
     {
-        if (_memory is null) return;
+        if (_memory is null)
+            return;
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(_memory))!);
             WholeFile.WriteText(_memory, JsonSerializer.Serialize(_known));
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException || e is AfaException { InnerException: IOException or UnauthorizedAccessException })
+        catch (Exception e)
+            when (e is IOException or UnauthorizedAccessException
+                || e is AfaException { InnerException: IOException or UnauthorizedAccessException }
+            )
         {
             // It only saves time; without it the next run reads the weights again.
         }

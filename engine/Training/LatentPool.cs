@@ -12,7 +12,8 @@ public sealed class LatentPool
     private readonly float[] _moments;
     private readonly string[] _captions;
 
-    private LatentPool(float[] moments, string[] captions, int channels, int height, int width) => (_moments, _captions, Channels, Height, Width) = (moments, captions, channels, height, width);
+    private LatentPool(float[] moments, string[] captions, int channels, int height, int width) =>
+        (_moments, _captions, Channels, Height, Width) = (moments, captions, channels, height, width);
 
     /// <summary>Pictures.</summary>
     public int Count => _captions.Length;
@@ -34,7 +35,10 @@ public sealed class LatentPool
 
     private int PerPicture => 2 * Channels * Height * Width;
 
-    /// <summary>Encodes pictures [first, first + count), or reads them from <paramref name="file"/> if that holds them; what was encoded is written there.</summary>
+    /// <summary>
+    /// Encodes pictures [first, first + count), or reads them from <paramref name="file"/> if that holds them; what was encoded
+    /// is written there.
+    /// </summary>
     /// <param name="device">Where to encode.</param>
     /// <param name="vae">With what.</param>
     /// <param name="pictures">What is encoded.</param>
@@ -44,12 +48,30 @@ public sealed class LatentPool
     /// <param name="identity">What they depend on: a file of another identity is made anew. A file needs one.</param>
     /// <param name="progress">Told how many are done.</param>
     /// <param name="cancellation">Looked at between batches.</param>
-    public static LatentPool Encode(IDevice device, VaeModel vae, IPictureSource pictures, long first, int count, string? file = null, RunIdentity? identity = null, Action<int>? progress = null, CancellationToken cancellation = default)
+    public static LatentPool Encode(
+        IDevice device,
+        VaeModel vae,
+        IPictureSource pictures,
+        long first,
+        int count,
+        string? file = null,
+        RunIdentity? identity = null,
+        Action<int>? progress = null,
+        CancellationToken cancellation = default
+    )
     {
-        if (file is not null && identity is null) throw new ArgumentException("what is kept in a file needs an identity, or it would be taken for something else later", nameof(identity));
-        if (file is not null && File.Exists(file) && Read(file, count, identity!) is { } kept) return kept;
+        if (file is not null && identity is null)
+            throw new ArgumentException(
+                "what is kept in a file needs an identity, or it would be taken for something else later",
+                nameof(identity)
+            );
+        if (file is not null && File.Exists(file) && Read(file, count, identity!) is { } kept)
+            return kept;
         const int Batch = 8;
-        int size = pictures.Size, side = size / vae.Config.Downscale, channels = vae.Config.LatentChannels, per = 2 * channels * side * side;
+        int size = pictures.Size,
+            side = size / vae.Config.Downscale,
+            channels = vae.Config.LatentChannels,
+            per = 2 * channels * side * side;
         var moments = new float[checked(count * per)];
         var captions = new string[count];
         for (int done = 0; done < count; done += Batch)
@@ -69,7 +91,16 @@ public sealed class LatentPool
             progress?.Invoke(done + n);
         }
 
-        if (file is not null) SafetensorsWriter.Write(file, [TensorEntry.FromFloat32("moments", [count, 2 * channels, side, side], moments)], new Dictionary<string, string> { ["captions"] = JsonSerializer.Serialize(captions), [IdentityKey] = identity!.ToString() });
+        if (file is not null)
+            SafetensorsWriter.Write(
+                file,
+                [TensorEntry.FromFloat32("moments", [count, 2 * channels, side, side], moments)],
+                new Dictionary<string, string>
+                {
+                    ["captions"] = JsonSerializer.Serialize(captions),
+                    [IdentityKey] = identity!.ToString(),
+                }
+            );
         return new LatentPool(moments, captions, channels, side, side);
     }
 
@@ -78,9 +109,24 @@ public sealed class LatentPool
     private static LatentPool? Read(string path, int count, RunIdentity identity)
     {
         using SafetensorsFile file = SafetensorsFile.Open(path);
-        if (!identity.Is(file.Metadata.GetValueOrDefault(IdentityKey))) return null;
-        string[] captions = file.Metadata.TryGetValue("captions", out string? text) ? JsonSerializer.Deserialize<string[]>(text)! : [];
-        if (!file.Tensors.TryGetValue("moments", out SafetensorsTensor? tensor) || tensor.Shape.Length != 4 || tensor.Shape[0] != count || captions.Length != count) throw new CheckpointException($"{path}: it does not hold {count} encoded pictures with captions.");
-        return new LatentPool(file.ReadFloat32("moments"), captions, (int)tensor.Shape[1] / 2, (int)tensor.Shape[2], (int)tensor.Shape[3]);
+        if (!identity.Is(file.Metadata.GetValueOrDefault(IdentityKey)))
+            return null;
+        string[] captions = file.Metadata.TryGetValue("captions", out string? text)
+            ? JsonSerializer.Deserialize<string[]>(text)!
+            : [];
+        if (
+            !file.Tensors.TryGetValue("moments", out SafetensorsTensor? tensor)
+            || tensor.Shape.Length != 4
+            || tensor.Shape[0] != count
+            || captions.Length != count
+        )
+            throw new CheckpointException($"{path}: it does not hold {count} encoded pictures with captions.");
+        return new LatentPool(
+            file.ReadFloat32("moments"),
+            captions,
+            (int)tensor.Shape[1] / 2,
+            (int)tensor.Shape[2],
+            (int)tensor.Shape[3]
+        );
     }
 }

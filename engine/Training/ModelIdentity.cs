@@ -18,25 +18,40 @@ internal static class ModelIdentity
 
     /// <summary>Of text encoders and tokenizer: what encoded captions depend on.</summary>
     public static string[] Text(EnsembleFolder models, ContentHashes hashes, bool weights = true) =>
-    [
-        .. models.TextEncoders.SelectMany(
-            t => (string[])[weights ? hashes.OfWeights(t) : "", Said(ClipTextConfig.Load(models.Config(t, "text_encoder")))]),
-        .. Tokenizer(models, hashes),
-    ];
+        [
+            .. models.TextEncoders.SelectMany(t =>
+                (string[])[weights ? hashes.OfWeights(t) : "", Said(ClipTextConfig.Load(models.Config(t, "text_encoder")))]
+            ),
+            .. Tokenizer(models, hashes),
+        ];
 
     /// <summary>Of the tokenizer.</summary>
     public static string[] Tokenizer(EnsembleFolder models, ContentHashes hashes)
     {
         ClipTokenizer read = ClipTokenizer.Load(models.Tokenizer);
-        return [hashes.Of(Path.Combine(models.Tokenizer, "vocab.json")), hashes.Of(Path.Combine(models.Tokenizer, "merges.txt")),
-            Said(new { read.BosId, read.EosId, read.PadId })];
+        return
+        [
+            hashes.Of(Path.Combine(models.Tokenizer, "vocab.json")),
+            hashes.Of(Path.Combine(models.Tokenizer, "merges.txt")),
+            Said(
+                new
+                {
+                    read.BosId,
+                    read.EosId,
+                    read.PadId,
+                }
+            ),
+        ];
     }
 
     /// <summary>Of the U-Nets.</summary>
     public static string[] UNets(EnsembleFolder models, ContentHashes hashes, bool weights = true) =>
-        [.. models.UNets.SelectMany(
-            u => (string[])[weights ? hashes.OfWeights(u) : "",
-            Said(UNetConfig.Load(models.Config(u, "unet")) with { SampleSize = 1 })])];
+        [
+            .. models.UNets.SelectMany(u =>
+                (string[])
+                    [weights ? hashes.OfWeights(u) : "", Said(UNetConfig.Load(models.Config(u, "unet")) with { SampleSize = 1 })]
+            ),
+        ];
 
     /// <summary>Of the aggregators.</summary>
     public static string[] Aggregators(EnsembleFolder models, ContentHashes hashes) =>

@@ -8,7 +8,8 @@ using AfaNative.Kernels.MatrixMultiply;
 namespace AfaNative.Engine.Training;
 
 /// <summary>
-/// Trains whole networks (a VAE, a U-Net with its text encoder) with AdamW, clipping, a schedule and a running mean of the weights. All that is random follows from the seed and the step, and the
+/// Trains whole networks (a VAE, a U-Net with its text encoder) with AdamW, clipping, a schedule and a running mean of the
+/// weights. All that is random follows from the seed and the step, and the
 /// state is one file that appears whole: a run goes on bit for bit wherever it was cut off.
 /// </summary>
 public abstract class NetworkTrainer : IDisposable
@@ -39,10 +40,17 @@ public abstract class NetworkTrainer : IDisposable
     /// <summary>What the loss is multiplied by on the way back.</summary>
     public LossScale LossScale { get; }
 
-    /// <summary>What the run depends on: a state of another is refused. Options and networks unless more is said, such as the pictures.</summary>
+    /// <summary>
+    /// What the run depends on: a state of another is refused. Options and networks unless more is said, such as the pictures.
+    /// </summary>
     public RunIdentity Identity
     {
-        get => _identity ??= Describe(new RunIdentity().Add(Options, Device.Storage, aggregators: false).Add("networks", $"{GetType().Name} of {ParameterCount.ToString(CultureInfo.InvariantCulture)} numbers"));
+        get =>
+            _identity ??= Describe(
+                new RunIdentity()
+                    .Add(Options, Device.Storage, aggregators: false)
+                    .Add("networks", $"{GetType().Name} of {ParameterCount.ToString(CultureInfo.InvariantCulture)} numbers")
+            );
         set => _identity = value;
     }
 
@@ -55,22 +63,28 @@ public abstract class NetworkTrainer : IDisposable
     /// <summary>All parameters, for a tape.</summary>
     protected internal IEnumerable<Parameter> Trained => _all.Select(p => p.Parameter);
 
-    /// <summary>Trains up to <see cref="TrainingOptions.Steps"/> updates, going on from <paramref name="state"/> if it is there and keeping it up to date.</summary>
+    /// <summary>
+    /// Trains up to <see cref="TrainingOptions.Steps"/> updates, going on from <paramref name="state"/> if it is there and
+    /// keeping it up to date.
+    /// </summary>
     /// <param name="state">The state file (safetensors).</param>
     /// <param name="done">Told every update.</param>
     /// <param name="cancellation">Stops after an update, which is saved first.</param>
-    /// <exception cref="AfaException">The state belongs to other options or networks, or the loss is no longer a number.</exception>
+    /// <exception cref="AfaException">The state belongs to other options or networks, or the loss is no longer a
+    /// number.</exception>
     public void Run(string state, Action<TrainingStep>? done = null, CancellationToken cancellation = default)
     {
         Optimizer optimizer = Ready();
-        if (File.Exists(state)) Restore(state, optimizer);
+        if (File.Exists(state))
+            Restore(state, optimizer);
         while (optimizer.Steps < Options.Steps)
         {
             // An update is whole or not at all: only the pause between two is a place to stop.
             TrainingStep step = Update(optimizer);
             done?.Invoke(step);
             bool stop = cancellation.IsCancellationRequested;
-            if (stop || optimizer.Steps == Options.Steps || optimizer.Steps % Options.SaveEvery == 0) Save(state, optimizer);
+            if (stop || optimizer.Steps == Options.Steps || optimizer.Steps % Options.SaveEvery == 0)
+                Save(state, optimizer);
             cancellation.ThrowIfCancellationRequested();
         }
     }
@@ -80,7 +94,8 @@ public abstract class NetworkTrainer : IDisposable
     public static void RequireSame(string state, RunIdentity identity)
     {
         ArgumentNullException.ThrowIfNull(identity);
-        if (!File.Exists(state)) return;
+        if (!File.Exists(state))
+            return;
         using SafetensorsFile file = SafetensorsFile.Open(state);
         identity.Require(state, file.Metadata.GetValueOrDefault(IdentityKey));
     }
@@ -93,9 +108,17 @@ public abstract class NetworkTrainer : IDisposable
         for (int i = 0; i < _all.Count; i++)
         {
             (string name, Parameter parameter) = _all[i];
-            if (!name.StartsWith(component + ".", StringComparison.Ordinal)) continue;
+            if (!name.StartsWith(component + ".", StringComparison.Ordinal))
+                continue;
             float[] values = optimizer.Means?[i] ?? parameter.Values;
-            entries.Add(new TensorEntry(name[(component.Length + 1)..], type, [.. parameter.Shape], stream => stream.Write(Widening.ToBytes(values, type))));
+            entries.Add(
+                new TensorEntry(
+                    name[(component.Length + 1)..],
+                    type,
+                    [.. parameter.Shape],
+                    stream => stream.Write(Widening.ToBytes(values, type))
+                )
+            );
         }
 
         SafetensorsWriter.Write(path, entries, new Dictionary<string, string> { ["format"] = "pt" });
@@ -111,12 +134,18 @@ public abstract class NetworkTrainer : IDisposable
     /// <summary>Frees the networks.</summary>
     protected virtual void Dispose(bool disposing)
     {
-        foreach (TrainedParameters parameters in _components) parameters.Dispose();
+        foreach (TrainedParameters parameters in _components)
+            parameters.Dispose();
         _components.Clear();
     }
 
     /// <summary>Adds a network to train: from a checkpoint's folder, or from nothing.</summary>
-    protected TModel Add<TModel>(string component, string? from, Func<Parameters, TModel> build, Func<string, bool>? ignore = null)
+    protected TModel Add<TModel>(
+        string component,
+        string? from,
+        Func<Parameters, TModel> build,
+        Func<string, bool>? ignore = null
+    )
     {
         TModel model;
         TrainedParameters parameters;
@@ -130,15 +159,22 @@ public abstract class NetworkTrainer : IDisposable
             var list = new ParameterList();
             build(list);
             Dictionary<string, ParameterSpec> specs = list.Specs.ToDictionary(s => s.Name);
-            (model, parameters) = TrainedParameters.Build(Device, (names, _) => NetworkInitialization.Values(component, specs[names[0]], Options.Seed), build);
+            (model, parameters) = TrainedParameters.Build(
+                Device,
+                (names, _) => NetworkInitialization.Values(component, specs[names[0]], Options.Seed),
+                build
+            );
         }
 
         _components.Add(parameters);
-        foreach (Parameter parameter in parameters.All) _all.Add(($"{component}.{parameter.Name}", parameter));
+        foreach (Parameter parameter in parameters.All)
+            _all.Add(($"{component}.{parameter.Name}", parameter));
         return model;
     }
 
-    /// <summary>Goes through the pictures of an update forward and back: adds gradients to the parameters and returns the mean loss.</summary>
+    /// <summary>
+    /// Goes through the pictures of an update forward and back: adds gradients to the parameters and returns the mean loss.
+    /// </summary>
     /// <param name="step">Updates done.</param>
     /// <param name="scale">What gradients are multiplied by.</param>
     protected internal abstract double Gradients(int step, float scale = 1);
@@ -148,21 +184,32 @@ public abstract class NetworkTrainer : IDisposable
 
     private Optimizer Ready()
     {
-        if (_optimizer is not null) return _optimizer;
-        _optimizer = new Optimizer(new AdamW(Options.LearningRate, beta2: Options.Beta2, weightDecay: Options.WeightDecay), [.. Trained]);
-        if (Options.Ema > 0) _optimizer.KeepMeans();
+        if (_optimizer is not null)
+            return _optimizer;
+        _optimizer = new Optimizer(
+            new AdamW(Options.LearningRate, beta2: Options.Beta2, weightDecay: Options.WeightDecay),
+            [.. Trained]
+        );
+        if (Options.Ema > 0)
+            _optimizer.KeepMeans();
         return _optimizer;
     }
 
     private TrainingStep Update(Optimizer optimizer)
     {
         int step = optimizer.Steps;
-        (double loss, double norm) = LossScale.Gradients(optimizer, scale =>
-        {
-            foreach (Parameter parameter in Trained) parameter.ZeroGradient();
-            return Gradients(step, scale);
-        }, step);
-        if (Options.ClipNorm > 0) optimizer.Clip(Options.ClipNorm, norm);
+        (double loss, double norm) = LossScale.Gradients(
+            optimizer,
+            scale =>
+            {
+                foreach (Parameter parameter in Trained)
+                    parameter.ZeroGradient();
+                return Gradients(step, scale);
+            },
+            step
+        );
+        if (Options.ClipNorm > 0)
+            optimizer.Clip(Options.ClipNorm, norm);
         double rate = Options.RateAt(step);
         optimizer.Step(rate);
         // A mean over the first few values would mostly be what the network started from.
@@ -181,16 +228,21 @@ public abstract class NetworkTrainer : IDisposable
             entries.Add(TensorEntry.FromFloat32("value." + name, shape, parameter.Values));
             entries.Add(TensorEntry.FromFloat32("first." + name, shape, first[i]));
             entries.Add(TensorEntry.FromFloat32("second." + name, shape, second[i]));
-            if (optimizer.Means is { } means) entries.Add(TensorEntry.FromFloat32("mean." + name, shape, means[i]));
+            if (optimizer.Means is { } means)
+                entries.Add(TensorEntry.FromFloat32("mean." + name, shape, means[i]));
         }
 
-        SafetensorsWriter.Write(path, entries, new Dictionary<string, string>
-        {
-            ["step"] = optimizer.Steps.ToString(CultureInfo.InvariantCulture),
-            [IdentityKey] = Identity.ToString(),
-            ["loss_scale"] = LossScale.Value.ToString("R", CultureInfo.InvariantCulture),
-            ["steps_at_scale"] = LossScale.Good.ToString(CultureInfo.InvariantCulture),
-        });
+        SafetensorsWriter.Write(
+            path,
+            entries,
+            new Dictionary<string, string>
+            {
+                ["step"] = optimizer.Steps.ToString(CultureInfo.InvariantCulture),
+                [IdentityKey] = Identity.ToString(),
+                ["loss_scale"] = LossScale.Value.ToString("R", CultureInfo.InvariantCulture),
+                ["steps_at_scale"] = LossScale.Good.ToString(CultureInfo.InvariantCulture),
+            }
+        );
     }
 
     private void Restore(string path, Optimizer optimizer)
@@ -204,16 +256,21 @@ public abstract class NetworkTrainer : IDisposable
             Copy("value." + name, parameter.Values);
             Copy("first." + name, first[i]);
             Copy("second." + name, second[i]);
-            if (optimizer.Means is { } means) Copy("mean." + name, means[i]);
+            if (optimizer.Means is { } means)
+                Copy("mean." + name, means[i]);
             parameter.Publish();
         }
 
         optimizer.Steps = Numbers.Int32($"{path}: step", file.Metadata.GetValueOrDefault("step", ""), least: 0);
-        LossScale.Restore(Numbers.Double($"{path}: loss_scale", file.Metadata.GetValueOrDefault("loss_scale", "1")), Numbers.Int32($"{path}: steps_at_scale", file.Metadata.GetValueOrDefault("steps_at_scale", "0"), least: 0));
+        LossScale.Restore(
+            Numbers.Double($"{path}: loss_scale", file.Metadata.GetValueOrDefault("loss_scale", "1")),
+            Numbers.Int32($"{path}: steps_at_scale", file.Metadata.GetValueOrDefault("steps_at_scale", "0"), least: 0)
+        );
 
         void Copy(string name, float[] to)
         {
-            if (!file.Tensors.TryGetValue(name, out SafetensorsTensor? tensor) || tensor.ElementCount != to.Length) throw new CheckpointException($"{path}: {name} of {to.Length} values is not there.");
+            if (!file.Tensors.TryGetValue(name, out SafetensorsTensor? tensor) || tensor.ElementCount != to.Length)
+                throw new CheckpointException($"{path}: {name} of {to.Length} values is not there.");
             file.ReadFloat32(name).CopyTo(to, 0);
         }
     }

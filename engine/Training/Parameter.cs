@@ -2,7 +2,10 @@ using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Engine.Training;
 
-/// <summary>A trained tensor: float32 values on the host as a checkpoint stores them, what the device's layer uses made from them, and the gradient.</summary>
+/// <summary>
+/// A trained tensor: float32 values on the host as a checkpoint stores them, what the device's layer uses made from them, and the
+/// gradient.
+/// </summary>
 public abstract class Parameter : IDisposable
 {
     private bool _fresh = true;
@@ -52,14 +55,16 @@ public abstract class Parameter : IDisposable
 
         var values = new float[Gradient.Length];
         device.Download(gradient, values);
-        for (int i = 0; i < values.Length; i++) Gradient[i] += values[i];
+        for (int i = 0; i < values.Length; i++)
+            Gradient[i] += values[i];
     }
 
     /// <summary>Adds part of a gradient, from element <paramref name="offset"/> on.</summary>
     internal void Accumulate(int offset, ReadOnlySpan<float> gradient)
     {
         _fresh = false;
-        for (int i = 0; i < gradient.Length; i++) Gradient[offset + i] += gradient[i];
+        for (int i = 0; i < gradient.Length; i++)
+            Gradient[offset + i] += gradient[i];
     }
 
     /// <inheritdoc/>

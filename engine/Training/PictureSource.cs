@@ -8,7 +8,10 @@ public interface IPictureSource
     /// <summary>Edge in pixels.</summary>
     int Size { get; }
 
-    /// <summary>Picture <paramref name="index"/>: [Size, Size, 3], -1 to 1, and its caption. Any index is good; the same one gives the same picture.</summary>
+    /// <summary>
+    /// Picture <paramref name="index"/>: [Size, Size, 3], -1 to 1, and its caption. Any index is good; the same one gives the
+    /// same picture.
+    /// </summary>
     (float[] Pixels, string Caption) Get(long index);
 }
 
@@ -28,7 +31,8 @@ public sealed class FilePictures(IReadOnlyList<TrainingRecord> records, int size
     public (float[] Pixels, string Caption) Get(long index)
     {
         long epoch = index / records.Count;
-        if (epoch != _epoch) (_epoch, _order) = (epoch, Shuffle.Order(seed, (ulong)epoch, records.Count));
+        if (epoch != _epoch)
+            (_epoch, _order) = (epoch, Shuffle.Order(seed, (ulong)epoch, records.Count));
         TrainingRecord record = records[_order[index % records.Count]];
         try
         {

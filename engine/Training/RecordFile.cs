@@ -11,7 +11,8 @@ internal static class RecordFile
 
     // Objects of texts need one level, a list of them two.
     private static readonly JsonDocumentOptions s_options = new() { MaxDepth = 8, AllowDuplicateProperties = false };
-    private static readonly string[] s_imageKeys = ["image_file", "file_name", "image"], s_captionKeys = ["text", "caption"];
+    private static readonly string[] s_imageKeys = ["image_file", "file_name", "image"],
+        s_captionKeys = ["text", "caption"];
 
     /// <summary>All records; paths are relative to the file's folder.</summary>
     /// <exception cref="AfaException">
@@ -23,8 +24,10 @@ internal static class RecordFile
         byte[] bytes = RegularFile.ReadAllBytes(path, "training records", LongestFile);
         ReadOnlyMemory<byte> text = bytes.AsSpan().StartsWith("\uFEFF"u8) ? bytes.AsMemory(3) : bytes;
         var reader = new Reader(path);
-        if (text.Span.TrimStart(" \t\r\n"u8).StartsWith("["u8)) reader.List(text);
-        else reader.Lines(text);
+        if (text.Span.TrimStart(" \t\r\n"u8).StartsWith("["u8))
+            reader.List(text);
+        else
+            reader.Lines(text);
         reader.Say(warnings);
         return reader.Records;
     }
@@ -34,16 +37,20 @@ internal static class RecordFile
         private readonly string _folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         private readonly SortedSet<string> _unused = new(StringComparer.Ordinal);
         private readonly Dictionary<string, string> _first = new(StringComparer.Ordinal);
-        private readonly List<string> _skipped = [], _again = [], _empty = [];
+        private readonly List<string> _skipped = [],
+            _again = [],
+            _empty = [];
 
         public List<TrainingRecord> Records { get; } = [];
 
         public void List(ReadOnlyMemory<byte> text)
         {
-            if (!Utf8.IsValid(text.Span)) throw NotUtf8($"line {LineOf(text.Span)}");
+            if (!Utf8.IsValid(text.Span))
+                throw NotUtf8($"line {LineOf(text.Span)}");
             using JsonDocument document = Parse(text, null);
             int number = 0;
-            foreach (JsonElement element in document.RootElement.EnumerateArray()) Add(element, $"record {++number}");
+            foreach (JsonElement element in document.RootElement.EnumerateArray())
+                Add(element, $"record {++number}");
         }
 
         public void Lines(ReadOnlyMemory<byte> text)
@@ -53,8 +60,10 @@ internal static class RecordFile
                 int end = text.Span.IndexOf((byte)'\n');
                 ReadOnlyMemory<byte> line = end < 0 ? text : text[..end];
                 text = end < 0 ? default : text[(end + 1)..];
-                if (line.Span.Trim(" \t\r"u8).IsEmpty) continue;
-                if (!Utf8.IsValid(line.Span)) throw NotUtf8($"line {number}");
+                if (line.Span.Trim(" \t\r"u8).IsEmpty)
+                    continue;
+                if (!Utf8.IsValid(line.Span))
+                    throw NotUtf8($"line {number}");
                 using JsonDocument document = Parse(line, number);
                 Add(document.RootElement, $"line {number}");
             }
@@ -63,14 +72,17 @@ internal static class RecordFile
         public void Say(List<string> warnings)
         {
             string file = Path.GetFileName(path);
-            if (_skipped.Count > 0) warnings.Add(
-                $"{file}: {_skipped.Count} records are left out: {TrainingRecords.Some(_skipped)}");
-            if (_again.Count > 0) warnings.Add(
-                $"{file}: {_again.Count} records name a picture that another one names too; each counts: "
-                + $"{TrainingRecords.Some(_again)}");
-            if (_empty.Count > 0) warnings.Add(
-                $"{file}: {_empty.Count} records have an empty caption: {TrainingRecords.Some(_empty)}");
-            if (_unused.Count > 0) warnings.Add($"{file}: keys of records that are not used: {TrainingRecords.Some(_unused)}");
+            if (_skipped.Count > 0)
+                warnings.Add($"{file}: {_skipped.Count} records are left out: {TrainingRecords.Some(_skipped)}");
+            if (_again.Count > 0)
+                warnings.Add(
+                    $"{file}: {_again.Count} records name a picture that another one names too; each counts: "
+                        + $"{TrainingRecords.Some(_again)}"
+                );
+            if (_empty.Count > 0)
+                warnings.Add($"{file}: {_empty.Count} records have an empty caption: {TrainingRecords.Some(_empty)}");
+            if (_unused.Count > 0)
+                warnings.Add($"{file}: keys of records that are not used: {TrainingRecords.Some(_unused)}");
         }
 
         private void Add(JsonElement element, string where)
@@ -79,9 +91,11 @@ internal static class RecordFile
             {
                 throw new AfaException($"{path}: {where} is no object with 'image_file' (or 'file_name') and 'text'.");
             }
-            Dictionary<string, JsonElement> values = element.EnumerateObject()
+            Dictionary<string, JsonElement> values = element
+                .EnumerateObject()
                 .ToDictionary(Name, p => p.Value, StringComparer.Ordinal);
-            string? imageKey = s_imageKeys.FirstOrDefault(IsText), captionKey = s_captionKeys.FirstOrDefault(IsText);
+            string? imageKey = s_imageKeys.FirstOrDefault(IsText),
+                captionKey = s_captionKeys.FirstOrDefault(IsText);
             if (imageKey is null || captionKey is null)
             {
                 throw new AfaException($"{path}: {where} needs 'image_file' (or 'file_name') and 'text'.");
@@ -89,24 +103,32 @@ internal static class RecordFile
             // What is null says nothing.
             foreach ((string key, JsonElement value) in values)
             {
-                if (value.ValueKind != JsonValueKind.Null && key != imageKey && key != captionKey
-                    && _unused.Count < 100) _unused.Add(key);
+                if (value.ValueKind != JsonValueKind.Null && key != imageKey && key != captionKey && _unused.Count < 100)
+                    _unused.Add(key);
             }
 
-            string caption = Text(values[captionKey]) ??
-                throw new AfaException(
-                $"{path}: captions are expected in Unicode, but that of {where} holds half a surrogate pair.");
+            string caption =
+                Text(values[captionKey])
+                ?? throw new AfaException(
+                    $"{path}: captions are expected in Unicode, but that of {where} holds half a surrogate pair."
+                );
             string? image = Text(values[imageKey]);
             if (image is null || image.Length == 0 || image.Contains('\0', StringComparison.Ordinal))
             {
-                string why = image is null ? "half a surrogate pair" : image.Length == 0 ? "nothing" : "a zero character";
+                string why =
+                    image is null ? "half a surrogate pair"
+                    : image.Length == 0 ? "nothing"
+                    : "a zero character";
                 _skipped.Add($"{where} (its file name holds {why})");
                 return;
             }
 
-            string full = Path.Combine(_folder, image), identity = RegularFile.Look(full).Identity;
-            if (!_first.TryAdd(identity, where)) _again.Add($"{image} ({_first[identity]} and {where})");
-            if (string.IsNullOrWhiteSpace(caption)) _empty.Add(where);
+            string full = Path.Combine(_folder, image),
+                identity = RegularFile.Look(full).Identity;
+            if (!_first.TryAdd(identity, where))
+                _again.Add($"{image} ({_first[identity]} and {where})");
+            if (string.IsNullOrWhiteSpace(caption))
+                _empty.Add(where);
             Records.Add(new TrainingRecord(full, caption));
 
             bool IsText(string key) => values.TryGetValue(key, out JsonElement value) && value.ValueKind == JsonValueKind.String;
@@ -124,12 +146,16 @@ internal static class RecordFile
                     at = e.BytePositionInLine is { } position ? $" (at its byte {position + 1})" : "";
                 throw new AfaException(
                     $"{path}: {where} is not valid JSON{at}; a record such as {{\"file_name\": \"a.png\", \"text\": \"a cat\"}} "
-                    + $"was expected.", e);
+                        + $"was expected.",
+                    e
+                );
             }
             catch (InvalidOperationException e)
             {
                 throw new AfaException(
-                    $"{path}: {(line is { } known ? $"line {known}" : "it")} holds a key with half a surrogate pair.", e);
+                    $"{path}: {(line is { } known ? $"line {known}" : "it")} holds a key with half a surrogate pair.",
+                    e
+                );
             }
         }
 
@@ -167,7 +193,8 @@ internal static class RecordFile
             while (text.Length > 0)
             {
                 int end = text.IndexOf((byte)'\n');
-                if (!Utf8.IsValid(end < 0 ? text : text[..end])) break;
+                if (!Utf8.IsValid(end < 0 ? text : text[..end]))
+                    break;
                 text = end < 0 ? default : text[(end + 1)..];
                 line++;
             }

@@ -50,16 +50,31 @@ public sealed class RunIdentity
     {
         ArgumentNullException.ThrowIfNull(options);
         Add("--batch-size", Text(options.BatchSize));
-        if (aggregators) Add("--accumulate", Text(options.Accumulate)).Add("--holdout", Text(options.Holdout));
-        Add("--size", Text(options.Size)).Add("--learning-rate", Text(options.LearningRate))
-            .Add("--weight-decay", Text(options.WeightDecay)).Add("AdamW's second decay", Text(options.Beta2));
-        Add("--clip", Text(options.ClipNorm)).Add("--schedule", options.Schedule.ToString().ToLowerInvariant())
+        if (aggregators)
+            Add("--accumulate", Text(options.Accumulate)).Add("--holdout", Text(options.Holdout));
+        Add("--size", Text(options.Size))
+            .Add("--learning-rate", Text(options.LearningRate))
+            .Add("--weight-decay", Text(options.WeightDecay))
+            .Add("AdamW's second decay", Text(options.Beta2));
+        Add("--clip", Text(options.ClipNorm))
+            .Add("--schedule", options.Schedule.ToString().ToLowerInvariant())
             .Add("--warmup", Text(options.WarmupSteps));
         // A constant rate is the same at every step, however many there will be.
-        if (options.Schedule != LearningRateSchedule.Constant) Add("--steps", Text(options.Steps));
-        Add("--text-dropout", Text(options.TextDropout)).Add("--posterior-means", options.PosteriorMeans ? "true" : "false")
-            .Add("--seed", Text(options.Seed)).Add("--ema", Text(options.Ema));
-        return Add("--precision", storage switch { ElementType.Float16 => "f16", ElementType.BFloat16 => "bf16", _ => "f32" });
+        if (options.Schedule != LearningRateSchedule.Constant)
+            Add("--steps", Text(options.Steps));
+        Add("--text-dropout", Text(options.TextDropout))
+            .Add("--posterior-means", options.PosteriorMeans ? "true" : "false")
+            .Add("--seed", Text(options.Seed))
+            .Add("--ema", Text(options.Ema));
+        return Add(
+            "--precision",
+            storage switch
+            {
+                ElementType.Float16 => "f16",
+                ElementType.BFloat16 => "bf16",
+                _ => "f32",
+            }
+        );
     }
 
     /// <summary>The same parts, to be added to.</summary>
@@ -79,10 +94,15 @@ public sealed class RunIdentity
         List<string> found = [];
         foreach (string name in mine.Keys.Union(theirs.Keys, StringComparer.Ordinal))
         {
-            string? came = mine.GetValueOrDefault(name), expected = theirs.GetValueOrDefault(name);
-            if (came == expected) continue;
-            found.Add((came ?? expected)!.StartsWith(HashMark) ? $"other {name}"
-                : $"{name} {came ?? "not given"} instead of {expected ?? "none"}");
+            string? came = mine.GetValueOrDefault(name),
+                expected = theirs.GetValueOrDefault(name);
+            if (came == expected)
+                continue;
+            found.Add(
+                (came ?? expected)!.StartsWith(HashMark)
+                    ? $"other {name}"
+                    : $"{name} {came ?? "not given"} instead of {expected ?? "none"}"
+            );
         }
 
         return found;
@@ -94,15 +114,18 @@ public sealed class RunIdentity
     /// <exception cref="AfaException">It is of another run; the message says what differs.</exception>
     public void Require(string path, string? stored)
     {
-        RunIdentity theirs = Parse(stored) ??
-            throw new AfaException(
-            $"{path}: it does not say what it was trained on, as runs of older versions; another --out starts a new run.");
+        RunIdentity theirs =
+            Parse(stored)
+            ?? throw new AfaException(
+                $"{path}: it does not say what it was trained on, as runs of older versions; another --out starts a new run."
+            );
         IReadOnlyList<string> differences = Differences(theirs);
         if (differences.Count > 0)
         {
             throw new AfaException(
                 $"{path}: it was trained with other options, data or models; now there are {string.Join("; ", differences)}. "
-                + $"--resume goes on only with the same, another --out starts a new run.");
+                    + $"--resume goes on only with the same, another --out starts a new run."
+            );
         }
     }
 
@@ -116,10 +139,14 @@ public sealed class RunIdentity
     {
         try
         {
-            if (string.IsNullOrEmpty(stored) || JsonSerializer.Deserialize<Dictionary<string,
-                string>>(stored) is not { Count: > 0 } parts) return null;
+            if (
+                string.IsNullOrEmpty(stored)
+                || JsonSerializer.Deserialize<Dictionary<string, string>>(stored) is not { Count: > 0 } parts
+            )
+                return null;
             var identity = new RunIdentity();
-            foreach ((string name, string value) in parts) identity.Add(name, value);
+            foreach ((string name, string value) in parts)
+                identity.Add(name, value);
             return identity;
         }
         catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException)
@@ -129,5 +156,6 @@ public sealed class RunIdentity
         }
     }
 
-    private static string Text<T>(T value) where T : IFormattable => value.ToString(null, CultureInfo.InvariantCulture);
+    private static string Text<T>(T value)
+        where T : IFormattable => value.ToString(null, CultureInfo.InvariantCulture);
 }

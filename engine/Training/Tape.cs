@@ -5,8 +5,10 @@ using AfaNative.Kernels.Elementwise;
 namespace AfaNative.Engine.Training;
 
 /// <summary>
-/// What ops did, for going back through it. An op is recorded only when a gradient is wanted: when an input requires one, or its layer is trained. Frozen
-/// layers get no weight gradients, but pass on what their inputs need. Recorded inputs stay alive until the tape has used them or is disposed.
+/// What ops did, for going back through it. An op is recorded only when a gradient is wanted: when an input requires one, or its
+/// layer is trained. Frozen
+/// layers get no weight gradients, but pass on what their inputs need. Recorded inputs stay alive until the tape has used them or
+/// is disposed.
 /// </summary>
 public sealed class Tape : IDisposable
 {
@@ -26,7 +28,8 @@ public sealed class Tape : IDisposable
     /// <summary>Adds parameters whose gradients are wanted.</summary>
     public void Train(IEnumerable<Parameter> trained)
     {
-        foreach (Parameter parameter in trained) _parameters[parameter.Key] = parameter;
+        foreach (Parameter parameter in trained)
+            _parameters[parameter.Key] = parameter;
     }
 
     private Tape(Tape outer)
@@ -36,7 +39,10 @@ public sealed class Tape : IDisposable
         _parameters = outer._parameters;
     }
 
-    /// <summary>Keep only the inputs of what <see cref="Ops.Checkpointed"/> runs, and run it again on the way back: less memory, one more forward pass.</summary>
+    /// <summary>
+    /// Keep only the inputs of what <see cref="Ops.Checkpointed"/> runs, and run it again on the way back: less memory, one more
+    /// forward pass.
+    /// </summary>
     public bool Recompute { get; init; }
 
     /// <summary>A tape for running a part again; trains the same parameters.</summary>
@@ -61,7 +67,8 @@ public sealed class Tape : IDisposable
     internal void Record(Tensor y, Tensor[] saved, Action<Tensor> backward)
     {
         y.RequiresGrad = true;
-        foreach (Tensor tensor in saved) tensor.Retain();
+        foreach (Tensor tensor in saved)
+            tensor.Retain();
         _nodes.Add(new Node(y, saved, backward));
     }
 
@@ -69,7 +76,8 @@ public sealed class Tape : IDisposable
     internal Tensor Allocate(Shape shape) => new(Device.Allocate(shape.Count), shape);
 
     /// <summary>
-    /// Adds a gradient of <paramref name="input"/>, owned by the tape from now on. One with an expert axis is summed over it where the input was shared.
+    /// Adds a gradient of <paramref name="input"/>, owned by the tape from now on. One with an expert axis is summed over it
+    /// where the input was shared.
     /// </summary>
     internal void Add(Tensor input, Tensor gradient)
     {
@@ -94,20 +102,27 @@ public sealed class Tape : IDisposable
         }
 
         // In place where nobody else reads it.
-        Tensor target = !old.IsShared ? old : !gradient.IsShared ? gradient : Allocate(input.Shape);
+        Tensor target =
+            !old.IsShared ? old
+            : !gradient.IsShared ? gradient
+            : Allocate(input.Shape);
         Device.Kernels.Add(new AddShape(1, input.Shape.Count, false, false), old.Held, gradient.Held, target.Held);
-        if (!ReferenceEquals(target, old)) old.Release();
-        if (!ReferenceEquals(target, gradient)) gradient.Release();
+        if (!ReferenceEquals(target, old))
+            old.Release();
+        if (!ReferenceEquals(target, gradient))
+            gradient.Release();
         _gradients[input] = target;
     }
 
     /// <summary>
-    /// Goes back from outputs with known gradients. Afterwards <see cref="GradientOf"/> has those of leaf tensors marked with <see cref="Watch"/>, and
+    /// Goes back from outputs with known gradients. Afterwards <see cref="GradientOf"/> has those of leaf tensors marked with
+    /// <see cref="Watch"/>, and
     /// every trained parameter's has grown.
     /// </summary>
     public void Backward(params ReadOnlySpan<(Tensor Output, Tensor Gradient)> outputs)
     {
-        foreach ((Tensor output, Tensor gradient) in outputs) Add(output, gradient.Retain());
+        foreach ((Tensor output, Tensor gradient) in outputs)
+            Add(output, gradient.Retain());
         for (int i = _nodes.Count - 1; i >= 0; i--)
         {
             Node node = _nodes[i];
@@ -129,15 +144,19 @@ public sealed class Tape : IDisposable
         return tensor;
     }
 
-    /// <summary>A watched tensor's gradient after <see cref="Backward"/>, or null when the loss does not depend on it. The tape keeps it.</summary>
+    /// <summary>
+    /// A watched tensor's gradient after <see cref="Backward"/>, or null when the loss does not depend on it. The tape keeps it.
+    /// </summary>
     public Tensor? GradientOf(Tensor tensor) => _gradients.GetValueOrDefault(tensor);
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (Node node in _nodes) node.Free();
+        foreach (Node node in _nodes)
+            node.Free();
         _nodes.Clear();
-        foreach (Tensor gradient in _gradients.Values) gradient.Release();
+        foreach (Tensor gradient in _gradients.Values)
+            gradient.Release();
         _gradients.Clear();
     }
 
@@ -145,7 +164,8 @@ public sealed class Tape : IDisposable
     {
         public void Free()
         {
-            foreach (Tensor tensor in Saved) tensor.Release();
+            foreach (Tensor tensor in Saved)
+                tensor.Release();
         }
     }
 }

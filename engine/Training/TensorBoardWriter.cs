@@ -4,7 +4,8 @@ using System.Text;
 namespace AfaNative.Engine.Training;
 
 /// <summary>
-/// Scalars for TensorBoard: an event file of TFRecords (length, masked CRC-32C, data, masked CRC-32C), each a protobuf <c>Event</c> with one summary value.
+/// Scalars for TensorBoard: an event file of TFRecords (length, masked CRC-32C, data, masked CRC-32C), each a protobuf
+/// <c>Event</c> with one summary value.
 /// </summary>
 internal sealed class TensorBoardWriter : IDisposable
 {
@@ -17,8 +18,10 @@ internal sealed class TensorBoardWriter : IDisposable
         Directory.CreateDirectory(folder);
         long now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
         // Containers all have a process 1: a name that is taken is another run's.
-        string name = $"events.out.tfevents.{now}.{Environment.ProcessId}", path = Path.Combine(folder, name);
-        for (int i = 1; Path.Exists(path); i++) path = Path.Combine(folder, $"{name}.{i}");
+        string name = $"events.out.tfevents.{now}.{Environment.ProcessId}",
+            path = Path.Combine(folder, name);
+        for (int i = 1; Path.Exists(path); i++)
+            path = Path.Combine(folder, $"{name}.{i}");
         _file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read, 0);
         // Event { wall_time = 1; file_version = 3 }
         var header = new MemoryStream();
@@ -54,7 +57,8 @@ internal sealed class TensorBoardWriter : IDisposable
     internal static uint Crc(ReadOnlySpan<byte> data)
     {
         uint crc = uint.MaxValue;
-        foreach (byte b in data) crc = s_table[(byte)(crc ^ b)] ^ (crc >> 8);
+        foreach (byte b in data)
+            crc = s_table[(byte)(crc ^ b)] ^ (crc >> 8);
         return ~crc;
     }
 
@@ -95,7 +99,8 @@ internal sealed class TensorBoardWriter : IDisposable
 
     private static void Varint(Stream to, ulong value)
     {
-        for (; value >= 128; value >>= 7) to.WriteByte((byte)(value | 128));
+        for (; value >= 128; value >>= 7)
+            to.WriteByte((byte)(value | 128));
         to.WriteByte((byte)value);
     }
 
@@ -105,7 +110,8 @@ internal sealed class TensorBoardWriter : IDisposable
         for (uint i = 0; i < 256; i++)
         {
             uint crc = i;
-            for (int bit = 0; bit < 8; bit++) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F63B78u : 0);
+            for (int bit = 0; bit < 8; bit++)
+                crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F63B78u : 0);
             table[i] = crc;
         }
 

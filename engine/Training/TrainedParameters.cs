@@ -5,7 +5,10 @@ using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Engine.Training;
 
-/// <summary>Layers of one network that is trained: every tensor is read from a checkpoint (or from given values) as float32 and remembered as a <see cref="Parameter"/>.</summary>
+/// <summary>
+/// Layers of one network that is trained: every tensor is read from a checkpoint (or from given values) as float32 and remembered
+/// as a <see cref="Parameter"/>.
+/// </summary>
 public sealed class TrainedParameters : Parameters, IDisposable
 {
     private readonly IDevice _device;
@@ -25,26 +28,40 @@ public sealed class TrainedParameters : Parameters, IDisposable
     public IReadOnlyList<Parameter> All => _all;
 
     /// <summary>Builds a network from a checkpoint, checked first as <see cref="CheckpointParameters.Load"/> checks it.</summary>
-    public static (TModel Model, TrainedParameters Parameters) Load<TModel>(IDevice device, Checkpoint checkpoint, Func<Parameters, TModel> build, Func<string, bool>? ignore = null)
+    public static (TModel Model, TrainedParameters Parameters) Load<TModel>(
+        IDevice device,
+        Checkpoint checkpoint,
+        Func<Parameters, TModel> build,
+        Func<string, bool>? ignore = null
+    )
     {
         var list = new ParameterList();
         build(list);
         CheckpointParameters.Check(checkpoint, list.Specs, ignore);
-        return Build(device, (names, _) =>
-        {
-            foreach (string name in names)
+        return Build(
+            device,
+            (names, _) =>
             {
-                if (!checkpoint.TryGet(name, out SafetensorsFile? file, out SafetensorsTensor? tensor)) continue;
-                FiniteWeights.Check(file, tensor);
-                return file.ReadFloat32(tensor.Name);
-            }
+                foreach (string name in names)
+                {
+                    if (!checkpoint.TryGet(name, out SafetensorsFile? file, out SafetensorsTensor? tensor))
+                        continue;
+                    FiniteWeights.Check(file, tensor);
+                    return file.ReadFloat32(tensor.Name);
+                }
 
-            throw new CheckpointException($"{checkpoint.Description}: no tensor {names[0]}.");
-        }, build);
+                throw new CheckpointException($"{checkpoint.Description}: no tensor {names[0]}.");
+            },
+            build
+        );
     }
 
     /// <summary>Builds a network from values by name and length.</summary>
-    public static (TModel Model, TrainedParameters Parameters) Build<TModel>(IDevice device, Func<string[], long, float[]> read, Func<Parameters, TModel> build)
+    public static (TModel Model, TrainedParameters Parameters) Build<TModel>(
+        IDevice device,
+        Func<string[], long, float[]> read,
+        Func<Parameters, TModel> build
+    )
     {
         var parameters = new TrainedParameters(device, read);
         try
@@ -61,14 +78,21 @@ public sealed class TrainedParameters : Parameters, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (Parameter parameter in _all) parameter.Dispose();
+        foreach (Parameter parameter in _all)
+            parameter.Dispose();
         _all.Clear();
     }
 
     /// <inheritdoc/>
     protected internal override PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape)
     {
-        var parameter = new WeightParameter(_device, names[0], fileShape, _read(names, fileShape.Aggregate(1L, (a, b) => a * b)), shape);
+        var parameter = new WeightParameter(
+            _device,
+            names[0],
+            fileShape,
+            _read(names, fileShape.Aggregate(1L, (a, b) => a * b)),
+            shape
+        );
         _all.Add(parameter);
         return parameter.Packed;
     }
@@ -85,10 +109,12 @@ public sealed class TrainedParameters : Parameters, IDisposable
     {
         private readonly IDevice _device;
 
-        public WeightParameter(IDevice device, string name, long[] shape, float[] values, WeightShape weights) : base(name, shape, values)
+        public WeightParameter(IDevice device, string name, long[] shape, float[] values, WeightShape weights)
+            : base(name, shape, values)
         {
             _device = device;
-            fixed (float* p = values) Packed = device.Pack(weights, [new WeightSource(p, ElementType.Float32)]);
+            fixed (float* p = values)
+                Packed = device.Pack(weights, [new WeightSource(p, ElementType.Float32)]);
         }
 
         public PackedWeights Packed { get; }
@@ -97,7 +123,8 @@ public sealed class TrainedParameters : Parameters, IDisposable
 
         public override void Publish()
         {
-            fixed (float* p = Values) _device.Repack(Packed, [new WeightSource(p, ElementType.Float32)]);
+            fixed (float* p = Values)
+                _device.Repack(Packed, [new WeightSource(p, ElementType.Float32)]);
         }
 
         public override void Dispose() => Packed.Dispose();
@@ -107,7 +134,8 @@ public sealed class TrainedParameters : Parameters, IDisposable
     {
         private readonly IDevice _device;
 
-        public VectorParameter(IDevice device, string name, long[] shape, float[] values) : base(name, shape, values)
+        public VectorParameter(IDevice device, string name, long[] shape, float[] values)
+            : base(name, shape, values)
         {
             _device = device;
             Buffer = device.Allocate(values.Length);

@@ -6,8 +6,10 @@ using AfaNative.Engine.Ensemble;
 namespace AfaNative.Engine.Training;
 
 /// <summary>
-/// Checkpoints of a training run: <c>checkpoints/step-00000100/aggregator_k/</c> in the AFA authors' layout, the optimizer's moments and the step. Everything
-/// else that is random follows from the seed and the step, so this is all a run needs to go on bit for bit. Folders appear whole or not at all.
+/// Checkpoints of a training run: <c>checkpoints/step-00000100/aggregator_k/</c> in the AFA authors' layout, the optimizer's
+/// moments and the step. Everything
+/// else that is random follows from the seed and the step, so this is all a run needs to go on bit for bit. Folders appear whole
+/// or not at all.
 /// </summary>
 internal static class TrainingCheckpoint
 {
@@ -17,32 +19,53 @@ internal static class TrainingCheckpoint
     private const string Prefix = "step-";
 
     /// <summary>Writes a checkpoint and removes all but the newest <paramref name="keep"/>.</summary>
-    public static string Save(string run, EnsembleFolder models, TrainedAggregators trained, Optimizer optimizer, LossScale scale, string options, int keep)
+    public static string Save(
+        string run,
+        EnsembleFolder models,
+        TrainedAggregators trained,
+        Optimizer optimizer,
+        LossScale scale,
+        string options,
+        int keep
+    )
     {
         string target = Path.Combine(run, "checkpoints", Prefix + optimizer.Steps.ToString("D8", CultureInfo.InvariantCulture));
         WholeFolder.Replace(target, to => Fill(to, models, trained, optimizer, scale, options));
-        foreach (string old in All(run).SkipLast(keep)) Remove(old);
+        foreach (string old in All(run).SkipLast(keep))
+            Remove(old);
         return target;
     }
 
-    private static void Fill(string to, EnsembleFolder models, TrainedAggregators trained, Optimizer optimizer, LossScale scale, string options)
+    private static void Fill(
+        string to,
+        EnsembleFolder models,
+        TrainedAggregators trained,
+        Optimizer optimizer,
+        LossScale scale,
+        string options
+    )
     {
         for (int k = 0; k < trained.Aggregators.Count; k++)
         {
-            string folder = Path.Combine(to, $"aggregator_{k}"), prefix = $"aggregator_{k}.";
+            string folder = Path.Combine(to, $"aggregator_{k}"),
+                prefix = $"aggregator_{k}.";
             Directory.CreateDirectory(folder);
             File.Copy(Path.Combine(models.Aggregators[k], "config.json"), Path.Combine(folder, "config.json"));
-            List<TensorEntry> values = [], means = [];
+            List<TensorEntry> values = [],
+                means = [];
             for (int i = 0; i < trained.Parameters.Count; i++)
             {
                 (string full, Parameter p) = trained.Parameters[i];
-                if (!full.StartsWith(prefix, StringComparison.Ordinal)) continue;
+                if (!full.StartsWith(prefix, StringComparison.Ordinal))
+                    continue;
                 values.Add(TensorEntry.FromFloat32(full[prefix.Length..], [.. p.Shape], p.Values));
-                if (optimizer.Means is { } running) means.Add(TensorEntry.FromFloat32(full[prefix.Length..], [.. p.Shape], running[i]));
+                if (optimizer.Means is { } running)
+                    means.Add(TensorEntry.FromFloat32(full[prefix.Length..], [.. p.Shape], running[i]));
             }
 
             SafetensorsWriter.Write(Path.Combine(folder, "aggregator.safetensors"), values);
-            if (means.Count > 0) SafetensorsWriter.Write(Path.Combine(folder, MeansFile), means);
+            if (means.Count > 0)
+                SafetensorsWriter.Write(Path.Combine(folder, MeansFile), means);
         }
 
         (IReadOnlyList<float[]> first, IReadOnlyList<float[]> second) = optimizer.Moments;
@@ -54,7 +77,18 @@ internal static class TrainingCheckpoint
         }
 
         SafetensorsWriter.Write(Path.Combine(to, "optimizer.safetensors"), moments);
-        WholeFile.WriteText(Path.Combine(to, "trainer.json"), JsonSerializer.Serialize(new { step = optimizer.Steps, loss_scale = scale.Value, steps_at_scale = scale.Good, options }));
+        WholeFile.WriteText(
+            Path.Combine(to, "trainer.json"),
+            JsonSerializer.Serialize(
+                new
+                {
+                    step = optimizer.Steps,
+                    loss_scale = scale.Value,
+                    steps_at_scale = scale.Good,
+                    options,
+                }
+            )
+        );
     }
 
     private static void Remove(string folder)
@@ -104,7 +138,8 @@ internal static class TrainingCheckpoint
 
         void Copy(float[] from, float[] to, string name)
         {
-            if (from.Length != to.Length) throw new CheckpointException($"{folder}: {name} has {from.Length} values, the ensemble's has {to.Length}.");
+            if (from.Length != to.Length)
+                throw new CheckpointException($"{folder}: {name} has {from.Length} values, the ensemble's has {to.Length}.");
             from.CopyTo(to, 0);
         }
     }
@@ -114,7 +149,13 @@ internal static class TrainingCheckpoint
     {
         string parent = Path.Combine(run, "checkpoints");
         return Directory.Exists(parent)
-            ? Directory.EnumerateDirectories(parent, Prefix + "*").Where(d => Path.GetFileName(d).AsSpan(Prefix.Length) is { Length: >= 8 } n && !n.ContainsAnyExceptInRange('0', '9') && File.Exists(Path.Combine(d, "trainer.json")))
+            ? Directory
+                .EnumerateDirectories(parent, Prefix + "*")
+                .Where(d =>
+                    Path.GetFileName(d).AsSpan(Prefix.Length) is { Length: >= 8 } n
+                    && !n.ContainsAnyExceptInRange('0', '9')
+                    && File.Exists(Path.Combine(d, "trainer.json"))
+                )
                 .OrderBy(d => long.Parse(Path.GetFileName(d).AsSpan(Prefix.Length), CultureInfo.InvariantCulture))
             : [];
     }

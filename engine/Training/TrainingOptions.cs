@@ -5,8 +5,10 @@ public enum LearningRateSchedule
 {
     /// <summary>The same throughout.</summary>
     Constant,
+
     /// <summary>Down to zero in a straight line.</summary>
     Linear,
+
     /// <summary>Down to zero along half a cosine.</summary>
     Cosine,
 }
@@ -23,7 +25,10 @@ public sealed record TrainingOptions
     /// <summary>Forward passes of one update; their gradients are averaged.</summary>
     public int Accumulate { get; init; } = 1;
 
-    /// <summary>Edge of the square cut from every picture, a multiple of the VAE's factor (8); <see cref="Ensemble.NativeSize"/> has what a model was made for.</summary>
+    /// <summary>
+    /// Edge of the square cut from every picture, a multiple of the VAE's factor (8); <see cref="Ensemble.NativeSize"/> has what
+    /// a model was made for.
+    /// </summary>
     public int Size { get; init; } = 512;
 
     /// <summary>AdamW's learning rate after warm-up.</summary>
@@ -32,7 +37,9 @@ public sealed record TrainingOptions
     /// <summary>AdamW's decoupled weight decay.</summary>
     public double WeightDecay { get; init; } = 0.01;
 
-    /// <summary>AdamW's decay of the squared gradients; below 0.999 where gradients shrink a lot, as when a network starts from nothing.</summary>
+    /// <summary>
+    /// AdamW's decay of the squared gradients; below 0.999 where gradients shrink a lot, as when a network starts from nothing.
+    /// </summary>
     public double Beta2 { get; init; } = 0.999;
 
     /// <summary>Gradients are scaled down to this L2 norm; 0 leaves them alone.</summary>
@@ -47,7 +54,10 @@ public sealed record TrainingOptions
     /// <summary>Chance that a whole batch goes without its captions (one coin a batch, as the authors do).</summary>
     public double TextDropout { get; init; } = 0.1;
 
-    /// <summary>Take the means of the VAE's posteriors as latents instead of samples: for autoencoders whose posteriors are wide, where samples would hide what a picture shows in noise no network can predict.</summary>
+    /// <summary>
+    /// Take the means of the VAE's posteriors as latents instead of samples: for autoencoders whose posteriors are wide, where
+    /// samples would hide what a picture shows in noise no network can predict.
+    /// </summary>
     public bool PosteriorMeans { get; init; }
 
     /// <summary>Decides the order of data, crops, noise, time steps and dropout.</summary>
@@ -68,15 +78,23 @@ public sealed record TrainingOptions
     /// <summary>Decay of the running mean of the weights that the trained model gets; 0 uses the weights themselves.</summary>
     public double Ema { get; init; }
 
-    /// <summary>Keep the experts' activations of one block at a time and compute them again on the way back: less memory, more time.</summary>
+    /// <summary>
+    /// Keep the experts' activations of one block at a time and compute them again on the way back: less memory, more time.
+    /// </summary>
     public bool Recompute { get; init; }
 
     /// <summary>The learning rate of update <paramref name="step"/> (from 0), as a share of <see cref="LearningRate"/>.</summary>
     public double RateAt(int step)
     {
-        if (step < WarmupSteps) return (step + 1.0) / (WarmupSteps + 1);
+        if (step < WarmupSteps)
+            return (step + 1.0) / (WarmupSteps + 1);
         double done = Steps <= WarmupSteps ? 0 : Math.Min(1, (double)(step - WarmupSteps) / (Steps - WarmupSteps));
-        return Schedule switch { LearningRateSchedule.Linear => 1 - done, LearningRateSchedule.Cosine => 0.5 * (1 + Math.Cos(Math.PI * done)), _ => 1 };
+        return Schedule switch
+        {
+            LearningRateSchedule.Linear => 1 - done,
+            LearningRateSchedule.Cosine => 0.5 * (1 + Math.Cos(Math.PI * done)),
+            _ => 1,
+        };
     }
 
     /// <summary>Refuses what makes no sense.</summary>
@@ -103,7 +121,8 @@ public sealed record TrainingOptions
 
         static void Check(bool good, string what, object came)
         {
-            if (!good) throw new AfaException(FormattableString.Invariant($"{what}, not {came}."));
+            if (!good)
+                throw new AfaException(FormattableString.Invariant($"{what}, not {came}."));
         }
     }
 }

@@ -22,15 +22,20 @@ public static class TrainingPicture
     {
         try
         {
-            using (FileStream file = RegularFile.Open(path, "a picture")) _ = DecodedPicture.SizeOf(file);
+            using (FileStream file = RegularFile.Open(path, "a picture"))
+                _ = DecodedPicture.SizeOf(file);
             return RegularFile.ReadAllBytes(path, "a picture");
         }
-        catch (Exception e) when (
-            e is AfaException or IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        catch (Exception e)
+            when (e is AfaException or IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             // The caller names the file.
-            throw new InvalidDataException(e.Message.StartsWith(path + ": ", StringComparison.Ordinal)
-                ? e.Message[(path.Length + 2)..].TrimEnd('.') : e.Message, e);
+            throw new InvalidDataException(
+                e.Message.StartsWith(path + ": ", StringComparison.Ordinal)
+                    ? e.Message[(path.Length + 2)..].TrimEnd('.')
+                    : e.Message,
+                e
+            );
         }
     }
 
@@ -47,14 +52,17 @@ public static class TrainingPicture
             height = Math.Max(size, (int)Math.Min(int.MaxValue, Math.Round(decoded.Height * scale)));
         byte[] scaled = decoded.Resized(width, height);
         (uint x, uint y, _, _) = Philox.Block(seed, BitConverter.ToUInt64(Sha256.HashData(bytes)), 0);
-        int left = (int)(x % (uint)(width - size + 1)), top = (int)(y % (uint)(height - size + 1));
+        int left = (int)(x % (uint)(width - size + 1)),
+            top = (int)(y % (uint)(height - size + 1));
         var values = new float[size * size * 3];
         for (int row = 0; row < size; row++)
         {
             for (int column = 0; column < size; column++)
             {
-                int at = ((top + row) * width + left + column) * 4, to = (row * size + column) * 3;
-                for (int i = 0; i < 3; i++) values[to + i] = scaled[at + i] / 127.5f - 1;
+                int at = ((top + row) * width + left + column) * 4,
+                    to = (row * size + column) * 3;
+                for (int i = 0; i < 3; i++)
+                    values[to + i] = scaled[at + i] / 127.5f - 1;
             }
         }
 

@@ -15,7 +15,8 @@ public sealed record TrainingRecord(string Image, string Caption);
 public sealed record TrainingData(IReadOnlyList<TrainingRecord> Records, IReadOnlyList<string> Warnings);
 
 /// <summary>
-/// Finds training data: the AFA authors' JSON file (<c>[{"image_file": ..., "text": ...}]</c>, also one object a line), a Hugging Face image folder with
+/// Finds training data: the AFA authors' JSON file (<c>[{"image_file": ..., "text": ...}]</c>, also one object a line), a Hugging
+/// Face image folder with
 /// <c>metadata.jsonl</c> (<c>file_name</c>, <c>text</c>), or a folder of pictures with a <c>.txt</c> caption beside each.
 /// </summary>
 public static class TrainingRecords
@@ -25,7 +26,14 @@ public static class TrainingRecords
 
     private const string MetadataFile = "metadata.jsonl";
 
-    private static readonly HashSet<string> s_extensions = new(StringComparer.OrdinalIgnoreCase) { ".png", ".jpg", ".jpeg", ".webp", ".bmp" };
+    private static readonly HashSet<string> s_extensions = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".bmp",
+    };
 
     /// <summary>The records of <see cref="Read"/>.</summary>
     public static IReadOnlyList<TrainingRecord> Find(string path) => Read(path).Records;
@@ -52,20 +60,23 @@ public static class TrainingRecords
                 throw new AfaException($"{path}: no such file or folder of training data.");
             case var kind:
                 throw new AfaException(
-                    $"{path}: a file or folder of training data was expected, but it is {RegularFile.Name(kind)}.");
+                    $"{path}: a file or folder of training data was expected, but it is {RegularFile.Name(kind)}."
+                );
         }
 
-        if (records.Count > 0) return new TrainingData(records, warnings);
+        if (records.Count > 0)
+            return new TrainingData(records, warnings);
         string why = warnings.Count > 0 ? $" ({warnings[0]})" : "";
         throw new AfaException(
             $"{path}: no training data; expected records with 'image_file' and 'text', a {MetadataFile}, or pictures with a "
-            + $".txt caption beside each{why}.");
+                + $".txt caption beside each{why}."
+        );
     }
 
     /// <summary>The first few of some names, and how many more there are.</summary>
     internal static string Some(IReadOnlyCollection<string> names, int most = 5) =>
         string.Join(", ", names.Take(most).Select(n => Printable.Shortened(n, 200)))
-            + (names.Count > most ? $" and {names.Count - most} more" : "");
+        + (names.Count > most ? $" and {names.Count - most} more" : "");
 
     /// <summary>Text of UTF-8 bytes, with or without a byte order mark; null where they are something else.</summary>
     internal static string? Utf8Text(ReadOnlySpan<byte> bytes)
@@ -81,10 +92,16 @@ public static class TrainingRecords
     {
         IReadOnlyList<TrainingRecord> records = RecordFile.Read(metadata, warnings);
         var named = records.Select(r => RegularFile.Look(r.Image).Identity).ToHashSet(StringComparer.Ordinal);
-        string[] others = [.. Files(folder, warnings).Where(f => IsPicture(f) && !named.Contains(RegularFile.Look(f).Identity))
-            .Select(f => Path.GetRelativePath(folder, f))];
-        if (others.Length > 0) warnings.Add(
-            $"{Count(others, "picture is", "pictures are")} not named in {MetadataFile} and left out: {Some(others)}");
+        string[] others =
+        [
+            .. Files(folder, warnings)
+                .Where(f => IsPicture(f) && !named.Contains(RegularFile.Look(f).Identity))
+                .Select(f => Path.GetRelativePath(folder, f)),
+        ];
+        if (others.Length > 0)
+            warnings.Add(
+                $"{Count(others, "picture is", "pictures are")} not named in {MetadataFile} and left out: {Some(others)}"
+            );
         return records;
     }
 
@@ -96,15 +113,20 @@ public static class TrainingRecords
         foreach (string file in files.Where(f => Path.GetExtension(f).Equals(".txt", StringComparison.OrdinalIgnoreCase)))
         {
             string stem = Path.ChangeExtension(file, null);
-            if (!captions.ContainsKey(stem) || file.EndsWith(".txt", StringComparison.Ordinal)) captions[stem] = file;
+            if (!captions.ContainsKey(stem) || file.EndsWith(".txt", StringComparison.Ordinal))
+                captions[stem] = file;
         }
 
         List<TrainingRecord> records = [];
-        List<string> bare = [], foreign = [], empty = [], unreadable = [];
+        List<string> bare = [],
+            foreign = [],
+            empty = [],
+            unreadable = [];
         var stems = new HashSet<string>(StringComparer.Ordinal);
         foreach (string picture in Once(files.Where(IsPicture), folder, warnings))
         {
-            string stem = Path.ChangeExtension(picture, null), shown = Path.GetRelativePath(folder, picture);
+            string stem = Path.ChangeExtension(picture, null),
+                shown = Path.GetRelativePath(folder, picture);
             stems.Add(stem);
             if (!captions.TryGetValue(stem, out string? caption))
             {
@@ -122,7 +144,8 @@ public static class TrainingRecords
                 }
 
                 text = text.Trim();
-                if (text.Length == 0) empty.Add(shown);
+                if (text.Length == 0)
+                    empty.Add(shown);
                 records.Add(new TrainingRecord(picture, text));
             }
             catch (CheckpointException e)
@@ -135,21 +158,33 @@ public static class TrainingRecords
         {
             string others = foreign.Count > 1 ? $", as {foreign.Count - 1} more are not ({Some(foreign[1..])})" : "";
             throw new AfaException(
-                $"{foreign[0]}: captions are expected in UTF-8, but this one is not{others}; save it as UTF-8.");
+                $"{foreign[0]}: captions are expected in UTF-8, but this one is not{others}; save it as UTF-8."
+            );
         }
 
-        string[] lonely = [.. captions.Where(c => !stems.Contains(c.Key)).Select(c => Path.GetRelativePath(folder, c.Value))
-            .Order(StringComparer.Ordinal)];
-        if (bare.Count > 0) warnings.Add(
-            $"{Count(bare, "picture without a .txt caption beside it is", "pictures without a .txt caption beside them are")} "
-            + $"left out: {Some(bare)}");
-        if (unreadable.Count > 0) warnings.Add(
-            $"{Count(unreadable, "caption", "captions")} cannot be read, the pictures are left out: {Some(unreadable)}");
-        if (empty.Count > 0) warnings.Add(
-            $"{Count(empty, "picture has an empty caption", "pictures have empty captions")}: {Some(empty)}");
-        if (lonely.Length > 0) warnings.Add(
-            $"{Count(lonely, "caption has", "captions have")} no picture ({string.Join(", ", s_extensions)}) of that name: "
-            + $"{Some(lonely)}");
+        string[] lonely =
+        [
+            .. captions
+                .Where(c => !stems.Contains(c.Key))
+                .Select(c => Path.GetRelativePath(folder, c.Value))
+                .Order(StringComparer.Ordinal),
+        ];
+        if (bare.Count > 0)
+            warnings.Add(
+                Count(bare, "picture without a .txt caption beside it is", "pictures without a .txt caption beside them are")
+                    + $" left out: {Some(bare)}"
+            );
+        if (unreadable.Count > 0)
+            warnings.Add(
+                $"{Count(unreadable, "caption", "captions")} cannot be read, the pictures are left out: {Some(unreadable)}"
+            );
+        if (empty.Count > 0)
+            warnings.Add($"{Count(empty, "picture has an empty caption", "pictures have empty captions")}: {Some(empty)}");
+        if (lonely.Length > 0)
+            warnings.Add(
+                $"{Count(lonely, "caption has", "captions have")} no picture ({string.Join(", ", s_extensions)}) of that name: "
+                    + $"{Some(lonely)}"
+            );
         return records;
     }
 
@@ -157,38 +192,52 @@ public static class TrainingRecords
     private static IEnumerable<string> Once(IEnumerable<string> pictures, string folder, List<string> warnings)
     {
         var chosen = new Dictionary<string, string>(StringComparer.Ordinal);
-        List<string> all = [], links = [];
+        List<string> all = [],
+            links = [];
         foreach (string picture in pictures)
         {
             all.Add(picture);
             string identity = RegularFile.Look(picture).Identity;
-            if (!chosen.TryAdd(identity, picture) && new FileInfo(picture).LinkTarget is null
-                && new FileInfo(chosen[identity]).LinkTarget is not null) chosen[identity] = picture;
+            if (
+                !chosen.TryAdd(identity, picture)
+                && new FileInfo(picture).LinkTarget is null
+                && new FileInfo(chosen[identity]).LinkTarget is not null
+            )
+                chosen[identity] = picture;
         }
 
         var kept = chosen.Values.ToHashSet(StringComparer.Ordinal);
         foreach (string picture in all)
         {
-            if (!kept.Contains(picture)) links.Add(Path.GetRelativePath(folder, picture));
+            if (!kept.Contains(picture))
+                links.Add(Path.GetRelativePath(folder, picture));
         }
 
-        if (links.Count > 0) warnings.Add(
-            $"{Count(links, "name leads", "names lead")} to pictures that are there under another name and are taken once: "
-            + $"{Some(links)}");
+        if (links.Count > 0)
+            warnings.Add(
+                $"{Count(links, "name leads", "names lead")} to pictures that are there under another name and are taken once: "
+                    + $"{Some(links)}"
+            );
         return all.Where(kept.Contains);
     }
 
     private static List<string> Files(string folder, List<string> warnings)
     {
         var skipped = new List<string>();
-        List<string> files = [
+        List<string> files =
+        [
             .. FolderFiles.Enumerate(
-            folder, (path, why) => skipped.Add($"{Path.GetRelativePath(folder, path)} ({why})"), entered =>
-        {
-            if (IsPicture(entered) && entered != folder) skipped.Add(
-                $"{Path.GetRelativePath(folder, entered)} (it is a folder; pictures in it count)");
-        })];
-        if (skipped.Count > 0) warnings.Add($"{Count(skipped, "entry is", "entries are")} no file and left out: {Some(skipped)}");
+                folder,
+                (path, why) => skipped.Add($"{Path.GetRelativePath(folder, path)} ({why})"),
+                entered =>
+                {
+                    if (IsPicture(entered) && entered != folder)
+                        skipped.Add($"{Path.GetRelativePath(folder, entered)} (it is a folder; pictures in it count)");
+                }
+            ),
+        ];
+        if (skipped.Count > 0)
+            warnings.Add($"{Count(skipped, "entry is", "entries are")} no file and left out: {Some(skipped)}");
         return files;
     }
 

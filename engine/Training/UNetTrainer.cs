@@ -35,7 +35,9 @@ public sealed record UNetTrainingSetup
     public bool TrainText { get; init; }
 }
 
-/// <summary>Trains a U-Net, and its text encoder if wanted, to predict noise in encoded pictures (Ho et al., 2020; Rombach et al., 2022).</summary>
+/// <summary>
+/// Trains a U-Net, and its text encoder if wanted, to predict noise in encoded pictures (Ho et al., 2020; Rombach et al., 2022).
+/// </summary>
 public sealed class UNetTrainer : NetworkTrainer
 {
     private readonly UNetTrainingSetup _setup;
@@ -48,7 +50,8 @@ public sealed class UNetTrainer : NetworkTrainer
     private int[] _order = [];
 
     /// <summary>A trainer on pictures of a pool.</summary>
-    public UNetTrainer(IDevice device, TrainingOptions options, UNetTrainingSetup setup, LatentPool pool) : base(device, options)
+    public UNetTrainer(IDevice device, TrainingOptions options, UNetTrainingSetup setup, LatentPool pool)
+        : base(device, options)
     {
         _setup = setup;
         _pool = pool;
@@ -60,8 +63,14 @@ public sealed class UNetTrainer : NetworkTrainer
         }
         else
         {
-            string from = setup.TextFrom ?? throw new AfaException("A text encoder that is not trained must be read from a folder.");
-            (_text, _frozenText) = Ensemble.DiffusionModel.ReadComponent(device, [from], p => new ClipTextEncoder(p, setup.Text), ClipTextEncoder.IsIgnorable);
+            string from =
+                setup.TextFrom ?? throw new AfaException("A text encoder that is not trained must be read from a folder.");
+            (_text, _frozenText) = Ensemble.DiffusionModel.ReadComponent(
+                device,
+                [from],
+                p => new ClipTextEncoder(p, setup.Text),
+                ClipTextEncoder.IsIgnorable
+            );
         }
     }
 
@@ -75,25 +84,45 @@ public sealed class UNetTrainer : NetworkTrainer
     /// <inheritdoc/>
     protected internal override double Gradients(int step, float scale = 1)
     {
-        int batch = Options.BatchSize, length = _setup.Text.MaxPositions, per = _pool.Channels * _pool.Height * _pool.Width;
-        float[] latents = new float[per], noise = new float[batch * per], posterior = new float[batch * per], noisy = new float[batch * per], target = new float[batch * per], times = new float[batch];
+        int batch = Options.BatchSize,
+            length = _setup.Text.MaxPositions,
+            per = _pool.Channels * _pool.Height * _pool.Width;
+        float[] latents = new float[per],
+            noise = new float[batch * per],
+            posterior = new float[batch * per],
+            noisy = new float[batch * per],
+            target = new float[batch * per],
+            times = new float[batch];
         var ids = new int[batch * length];
         GaussianNoise.Fill(noise, Options.Seed, 2 * (ulong)step);
         GaussianNoise.Fill(posterior, Options.Seed, 2 * (ulong)step + 1);
         for (int b = 0; b < batch; b++)
         {
-            ulong position = (ulong)step * (ulong)batch + (ulong)b, epoch = position / (ulong)_pool.Count;
-            if (epoch != _epoch) (_epoch, _order) = (epoch, Shuffle.Order(Options.Seed, epoch, _pool.Count));
+            ulong position = (ulong)step * (ulong)batch + (ulong)b,
+                epoch = position / (ulong)_pool.Count;
+            if (epoch != _epoch)
+                (_epoch, _order) = (epoch, Shuffle.Order(Options.Seed, epoch, _pool.Count));
             int index = _order[position % (ulong)_pool.Count];
             ReadOnlySpan<float> moments = _pool.Moments(index);
-            for (int i = 0; i < per; i++) latents[i] = (moments[i] + (Options.PosteriorMeans ? 0 : MathF.Exp(0.5f * Math.Clamp(moments[per + i], -30f, 20f)) * posterior[b * per + i])) * _setup.LatentScale;
+            for (int i = 0; i < per; i++)
+                latents[i] =
+                    (
+                        moments[i]
+                        + (
+                            Options.PosteriorMeans
+                                ? 0
+                                : MathF.Exp(0.5f * Math.Clamp(moments[per + i], -30f, 20f)) * posterior[b * per + i]
+                        )
+                    ) * _setup.LatentScale;
             (uint word, uint coin, _, _) = Philox.Block(Options.Seed, position, 1ul << 43);
             int timestep = Timestep(word, b, batch, _schedule.AlphasCumprod.Count);
             times[b] = timestep;
             Span<float> n = noise.AsSpan(b * per, per);
             _schedule.AddNoise(latents, n, timestep, noisy.AsSpan(b * per, per));
             _schedule.GetTarget(latents, n, timestep, target.AsSpan(b * per, per));
-            _setup.Tokenizer.Encode(coin < Options.TextDropout * 4294967296.0 ? "" : _pool.Caption(index), length).CopyTo(ids, b * length);
+            _setup
+                .Tokenizer.Encode(coin < Options.TextDropout * 4294967296.0 ? "" : _pool.Caption(index), length)
+                .CopyTo(ids, b * length);
         }
 
         var ops = new Ops(Device);
@@ -110,8 +139,10 @@ public sealed class UNetTrainer : NetworkTrainer
     }
 
     /// <summary>
-    /// The time step of picture <paramref name="index"/> of a batch: one from each of as many equal stretches as there are pictures, for the loss depends on the step more than on the picture
+    /// The time step of picture <paramref name="index"/> of a batch: one from each of as many equal stretches as there are
+    /// pictures, for the loss depends on the step more than on the picture
     /// and its mean fluctuates less so (Kingma et al., Variational Diffusion Models, 2021, appendix I.1).
     /// </summary>
-    internal static int Timestep(uint random, int index, int batch, int steps) => (int)((random + ((ulong)index << 32)) / (ulong)batch * (ulong)steps >> 32);
+    internal static int Timestep(uint random, int index, int batch, int steps) =>
+        (int)((random + ((ulong)index << 32)) / (ulong)batch * (ulong)steps >> 32);
 }

@@ -4,15 +4,19 @@ using AfaNative.Engine.Tensors;
 namespace AfaNative.Engine.UNet;
 
 /// <summary>
-/// ResNet block: norm, SiLU, 3x3 convolution, + time projection, norm, SiLU, 3x3 convolution, + input (through a 1x1 convolution when widths differ).
+/// ResNet block: norm, SiLU, 3x3 convolution, + time projection, norm, SiLU, 3x3 convolution, + input (through a 1x1 convolution
+/// when widths differ).
 /// Serves U-Net, VAE (no time) and SABW. Source: diffusers ResnetBlock2D.
 /// </summary>
 public sealed class ResnetBlock
 {
     private readonly string _name;
-    private readonly GroupNorm _norm1, _norm2;
-    private readonly Convolution _conv1, _conv2;
-    private readonly Linear? _time, _shortcut;
+    private readonly GroupNorm _norm1,
+        _norm2;
+    private readonly Convolution _conv1,
+        _conv2;
+    private readonly Linear? _time,
+        _shortcut;
 
     /// <summary>Reads the block's layers; <paramref name="timeDim"/> 0 means no time embedding.</summary>
     public ResnetBlock(Parameters p, int inputs, int outputs, int timeDim, int groups, float epsilon)

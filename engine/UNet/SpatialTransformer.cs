@@ -4,23 +4,39 @@ using AfaNative.Engine.Tensors;
 namespace AfaNative.Engine.UNet;
 
 /// <summary>
-/// Spatial transformer: group norm, projection in, transformer blocks over the map's pixels, projection out, + input. Source: diffusers Transformer2DModel.
+/// Spatial transformer: group norm, projection in, transformer blocks over the map's pixels, projection out, + input. Source:
+/// diffusers Transformer2DModel.
 /// </summary>
 public sealed class SpatialTransformer
 {
     private readonly string _name;
     private readonly GroupNorm _norm;
-    private readonly Linear _projIn, _projOut;
+    private readonly Linear _projIn,
+        _projOut;
     private readonly TransformerBlock[] _blocks;
 
     /// <summary>Reads the transformer's layers.</summary>
-    public SpatialTransformer(Parameters p, int channels, int heads, int contextDim, int layers, int groups, bool linearProjection = false)
+    public SpatialTransformer(
+        Parameters p,
+        int channels,
+        int heads,
+        int contextDim,
+        int layers,
+        int groups,
+        bool linearProjection = false
+    )
     {
-        if (channels % heads != 0) throw new AfaException($"{p.Prefix}: {channels} channels cannot be split into {heads} heads");
+        if (channels % heads != 0)
+            throw new AfaException($"{p.Prefix}: {channels} channels cannot be split into {heads} heads");
         _name = p.Prefix;
         _norm = p.GroupNorm("norm", channels, groups, 1e-6f);
         _projIn = linearProjection ? p.Linear("proj_in", channels, channels) : p.Pointwise("proj_in", channels, channels);
-        _blocks = [.. Enumerable.Range(0, layers).Select(i => new TransformerBlock(p.Child($"transformer_blocks.{i}"), channels, heads, contextDim))];
+        _blocks =
+        [
+            .. Enumerable
+                .Range(0, layers)
+                .Select(i => new TransformerBlock(p.Child($"transformer_blocks.{i}"), channels, heads, contextDim)),
+        ];
         _projOut = linearProjection ? p.Linear("proj_out", channels, channels) : p.Pointwise("proj_out", channels, channels);
     }
 
@@ -31,16 +47,23 @@ public sealed class SpatialTransformer
         Tensor normed = ops.GroupNorm(x, _norm);
         Tensor h = ops.Linear(normed, _projIn);
         normed.Dispose();
-        foreach (TransformerBlock block in _blocks) h = block.Forward(ops, h, context);
+        foreach (TransformerBlock block in _blocks)
+            h = block.Forward(ops, h, context);
         return scope.Keep(ops.Observe(_name, ops.Linear(h, _projOut, residual: x)));
     }
 }
 
-/// <summary>Self-attention, cross-attention and a GEGLU feed-forward, each after a layer norm and added to its input. Source: diffusers BasicTransformerBlock.</summary>
+/// <summary>
+/// Self-attention, cross-attention and a GEGLU feed-forward, each after a layer norm and added to its input. Source: diffusers
+/// BasicTransformerBlock.
+/// </summary>
 public sealed class TransformerBlock
 {
-    private readonly LayerNorm _norm1, _norm2, _norm3;
-    private readonly AttentionLayer _self, _cross;
+    private readonly LayerNorm _norm1,
+        _norm2,
+        _norm3;
+    private readonly AttentionLayer _self,
+        _cross;
     private readonly FeedForward _feedForward;
 
     /// <summary>Reads the block's layers.</summary>
@@ -67,10 +90,16 @@ public sealed class TransformerBlock
 /// <summary>Multi-head attention without query, key and value biases. Source: diffusers Attention.</summary>
 public sealed class AttentionLayer
 {
-    private readonly Linear _q, _k, _v, _out;
+    private readonly Linear _q,
+        _k,
+        _v,
+        _out;
     private readonly int _heads;
 
-    /// <summary>Reads the layer; keys and values are made from <paramref name="contextDim"/> channels. Those of a <paramref name="text"/>, few as they are, are never rounded.</summary>
+    /// <summary>
+    /// Reads the layer; keys and values are made from <paramref name="contextDim"/> channels. Those of a <paramref name="text"/>,
+    /// few as they are, are never rounded.
+    /// </summary>
     public AttentionLayer(Parameters p, int channels, int contextDim, int heads, int headWidth, bool text = false)
     {
         Parameters keys = text ? p.Exact() : p;
@@ -86,15 +115,24 @@ public sealed class AttentionLayer
     public Tensor Forward(Ops ops, Tensor x, Tensor? context, Tensor? residual)
     {
         using TensorScope scope = ops.Scope();
-        Tensor attended = ops.Attention(ops.Linear(x, _q), ops.Linear(context ?? x, _k), ops.Linear(context ?? x, _v), _heads, exact: _q.Weights.Shape.Exact);
+        Tensor attended = ops.Attention(
+            ops.Linear(x, _q),
+            ops.Linear(context ?? x, _k),
+            ops.Linear(context ?? x, _v),
+            _heads,
+            exact: _q.Weights.Shape.Exact
+        );
         return scope.Keep(ops.Linear(attended, _out, residual: residual));
     }
 }
 
-/// <summary>Linear to twice four times the width, value times gelu(gate), linear back. Source: diffusers FeedForward with GEGLU.</summary>
+/// <summary>
+/// Linear to twice four times the width, value times gelu(gate), linear back. Source: diffusers FeedForward with GEGLU.
+/// </summary>
 public sealed class FeedForward
 {
-    private readonly Linear _in, _out;
+    private readonly Linear _in,
+        _out;
 
     /// <summary>Reads the two layers.</summary>
     public FeedForward(Parameters p, int channels, int multiple = 4)

@@ -9,14 +9,65 @@ public sealed record UNetConfig
 {
     private static readonly ConfigKeys s_keys = new(
         ["UNet2DConditionModel", "UNet2DConditionAggregatorModel", "FlaxUNet2DConditionModel"],
-        ["in_channels", "out_channels", "block_out_channels", "layers_per_block", "attention_head_dim", "num_attention_heads", "cross_attention_dim", "norm_num_groups", "norm_eps", "down_block_types",
-            "up_block_types", "transformer_layers_per_block", "use_linear_projection", "sample_size", "class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim", "num_class_embeds"],
+        [
+            "in_channels",
+            "out_channels",
+            "block_out_channels",
+            "layers_per_block",
+            "attention_head_dim",
+            "num_attention_heads",
+            "cross_attention_dim",
+            "norm_num_groups",
+            "norm_eps",
+            "down_block_types",
+            "up_block_types",
+            "transformer_layers_per_block",
+            "use_linear_projection",
+            "sample_size",
+            "class_embed_type",
+            "addition_embed_type",
+            "encoder_hid_dim_type",
+            "time_cond_proj_dim",
+            "num_class_embeds",
+        ],
         // Widths of what is absent, precisions (attention is computed in float32 here), and what only training does.
-        ["addition_embed_type_num_heads", "addition_time_embed_dim", "projection_class_embeddings_input_dim", "upcast_attention", "dropout", "use_memory_efficient_attention", "from_pt", "split_head_dim"],
-        [("act_fn", "silu"), ("mid_block_type", "UNetMidBlock2DCrossAttn"), ("resnet_time_scale_shift", "default"), ("time_embedding_type", "positional"), ("flip_sin_to_cos", true), ("freq_shift", 0.0),
-            ("center_input_sample", false), ("downsample_padding", 1.0), ("mid_block_scale_factor", 1.0), ("dual_cross_attention", false), ("only_cross_attention", false), ("mid_block_only_cross_attention", false),
-            ("class_embeddings_concat", false), ("conv_in_kernel", 3.0), ("conv_out_kernel", 3.0), ("cross_attention_norm", null), ("encoder_hid_dim", null), ("resnet_out_scale_factor", 1.0),
-            ("resnet_skip_time_act", false), ("time_embedding_act_fn", null), ("time_embedding_dim", null), ("timestep_post_act", null), ("attention_type", "default"), ("reverse_transformer_layers_per_block", null)]);
+        [
+            "addition_embed_type_num_heads",
+            "addition_time_embed_dim",
+            "projection_class_embeddings_input_dim",
+            "upcast_attention",
+            "dropout",
+            "use_memory_efficient_attention",
+            "from_pt",
+            "split_head_dim",
+        ],
+        [
+            ("act_fn", "silu"),
+            ("mid_block_type", "UNetMidBlock2DCrossAttn"),
+            ("resnet_time_scale_shift", "default"),
+            ("time_embedding_type", "positional"),
+            ("flip_sin_to_cos", true),
+            ("freq_shift", 0.0),
+            ("center_input_sample", false),
+            ("downsample_padding", 1.0),
+            ("mid_block_scale_factor", 1.0),
+            ("dual_cross_attention", false),
+            ("only_cross_attention", false),
+            ("mid_block_only_cross_attention", false),
+            ("class_embeddings_concat", false),
+            ("conv_in_kernel", 3.0),
+            ("conv_out_kernel", 3.0),
+            ("cross_attention_norm", null),
+            ("encoder_hid_dim", null),
+            ("resnet_out_scale_factor", 1.0),
+            ("resnet_skip_time_act", false),
+            ("time_embedding_act_fn", null),
+            ("time_embedding_dim", null),
+            ("timestep_post_act", null),
+            ("attention_type", "default"),
+            ("reverse_transformer_layers_per_block", null),
+        ]
+    );
 
     /// <summary>Channels of the latent.</summary>
     public int InChannels { get; init; } = 4;
@@ -77,7 +128,8 @@ public sealed record UNetConfig
             }
 
             channels.Add(BlockOutChannels[^1]);
-            for (int i = BlockOutChannels.Count - 1; i >= 0; i--) channels.AddRange(Enumerable.Repeat(BlockOutChannels[i], LayersPerBlock[i] + 1));
+            for (int i = BlockOutChannels.Count - 1; i >= 0; i--)
+                channels.AddRange(Enumerable.Repeat(BlockOutChannels[i], LayersPerBlock[i] + 1));
             channels[^1] = OutChannels;
             return channels;
         }
@@ -95,11 +147,31 @@ public sealed record UNetConfig
         IReadOnlyList<string> warnings = s_keys.Check(file);
         int[] channels = file.Ints("block_out_channels", [320, 640, 1280, 1280], 8, 1, 1 << 15);
         int levels = channels.Length;
-        string[] down = file.Strings("down_block_types", ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"]);
-        string[] up = file.Strings("up_block_types", ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]);
-        if (levels < 1 || down.Length != levels || up.Length != levels) throw file.Error($"expected as many down and up blocks as levels, got {down.Length}, {up.Length} and {levels}");
-        string headsKey = root.TryGetProperty("num_attention_heads", out JsonElement heads) && heads.ValueKind != JsonValueKind.Null ? "num_attention_heads" : "attention_head_dim";
-        foreach (string key in new[] { "class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim", "num_class_embeds" }) file.RequireAbsent(key);
+        string[] down = file.Strings(
+            "down_block_types",
+            ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"]
+        );
+        string[] up = file.Strings(
+            "up_block_types",
+            ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]
+        );
+        if (levels < 1 || down.Length != levels || up.Length != levels)
+            throw file.Error($"expected as many down and up blocks as levels, got {down.Length}, {up.Length} and {levels}");
+        string headsKey =
+            root.TryGetProperty("num_attention_heads", out JsonElement heads) && heads.ValueKind != JsonValueKind.Null
+                ? "num_attention_heads"
+                : "attention_head_dim";
+        foreach (
+            string key in new[]
+            {
+                "class_embed_type",
+                "addition_embed_type",
+                "encoder_hid_dim_type",
+                "time_cond_proj_dim",
+                "num_class_embeds",
+            }
+        )
+            file.RequireAbsent(key);
         var config = new UNetConfig
         {
             Warnings = warnings,
@@ -121,7 +193,8 @@ public sealed record UNetConfig
         for (int i = 0; i < levels; i++)
         {
             // The middle has the last level's heads.
-            if (config.DownAttention[i] || config.UpAttention[levels - 1 - i] || i == levels - 1) file.MustDivide(headsKey, config.Heads[i], [channels[i]], "channels");
+            if (config.DownAttention[i] || config.UpAttention[levels - 1 - i] || i == levels - 1)
+                file.MustDivide(headsKey, config.Heads[i], [channels[i]], "channels");
         }
 
         return config;
@@ -129,10 +202,22 @@ public sealed record UNetConfig
         int[] Each(string key, int otherwise, int most)
         {
             int[] values = file.Ints(key, [otherwise], 8, 1, most);
-            if (values.Length == 1) values = [.. Enumerable.Repeat(values[0], levels)];
-            return values.Length == levels ? values : throw file.Error($"'{key}' needs one positive number, or one for each of {levels} levels");
+            if (values.Length == 1)
+                values = [.. Enumerable.Repeat(values[0], levels)];
+            return values.Length == levels
+                ? values
+                : throw file.Error($"'{key}' needs one positive number, or one for each of {levels} levels");
         }
 
-        bool Attention(string type, string side) => type == $"CrossAttn{side}Block2D" || (type == $"{side}Block2D" ? false : throw file.Error($"'{side.ToLowerInvariant()}_block_types' holds \"{Printable.Shortened(type)}\", a block that Stable Diffusion 1.x does not have"));
+        bool Attention(string type, string side) =>
+            type == $"CrossAttn{side}Block2D"
+            || (
+                type == $"{side}Block2D"
+                    ? false
+                    : throw file.Error(
+                        $"'{side.ToLowerInvariant()}_block_types' holds \"{Printable.Shortened(type)}\", a block that "
+                            + $"Stable Diffusion 1.x does not have"
+                    )
+            );
     }
 }

@@ -12,16 +12,20 @@ public interface IAggregation
 }
 
 /// <summary>
-/// The noise predictor of Stable Diffusion 1.x for E experts at once. With an <see cref="IAggregation"/> every block's E maps become one, which every
+/// The noise predictor of Stable Diffusion 1.x for E experts at once. With an <see cref="IAggregation"/> every block's E maps
+/// become one, which every
 /// expert's next block and every skip connection reads (AFA, ICLR 2025); without, E must be 1 or the experts run side by side.
 /// </summary>
 public sealed class UNetModel
 {
-    private readonly Linear _time1, _time2;
-    private readonly Convolution _convIn, _convOut;
+    private readonly Linear _time1,
+        _time2;
+    private readonly Convolution _convIn,
+        _convOut;
     private readonly List<DownBlock> _down = [];
     private readonly List<UpBlock> _up = [];
-    private readonly ResnetBlock _mid1, _mid2;
+    private readonly ResnetBlock _mid1,
+        _mid2;
     private readonly SpatialTransformer _midAttention;
     private readonly GroupNorm _normOut;
 
@@ -31,7 +35,8 @@ public sealed class UNetModel
         Config = config;
         Experts = p.Experts;
         IReadOnlyList<int> channels = config.BlockOutChannels;
-        int levels = channels.Count, time = config.TimeEmbeddingDim;
+        int levels = channels.Count,
+            time = config.TimeEmbeddingDim;
         // What every block is told, and the way in and out: hardly any work, so nothing is rounded there.
         Parameters exact = p.Exact();
         _time1 = exact.Linear("time_embedding.linear_1", channels[0], time);
@@ -68,24 +73,44 @@ public sealed class UNetModel
             var block = new UpBlock($"up_blocks.{i}");
             for (int j = 0; j <= config.LayersPerBlock[level]; j++)
             {
-                block.Layers.Add(Layer(p.Child(block.Name), j, current + skips[^1], channels[level], config.Heads[level], config.UpAttention[i]));
+                block.Layers.Add(
+                    Layer(
+                        p.Child(block.Name),
+                        j,
+                        current + skips[^1],
+                        channels[level],
+                        config.Heads[level],
+                        config.UpAttention[i]
+                    )
+                );
                 skips.RemoveAt(skips.Count - 1);
                 current = channels[level];
             }
 
-            if (i < levels - 1) block.Upsampler = p.Child(block.Name).Convolution("upsamplers.0.conv", current, current);
+            if (i < levels - 1)
+                block.Upsampler = p.Child(block.Name).Convolution("upsamplers.0.conv", current, current);
             _up.Add(block);
         }
 
         _normOut = p.GroupNorm("conv_norm_out", current, config.NormGroups, config.NormEpsilon);
         _convOut = exact.Convolution("conv_out", current, config.OutChannels);
 
-        UNetLayer Layer(Parameters block, int j, int inputs, int outputs, int heads, bool attention) => new(
-            new ResnetBlock(block.Child($"resnets.{j}"), inputs, outputs, time, config.NormGroups, config.NormEpsilon),
-            attention ? Transformer(block.Child($"attentions.{j}"), outputs, heads) : null);
+        UNetLayer Layer(Parameters block, int j, int inputs, int outputs, int heads, bool attention) =>
+            new(
+                new ResnetBlock(block.Child($"resnets.{j}"), inputs, outputs, time, config.NormGroups, config.NormEpsilon),
+                attention ? Transformer(block.Child($"attentions.{j}"), outputs, heads) : null
+            );
 
         SpatialTransformer Transformer(Parameters at, int width, int heads) =>
-            new(at, width, heads, config.CrossAttentionDim, config.TransformerLayers, config.NormGroups, config.UseLinearProjection);
+            new(
+                at,
+                width,
+                heads,
+                config.CrossAttentionDim,
+                config.TransformerLayers,
+                config.NormGroups,
+                config.UseLinearProjection
+            );
     }
 
     /// <summary>The architecture.</summary>
@@ -110,7 +135,8 @@ public sealed class UNetModel
     }
 
     /// <summary>
-    /// Predicts the noise: latents [1, B, H, W, In], time embedding [E, B, 1, 1, T], text [E, B, tokens, 1, D] to [E, B, H, W, Out]
+    /// Predicts the noise: latents [1, B, H, W, In], time embedding [E, B, 1, 1, T], text [E, B, tokens, 1, D] to [E, B, H, W,
+    /// Out]
     /// ([1, ...] with an aggregation).
     /// </summary>
     public Tensor Forward(Ops ops, Tensor latents, Tensor time, Tensor context, IAggregation? aggregation = null)
@@ -141,7 +167,12 @@ public sealed class UNetModel
 
         using (TensorScope middle = ops.Scope())
         {
-            Tensor m = ops.Checkpointed(t => _mid2.Forward(ops, _midAttention.Forward(ops, _mid1.Forward(ops, t[0], t[1]), t[2]), t[1]), h, silu, context);
+            Tensor m = ops.Checkpointed(
+                t => _mid2.Forward(ops, _midAttention.Forward(ops, _mid1.Forward(ops, t[0], t[1]), t[2]), t[1]),
+                h,
+                silu,
+                context
+            );
             h = middle.Keep(ops.Observe("mid_block", m));
         }
 
@@ -171,19 +202,24 @@ public sealed class UNetModel
                     layer.Keep(h);
                 }
 
-                if (lastLayer) ops.Observe(block.Name, h);
-                // The very last layer is not fused: each expert finishes alone and the predictions are fused (point 24 of SD 1.5).
-                if (!(lastLayer && i == _up.Count - 1)) h = Fuse(h);
+                if (lastLayer)
+                    ops.Observe(block.Name, h);
+                // The very last layer is not fused: each expert finishes alone and the predictions are fused (point 24 of SD
+                // 1.5).
+                if (!(lastLayer && i == _up.Count - 1))
+                    h = Fuse(h);
             }
         }
 
-        if (ops.Observer is not null) ops.Observe("conv_norm_out", ops.GroupNorm(h, _normOut));
+        if (ops.Observer is not null)
+            ops.Observe("conv_norm_out", ops.GroupNorm(h, _normOut));
         Tensor predicted = ops.Observe("conv_out", ops.Convolution(ops.GroupNorm(h, _normOut, silu: true), _convOut));
         return scope.Keep(Fuse(predicted));
 
         Tensor Fuse(Tensor features)
         {
-            if (aggregation is null) return features;
+            if (aggregation is null)
+                return features;
             Tensor fused = aggregation.Aggregate(ops, point++, features);
             features.Dispose();
             return fused;
@@ -195,7 +231,8 @@ public sealed class UNetModel
         public Tensor Forward(Ops ops, Tensor x, Tensor siluTime, Tensor context)
         {
             Tensor h = Resnet.Forward(ops, x, siluTime);
-            if (Attention is null) return h;
+            if (Attention is null)
+                return h;
             Tensor attended = Attention.Forward(ops, h, context);
             h.Dispose();
             return attended;

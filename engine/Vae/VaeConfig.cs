@@ -8,10 +8,29 @@ public sealed record VaeConfig
 {
     private static readonly ConfigKeys s_keys = new(
         ["AutoencoderKL", "FlaxAutoencoderKL"],
-        ["in_channels", "latent_channels", "block_out_channels", "layers_per_block", "norm_num_groups", "scaling_factor", "down_block_types", "up_block_types"],
+        [
+            "in_channels",
+            "latent_channels",
+            "block_out_channels",
+            "layers_per_block",
+            "norm_num_groups",
+            "scaling_factor",
+            "down_block_types",
+            "up_block_types",
+        ],
         // The size it was trained at, and a precision: this VAE runs in float32 wherever float16 would overflow.
         ["sample_size", "force_upcast"],
-        [("act_fn", "silu"), ("out_channels", 3.0), ("use_quant_conv", true), ("use_post_quant_conv", true), ("mid_block_add_attention", true), ("shift_factor", 0.0), ("latents_mean", null), ("latents_std", null)]);
+        [
+            ("act_fn", "silu"),
+            ("out_channels", 3.0),
+            ("use_quant_conv", true),
+            ("use_post_quant_conv", true),
+            ("mid_block_add_attention", true),
+            ("shift_factor", 0.0),
+            ("latents_mean", null),
+            ("latents_std", null),
+        ]
+    );
 
     /// <summary>Colour channels.</summary>
     public int ImageChannels { get; init; } = 3;
@@ -45,12 +64,14 @@ public sealed record VaeConfig
         IReadOnlyList<string> warnings = s_keys.Check(json);
         foreach (string type in json.Strings("down_block_types", []))
         {
-            if (type != "DownEncoderBlock2D") throw json.Error($"down block type '{type}' is not supported; Stable Diffusion's VAE uses DownEncoderBlock2D");
+            if (type != "DownEncoderBlock2D")
+                throw json.Error($"down block type '{type}' is not supported; Stable Diffusion's VAE uses DownEncoderBlock2D");
         }
 
         foreach (string type in json.Strings("up_block_types", []))
         {
-            if (type != "UpDecoderBlock2D") throw json.Error($"up block type '{type}' is not supported; Stable Diffusion's VAE uses UpDecoderBlock2D");
+            if (type != "UpDecoderBlock2D")
+                throw json.Error($"up block type '{type}' is not supported; Stable Diffusion's VAE uses UpDecoderBlock2D");
         }
 
         var config = new VaeConfig
@@ -66,7 +87,10 @@ public sealed record VaeConfig
         foreach (string key in (string[])["down_block_types", "up_block_types"])
         {
             // Where the file is silent about both, there are as many as levels.
-            if (json.Has(key) && json.Strings(key, []).Length != config.BlockOutChannels.Count) throw json.Error($"'{key}' holds {json.Strings(key, []).Length} blocks for {config.BlockOutChannels.Count} levels");
+            if (json.Has(key) && json.Strings(key, []).Length != config.BlockOutChannels.Count)
+                throw json.Error(
+                    $"'{key}' holds {json.Strings(key, []).Length} blocks for {config.BlockOutChannels.Count} levels"
+                );
         }
 
         json.MustDivide("norm_num_groups", config.NormGroups, config.BlockOutChannels, "channels");

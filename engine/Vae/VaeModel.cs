@@ -11,7 +11,8 @@ public sealed class VaeModel
 
     private readonly Encoder _encoder;
     private readonly Decoder _decoder;
-    private readonly Linear _quantize, _postQuantize;
+    private readonly Linear _quantize,
+        _postQuantize;
 
     /// <summary>Reads encoder and decoder.</summary>
     public VaeModel(Parameters p, VaeConfig config)
@@ -26,7 +27,10 @@ public sealed class VaeModel
     /// <summary>The architecture.</summary>
     public VaeConfig Config { get; }
 
-    /// <summary>Picture in -1..1 [1, B, H, W, 3] to moments [1, B, h, w, 2 * latent]: means, then log variances (not yet clamped to -30..20).</summary>
+    /// <summary>
+    /// Picture in -1..1 [1, B, H, W, 3] to moments [1, B, h, w, 2 * latent]: means, then log variances (not yet clamped to
+    /// -30..20).
+    /// </summary>
     public Tensor Encode(Ops ops, Tensor image)
     {
         using TensorScope scope = ops.Scope();
@@ -42,14 +46,16 @@ public sealed class VaeModel
 
     private sealed class Encoder
     {
-        private readonly Convolution _convIn, _convOut;
+        private readonly Convolution _convIn,
+            _convOut;
         private readonly List<(string Name, ResnetBlock[] Resnets, Convolution? Down)> _levels = [];
         private readonly MidBlock _mid;
         private readonly GroupNorm _norm;
 
         public Encoder(Parameters p, VaeConfig config)
         {
-            int current = config.BlockOutChannels[0], levels = config.BlockOutChannels.Count;
+            int current = config.BlockOutChannels[0],
+                levels = config.BlockOutChannels.Count;
             _convIn = p.Convolution("conv_in", config.ImageChannels, current);
             for (int i = 0; i < levels; i++)
             {
@@ -62,7 +68,15 @@ public sealed class VaeModel
                     current = outputs;
                 }
 
-                _levels.Add((block.Prefix, resnets, i < levels - 1 ? block.Convolution("downsamplers.0.conv", current, current, stride: 2, padding: Padding.BottomRight) : null));
+                _levels.Add(
+                    (
+                        block.Prefix,
+                        resnets,
+                        i < levels - 1
+                            ? block.Convolution("downsamplers.0.conv", current, current, stride: 2, padding: Padding.BottomRight)
+                            : null
+                    )
+                );
             }
 
             _mid = new MidBlock(p.Child("mid_block"), current, config.NormGroups);
@@ -76,8 +90,10 @@ public sealed class VaeModel
             Tensor h = ops.Observe(_convIn.Name, ops.Convolution(image, _convIn));
             foreach ((string name, ResnetBlock[] resnets, Convolution? down) in _levels)
             {
-                foreach (ResnetBlock resnet in resnets) h = Replace(h, resnet.Forward(ops, h, null));
-                if (down is not null) h = Replace(h, ops.Convolution(h, down));
+                foreach (ResnetBlock resnet in resnets)
+                    h = Replace(h, resnet.Forward(ops, h, null));
+                if (down is not null)
+                    h = Replace(h, ops.Convolution(h, down));
                 ops.Observe(name, h);
             }
 
@@ -88,14 +104,16 @@ public sealed class VaeModel
 
     private sealed class Decoder
     {
-        private readonly Convolution _convIn, _convOut;
+        private readonly Convolution _convIn,
+            _convOut;
         private readonly List<(string Name, ResnetBlock[] Resnets, Convolution? Up)> _levels = [];
         private readonly MidBlock _mid;
         private readonly GroupNorm _norm;
 
         public Decoder(Parameters p, VaeConfig config)
         {
-            int levels = config.BlockOutChannels.Count, current = config.BlockOutChannels[^1];
+            int levels = config.BlockOutChannels.Count,
+                current = config.BlockOutChannels[^1];
             _convIn = p.Convolution("conv_in", config.LatentChannels, current);
             _mid = new MidBlock(p.Child("mid_block"), current, config.NormGroups);
             for (int i = 0; i < levels; i++)
@@ -109,7 +127,9 @@ public sealed class VaeModel
                     current = outputs;
                 }
 
-                _levels.Add((block.Prefix, resnets, i < levels - 1 ? block.Convolution("upsamplers.0.conv", current, current) : null));
+                _levels.Add(
+                    (block.Prefix, resnets, i < levels - 1 ? block.Convolution("upsamplers.0.conv", current, current) : null)
+                );
             }
 
             _norm = p.GroupNorm("conv_norm_out", current, config.NormGroups, Epsilon);
@@ -123,7 +143,8 @@ public sealed class VaeModel
             h = Replace(h, _mid.Forward(ops, h));
             foreach ((string name, ResnetBlock[] resnets, Convolution? up) in _levels)
             {
-                foreach (ResnetBlock resnet in resnets) h = Replace(h, resnet.Forward(ops, h, null));
+                foreach (ResnetBlock resnet in resnets)
+                    h = Replace(h, resnet.Forward(ops, h, null));
                 if (up is not null)
                 {
                     h = Replace(h, ops.UpsampleNearest(h, 2 * h.Shape.Height, 2 * h.Shape.Width));
@@ -140,9 +161,13 @@ public sealed class VaeModel
     private sealed class MidBlock
     {
         private readonly string _name;
-        private readonly ResnetBlock _first, _second;
+        private readonly ResnetBlock _first,
+            _second;
         private readonly GroupNorm _norm;
-        private readonly Linear _q, _k, _v, _out;
+        private readonly Linear _q,
+            _k,
+            _v,
+            _out;
 
         public MidBlock(Parameters p, int channels, int groups)
         {
@@ -170,7 +195,8 @@ public sealed class VaeModel
 
     private static Tensor Finish(Ops ops, Tensor h, GroupNorm norm, Convolution convOut)
     {
-        if (ops.Observer is not null) ops.Observe(norm.Name, ops.GroupNorm(h, norm));
+        if (ops.Observer is not null)
+            ops.Observe(norm.Name, ops.GroupNorm(h, norm));
         Tensor normed = ops.GroupNorm(h, norm, silu: true);
         h.Dispose();
         return ops.Observe(convOut.Name, ops.Convolution(normed, convOut));

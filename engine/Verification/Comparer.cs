@@ -1,4 +1,5 @@
 using System.Globalization;
+
 namespace AfaNative.Engine.Verification;
 
 /// <summary>Collects a case's comparisons; the worst, measured against its own tolerance, speaks for the case.</summary>
@@ -31,8 +32,11 @@ internal sealed class Comparer(double floor = 0, double gradientFloor = 0)
 
     /// <summary>A sentence for each comparison that failed.</summary>
     public IReadOnlyList<string> Failures =>
-        [.. _tensors.Where(t => t.Verdict == CaseVerdict.Failed).Select(t => t.Name.Length == 0 ? t.Detail
-            : $"{t.Name}: {t.Detail}")];
+        [
+            .. _tensors
+                .Where(t => t.Verdict == CaseVerdict.Failed)
+                .Select(t => t.Name.Length == 0 ? t.Detail : $"{t.Name}: {t.Detail}"),
+        ];
 
     /// <summary>max |out - ref| at most tolerance * max |ref|.</summary>
     public void Close(string name, ReadOnlySpan<float> came, ReadOnlySpan<float> expected, double tolerance)
@@ -43,7 +47,8 @@ internal sealed class Comparer(double floor = 0, double gradientFloor = 0)
             return;
         }
 
-        double max = 0, reference = 0;
+        double max = 0,
+            reference = 0;
         for (int i = 0; i < came.Length; i++)
         {
             double error = Math.Abs((double)came[i] - expected[i]);
@@ -60,8 +65,13 @@ internal sealed class Comparer(double floor = 0, double gradientFloor = 0)
     /// their floor, and six times
     /// through a whole <paramref name="network"/>.
     /// </summary>
-    public void CloseInNorm(string name, ReadOnlySpan<float> came, ReadOnlySpan<float> expected, double tolerance,
-        bool network = false)
+    public void CloseInNorm(
+        string name,
+        ReadOnlySpan<float> came,
+        ReadOnlySpan<float> expected,
+        double tolerance,
+        bool network = false
+    )
     {
         if (came.Length != expected.Length)
         {
@@ -69,7 +79,9 @@ internal sealed class Comparer(double floor = 0, double gradientFloor = 0)
             return;
         }
 
-        double error = 0, norm = 0, max = 0;
+        double error = 0,
+            norm = 0,
+            max = 0;
         for (int i = 0; i < came.Length; i++)
         {
             double d = (double)came[i] - expected[i];
@@ -92,11 +104,19 @@ internal sealed class Comparer(double floor = 0, double gradientFloor = 0)
     {
         Count++;
         double badness = relative / Math.Max(tolerance, 1e-30);
-        if (badness > _worst) (_worst, MaxAbsolute, MaxRelative, Tolerance, Worst) = (badness, absolute, relative, tolerance,
-            name);
+        if (badness > _worst)
+            (_worst, MaxAbsolute, MaxRelative, Tolerance, Worst) = (badness, absolute, relative, tolerance, name);
         bool passed = relative <= tolerance;
-        _tensors.Add(new TensorComparison(name, absolute, relative, tolerance, passed ? CaseVerdict.Passed : CaseVerdict.Failed,
-            passed ? "" : string.Create(CultureInfo.InvariantCulture, $"relative error {relative:E2} exceeds {tolerance:E0}")));
+        _tensors.Add(
+            new TensorComparison(
+                name,
+                absolute,
+                relative,
+                tolerance,
+                passed ? CaseVerdict.Passed : CaseVerdict.Failed,
+                passed ? "" : string.Create(CultureInfo.InvariantCulture, $"relative error {relative:E2} exceeds {tolerance:E0}")
+            )
+        );
     }
 
     /// <summary>A tensor that the case has, but that says nothing.</summary>

@@ -3,7 +3,9 @@ using AfaNative.Engine.Checkpoints;
 
 namespace AfaNative.Engine.Verification;
 
-/// <summary>A folder with a <c>case.json</c> and its tensors: inputs, weights and outputs another implementation computed.</summary>
+/// <summary>
+/// A folder with a <c>case.json</c> and its tensors: inputs, weights and outputs another implementation computed.
+/// </summary>
 internal sealed class GoldenCase : IDisposable
 {
     private readonly JsonFile _json;
@@ -40,7 +42,8 @@ internal sealed class GoldenCase : IDisposable
     /// <summary>A file beside case.json, kept open until the case is disposed.</summary>
     public SafetensorsFile File(string name = "tensors.safetensors")
     {
-        if (!_files.TryGetValue(name, out SafetensorsFile? file)) _files[name] = file = SafetensorsFile.Open(Path.Combine(Folder, name));
+        if (!_files.TryGetValue(name, out SafetensorsFile? file))
+            _files[name] = file = SafetensorsFile.Open(Path.Combine(Folder, name));
         return file;
     }
 
@@ -49,7 +52,9 @@ internal sealed class GoldenCase : IDisposable
     public float[] Values(string tensor, string file = "tensors.safetensors") => File(file).ReadFloat32(tensor);
 
     public int[] Dims(string tensor, string file = "tensors.safetensors") =>
-        File(file).Tensors.TryGetValue(tensor, out SafetensorsTensor? t) ? [.. t.Shape.Select(d => checked((int)d))] : throw new CheckpointException($"{Folder}: {file} has no tensor '{tensor}'.");
+        File(file).Tensors.TryGetValue(tensor, out SafetensorsTensor? t)
+            ? [.. t.Shape.Select(d => checked((int)d))]
+            : throw new CheckpointException($"{Folder}: {file} has no tensor '{tensor}'.");
 
     public bool Has(string tensor, string file = "tensors.safetensors") => File(file).Tensors.ContainsKey(tensor);
 
@@ -59,7 +64,8 @@ internal sealed class GoldenCase : IDisposable
         for (DirectoryInfo? at = new(Folder); at is not null; at = at.Parent)
         {
             string candidate = Path.Combine(at.FullName, relative);
-            if (Directory.Exists(candidate)) return candidate;
+            if (Directory.Exists(candidate))
+                return candidate;
         }
 
         throw new CheckpointException($"{Folder}: '{relative}' was not found in any folder above it.");
@@ -67,7 +73,8 @@ internal sealed class GoldenCase : IDisposable
 
     public void Dispose()
     {
-        foreach (SafetensorsFile file in _files.Values) file.Dispose();
+        foreach (SafetensorsFile file in _files.Values)
+            file.Dispose();
         _json.Dispose();
     }
 }

@@ -3,7 +3,9 @@ using AfaNative.Engine.Training;
 
 namespace AfaNative.Engine.Verification;
 
-/// <summary>Follows one case with a tape: which inputs and weights its gradients are known of, and how they lie in its files.</summary>
+/// <summary>
+/// Follows one case with a tape: which inputs and weights its gradients are known of, and how they lie in its files.
+/// </summary>
 internal sealed class GradientRecorder(Ops ops) : IDisposable
 {
     /// <summary>Relative L2 error of a gradient.</summary>
@@ -12,7 +14,10 @@ internal sealed class GradientRecorder(Ops ops) : IDisposable
     /// <summary>Why a gradient, and AdamW's steps along it, are not compared.</summary>
     public const string RoundingNote = "the reference's gradient is zero but for rounding";
 
-    /// <summary>A gradient that is zero but for rounding (a key's bias does not change a softmax) says nothing: root mean squares of it and of the case's largest.</summary>
+    /// <summary>
+    /// A gradient that is zero but for rounding (a key's bias does not change a softmax) says nothing: root mean squares of it
+    /// and of the case's largest.
+    /// </summary>
     public static bool IsRounding(double root, double largest) => root <= 1e-6 * largest;
 
     /// <summary>Root mean square.</summary>
@@ -39,34 +44,48 @@ internal sealed class GradientRecorder(Ops ops) : IDisposable
     }
 
     /// <summary>Goes back from the outputs and compares <c>gin.*</c> and <c>gw.*</c>.</summary>
-    public void Compare(GoldenCase c, Comparer compare, params ReadOnlySpan<(Tensor Output, float[] Gradient)> outputs) => Compare(c, compare, "tensors.safetensors", network: false, outputs);
+    public void Compare(GoldenCase c, Comparer compare, params ReadOnlySpan<(Tensor Output, float[] Gradient)> outputs) =>
+        Compare(c, compare, "tensors.safetensors", network: false, outputs);
 
     /// <summary>As above, from another file, perhaps through a whole network; inputs are forgotten afterwards.</summary>
-    public void Compare(GoldenCase c, Comparer compare, string file, bool network, params ReadOnlySpan<(Tensor Output, float[] Gradient)> outputs)
+    public void Compare(
+        GoldenCase c,
+        Comparer compare,
+        string file,
+        bool network,
+        params ReadOnlySpan<(Tensor Output, float[] Gradient)> outputs
+    )
     {
         var given = new (Tensor, Tensor)[outputs.Length];
-        for (int i = 0; i < given.Length; i++) given[i] = (outputs[i].Output, ops.Upload(outputs[i].Gradient, outputs[i].Output.Shape));
+        for (int i = 0; i < given.Length; i++)
+            given[i] = (outputs[i].Output, ops.Upload(outputs[i].Gradient, outputs[i].Output.Shape));
         Tape.Backward(given);
         var found = new List<(string Name, float[] Came, float[] Expected)>();
         foreach ((string name, Tensor tensor, Func<Tensor, float[]> toFile) in _inputs)
         {
             string key = name.Replace("in.", "gin.", StringComparison.Ordinal);
-            if (!c.Has(key, file)) continue;
-            if (Tape.GradientOf(tensor) is { } gradient) found.Add((key, toFile(gradient), c.Values(key, file)));
-            else compare.Fail(key, "the loss was found not to depend on this input");
+            if (!c.Has(key, file))
+                continue;
+            if (Tape.GradientOf(tensor) is { } gradient)
+                found.Add((key, toFile(gradient), c.Values(key, file)));
+            else
+                compare.Fail(key, "the loss was found not to depend on this input");
         }
 
         foreach (Parameter parameter in _parameters.SelectMany(p => p.All))
         {
             string key = "g" + parameter.Name;
-            if (c.Has(key, file)) found.Add((key, parameter.Gradient, c.Values(key, file)));
+            if (c.Has(key, file))
+                found.Add((key, parameter.Gradient, c.Values(key, file)));
         }
 
         double largest = found.Count == 0 ? 0 : found.Max(f => Root(f.Expected));
         foreach ((string name, float[] came, float[] expected) in found)
         {
-            if (IsRounding(Root(expected), largest)) compare.Skip(name, RoundingNote);
-            else compare.CloseInNorm(name, came, expected, Tolerance, network);
+            if (IsRounding(Root(expected), largest))
+                compare.Skip(name, RoundingNote);
+            else
+                compare.CloseInNorm(name, came, expected, Tolerance, network);
         }
 
         _inputs.Clear();
@@ -76,6 +95,7 @@ internal sealed class GradientRecorder(Ops ops) : IDisposable
     {
         ops.Tape = null;
         Tape.Dispose();
-        foreach (TrainedParameters parameters in _parameters) parameters.Dispose();
+        foreach (TrainedParameters parameters in _parameters)
+            parameters.Dispose();
     }
 }

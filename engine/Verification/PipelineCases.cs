@@ -17,17 +17,23 @@ internal static class PipelineCases
         skipped = null;
         switch (c.Op)
         {
-            case "clip_tokenizer": Tokenize(c, compare); return true;
+            case "clip_tokenizer":
+                Tokenize(c, compare);
+                return true;
             case "scheduler":
                 skipped = Unsupported(c);
-                if (skipped is null) Schedule(c, compare, Configuration(c, "config"));
+                if (skipped is null)
+                    Schedule(c, compare, Configuration(c, "config"));
                 return true;
-            case "pipeline_afa": Generate(c, ops, compare, null, null, SamplerChoice.Default); return true;
+            case "pipeline_afa":
+                Generate(c, ops, compare, null, null, SamplerChoice.Default);
+                return true;
             case "pipeline_plain":
                 SchedulerConfig config = Configuration(c, "scheduler_config");
                 Generate(c, ops, compare, c.Json.Int("expert", 0), config, config.Sampler);
                 return true;
-            default: return false;
+            default:
+                return false;
         }
     }
 
@@ -41,15 +47,28 @@ internal static class PipelineCases
             JsonElement expected = one;
             if (!one.GetProperty("all_agree").GetBoolean())
             {
-                if (!one.TryGetProperty("variants", out JsonElement variants) || !variants.TryGetProperty("hf_fast_rust", out expected)) continue;
+                if (
+                    !one.TryGetProperty("variants", out JsonElement variants)
+                    || !variants.TryGetProperty("hf_fast_rust", out expected)
+                )
+                    continue;
             }
 
             JsonElement ids = expected.ValueKind == JsonValueKind.Array ? expected : expected.GetProperty("ids");
-            int[] wanted = [.. ids.EnumerateArray().Select(v => v.GetInt32())], came = tokenizer.Tokenize(text);
-            compare.Exact("ids", wanted.AsSpan().SequenceEqual(came), $"\"{text}\" gives [{string.Join(", ", came)}] instead of [{string.Join(", ", wanted)}]");
+            int[] wanted = [.. ids.EnumerateArray().Select(v => v.GetInt32())],
+                came = tokenizer.Tokenize(text);
+            compare.Exact(
+                "ids",
+                wanted.AsSpan().SequenceEqual(came),
+                $"\"{text}\" gives [{string.Join(", ", came)}] instead of [{string.Join(", ", wanted)}]"
+            );
             if (expected.ValueKind == JsonValueKind.Object && expected.TryGetProperty("ids77", out JsonElement padded))
             {
-                compare.Exact("ids77", padded.EnumerateArray().Select(v => v.GetInt32()).SequenceEqual(tokenizer.Encode(text)), $"\"{text}\" is padded or cut differently");
+                compare.Exact(
+                    "ids77",
+                    padded.EnumerateArray().Select(v => v.GetInt32()).SequenceEqual(tokenizer.Encode(text)),
+                    $"\"{text}\" is padded or cut differently"
+                );
             }
         }
     }
@@ -62,10 +81,14 @@ internal static class PipelineCases
     private static string? Unsupported(GoldenCase c)
     {
         string name = c.Json.String("scheduler");
-        if (name.StartsWith("EDM", StringComparison.Ordinal)) return $"{name}: noise levels that are not of betas";
-        if (Configuration(c, "config").Sampler.SchedulerClass != name) return $"there is no {name}";
-        string[] unknown = [.. GoldenCase.Get(c.Root, "step_kwargs").EnumerateObject().Select(p => p.Name)
-            .Where(n => n != "eta")];
+        if (name.StartsWith("EDM", StringComparison.Ordinal))
+            return $"{name}: noise levels that are not of betas";
+        if (Configuration(c, "config").Sampler.SchedulerClass != name)
+            return $"there is no {name}";
+        string[] unknown =
+        [
+            .. GoldenCase.Get(c.Root, "step_kwargs").EnumerateObject().Select(p => p.Name).Where(n => n != "eta"),
+        ];
         return unknown.Length == 0 ? null : $"{name} is not steered by {string.Join(", ", unknown)}";
     }
 
@@ -77,28 +100,51 @@ internal static class PipelineCases
         double tolerance = OpCases.Tolerance * (config.ZeroTerminalSnr ? 10 : 1);
         // Where the two versions of diffusers differ, the newer counts.
         string file = c.HasFile("tensors.safetensors") ? "tensors.safetensors" : "tensors_v0310.safetensors";
-        JsonElement entries = c.Root.TryGetProperty("schedule_by_version", out JsonElement versions) && versions.TryGetProperty("v0310", out JsonElement newer) ? newer : GoldenCase.Get(c.Root, "schedule");
+        JsonElement entries =
+            c.Root.TryGetProperty("schedule_by_version", out JsonElement versions)
+            && versions.TryGetProperty("v0310", out JsonElement newer)
+                ? newer
+                : GoldenCase.Get(c.Root, "schedule");
         foreach (JsonProperty entry in entries.EnumerateObject())
         {
-            if (!int.TryParse(entry.Name, out int steps)) continue;
+            if (!int.TryParse(entry.Name, out int steps))
+                continue;
             // Diffusers starts a single step at the lowest noise level, except where steps trail; here it is the highest.
-            if (steps == 1) continue;
+            if (steps == 1)
+                continue;
             Sampler sampler = config.Sampler.Create(schedule, steps, eta);
             double[] wanted = [.. entry.Value.GetProperty("timesteps").EnumerateArray().Select(v => v.GetDouble())];
             // Whole steps are exact; interpolated ones are float32 there.
-            compare.Exact($"{steps} timesteps", wanted.Length == sampler.Timesteps.Count && wanted.Zip(sampler.Timesteps).All(p => p.First == p.Second || (p.First != Math.Floor(p.First) && Math.Abs(p.First - p.Second) < 2e-3)), $"[{string.Join(", ", sampler.Timesteps)}] instead of [{string.Join(", ", wanted)}]");
-            if (entry.Value.TryGetProperty("init_noise_sigma", out JsonElement sigma)) compare.Close($"{steps} init_noise_sigma", [sampler.InitNoiseSigma], [(float)sigma.GetDouble()], OpCases.Tolerance);
+            compare.Exact(
+                $"{steps} timesteps",
+                wanted.Length == sampler.Timesteps.Count
+                    && wanted
+                        .Zip(sampler.Timesteps)
+                        .All(p => p.First == p.Second || (p.First != Math.Floor(p.First) && Math.Abs(p.First - p.Second) < 2e-3)),
+                $"[{string.Join(", ", sampler.Timesteps)}] instead of [{string.Join(", ", wanted)}]"
+            );
+            if (entry.Value.TryGetProperty("init_noise_sigma", out JsonElement sigma))
+                compare.Close(
+                    $"{steps} init_noise_sigma",
+                    [sampler.InitNoiseSigma],
+                    [(float)sigma.GetDouble()],
+                    OpCases.Tolerance
+                );
             string prefix = Prefix(c, file, steps);
-            if (!c.Has(prefix + "sample.0", file)) continue;
+            if (!c.Has(prefix + "sample.0", file))
+                continue;
             sampler.Pictures = c.Dims(prefix + "sample.0", file)[0];
-            float[] sample = c.Values(prefix + "sample.0", file), input = new float[sample.Length], output = new float[sample.Length];
+            float[] sample = c.Values(prefix + "sample.0", file),
+                input = new float[sample.Length],
+                output = new float[sample.Length];
             for (int k = 0; k < sampler.Timesteps.Count; k++)
             {
                 sampler.ScaleInput(k, sample, input);
-                if (c.Has($"{prefix}input.{k}", file)) compare.Close(
-                    $"{prefix}input.{k}", input, c.Values($"{prefix}input.{k}", file), tolerance);
+                if (c.Has($"{prefix}input.{k}", file))
+                    compare.Close($"{prefix}input.{k}", input, c.Values($"{prefix}input.{k}", file), tolerance);
                 float slope = (float)(0.5 + sampler.Timesteps[k] / 2000);
-                for (int i = 0; i < output.Length; i++) output[i] = slope * input[i] / (1 + 0.25f * input[i] * input[i]) + 0.05f;
+                for (int i = 0; i < output.Length; i++)
+                    output[i] = slope * input[i] / (1 + 0.25f * input[i] * input[i]) + 0.05f;
                 string noise = $"{prefix}noise.{k}";
                 sampler.Step(k, output, c.Has(noise, file) ? c.Values(noise, file) : [], sample);
                 compare.Close($"{prefix}sample.{k + 1}", sample, c.Values($"{prefix}sample.{k + 1}", file), tolerance);
@@ -110,15 +156,28 @@ internal static class PipelineCases
     {
         foreach (string candidate in new[] { $"{steps}.", $"n{steps}.", $"traj{steps}.", "" })
         {
-            if (c.Has(candidate + "sample.0", file)) return candidate;
+            if (c.Has(candidate + "sample.0", file))
+                return candidate;
         }
 
         return $"{steps}.";
     }
 
-    private static void Generate(GoldenCase c, Ops ops, Comparer compare, int? expert, SchedulerConfig? scheduler, SamplerChoice sampler)
+    private static void Generate(
+        GoldenCase c,
+        Ops ops,
+        Comparer compare,
+        int? expert,
+        SchedulerConfig? scheduler,
+        SamplerChoice sampler
+    )
     {
-        using DiffusionModel model = DiffusionModel.Load(ops.Device, c.Resolve(c.Json.String("model_dir")), expert, schedulerOverride: scheduler);
+        using DiffusionModel model = DiffusionModel.Load(
+            ops.Device,
+            c.Resolve(c.Json.String("model_dir")),
+            expert,
+            schedulerOverride: scheduler
+        );
         compare.ForGeneration();
         int[] start = c.Dims("latents.0");
         var options = new GenerationOptions
@@ -147,31 +206,59 @@ internal static class PipelineCases
             using TensorScope scope = ops.Scope();
             int count = start[0];
             bool guided = options.GuidanceScale > 1;
-            Tensor text = pipeline.EncodePrompts(ops, [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. Enumerable.Repeat(options.Prompt, count)]);
+            Tensor text = pipeline.EncodePrompts(
+                ops,
+                [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. Enumerable.Repeat(options.Prompt, count)]
+            );
             compare.Close("prompt_embeds", ops.Download(text), c.Values("prompt_embeds"), NetworkCases.Tolerance);
         }
 
         bool maps = c.HasFile("attn_maps.safetensors");
-        float[] latents = pipeline.GenerateLatents(options, new GenerationObserver
-        {
-            // The start is stored before it is brought to the first noise level, and of samplers that evaluate more often than they step only some latents are.
-            Latents = (k, values) =>
+        float[] latents = pipeline.GenerateLatents(
+            options,
+            new GenerationObserver
             {
-                if (k > 0 && c.Has($"latents.{k}")) compare.Close($"latents.{k}", values, c.Values($"latents.{k}"), NetworkCases.Tolerance);
-            },
-            Aggregation = !maps ? null : (step, k, _, weights) =>
-            {
-                if (c.Has($"attn.{step}.{k}", "attn_maps.safetensors")) compare.Close($"attn.{step}.{k}", ops.DownloadNchw(weights), c.Values($"attn.{step}.{k}", "attn_maps.safetensors"), NetworkCases.Tolerance);
-            },
-        });
-        float[] image = [.. pipeline.DecodeImages(latents, options).SelectMany(i => i)], expected = c.Values("image");
+                // The start is stored before it is brought to the first noise level, and of samplers that evaluate more often
+                // than they step only some latents are.
+                Latents = (k, values) =>
+                {
+                    if (k > 0 && c.Has($"latents.{k}"))
+                        compare.Close($"latents.{k}", values, c.Values($"latents.{k}"), NetworkCases.Tolerance);
+                },
+                Aggregation = !maps
+                    ? null
+                    : (step, k, _, weights) =>
+                    {
+                        if (c.Has($"attn.{step}.{k}", "attn_maps.safetensors"))
+                            compare.Close(
+                                $"attn.{step}.{k}",
+                                ops.DownloadNchw(weights),
+                                c.Values($"attn.{step}.{k}", "attn_maps.safetensors"),
+                                NetworkCases.Tolerance
+                            );
+                    },
+            }
+        );
+        float[] image = [.. pipeline.DecodeImages(latents, options).SelectMany(i => i)],
+            expected = c.Values("image");
         long far = 0;
         for (int i = 0; i < expected.Length; i++)
         {
-            if (Math.Abs(Math.Round(image[i] * 255.0, MidpointRounding.ToEven) - Math.Round(expected[i] * 255.0, MidpointRounding.ToEven)) > 1) far++;
+            if (
+                Math.Abs(
+                    Math.Round(image[i] * 255.0, MidpointRounding.ToEven)
+                        - Math.Round(expected[i] * 255.0, MidpointRounding.ToEven)
+                ) > 1
+            )
+                far++;
         }
 
         compare.Close("image", image, expected, NetworkCases.Tolerance * 10);
-        if (compare.Floor == 0) compare.Exact("image, 8 bit", far <= expected.Length / 1000, $"{far} of {expected.Length} values are more than 1/255 away");
+        if (compare.Floor == 0)
+            compare.Exact(
+                "image, 8 bit",
+                far <= expected.Length / 1000,
+                $"{far} of {expected.Length} values are more than 1/255 away"
+            );
     }
 }

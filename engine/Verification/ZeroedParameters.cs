@@ -5,7 +5,8 @@ using AfaNative.Kernels.Devices;
 namespace AfaNative.Engine.Verification;
 
 /// <summary>Reads as another source does, but some tensors as zeros, which it does not ask the other for.</summary>
-internal sealed unsafe class ZeroedParameters(Parameters inner, IDevice device, Func<string, bool> zero, List<IDisposable> owned) : Parameters
+internal sealed unsafe class ZeroedParameters(Parameters inner, IDevice device, Func<string, bool> zero, List<IDisposable> owned)
+    : Parameters
 {
     public override int Experts => inner.Experts;
 
@@ -13,7 +14,8 @@ internal sealed unsafe class ZeroedParameters(Parameters inner, IDevice device, 
 
     protected internal override PackedWeights Weights(string[] names, long[] fileShape, WeightShape shape)
     {
-        if (!zero(names[0])) return inner.Weights(names, fileShape, shape);
+        if (!zero(names[0]))
+            return inner.Weights(names, fileShape, shape);
         var zeros = new float[(long)shape.Out * shape.K];
         fixed (float* pointer = zeros)
         {
@@ -27,7 +29,8 @@ internal sealed unsafe class ZeroedParameters(Parameters inner, IDevice device, 
 
     protected internal override DeviceBuffer Vector(string[] names, long[] shape)
     {
-        if (!zero(names[0])) return inner.Vector(names, shape);
+        if (!zero(names[0]))
+            return inner.Vector(names, shape);
         var zeros = new float[shape.Aggregate((long)Experts, (a, b) => a * b)];
         DeviceBuffer buffer = device.Allocate(zeros.Length);
         owned.Add(buffer);

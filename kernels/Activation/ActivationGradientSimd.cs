@@ -18,7 +18,8 @@ internal static unsafe class ActivationGradientSimd
                 Vector512<float> s = VectorMath.Sigmoid(x);
                 return s * (one + x * (one - s));
             case ActivationKind.QuickGelu:
-                Vector512<float> t = x * Vector512.Create(1.702f), q = VectorMath.Sigmoid(t);
+                Vector512<float> t = x * Vector512.Create(1.702f),
+                    q = VectorMath.Sigmoid(t);
                 return q * (one + t * (one - q));
             case ActivationKind.Gelu:
                 // Phi(x) + x phi(x).
@@ -31,33 +32,43 @@ internal static unsafe class ActivationGradientSimd
 
     /// <summary>See <see cref="IGradients.Activate"/>.</summary>
     public static void Run(WorkerPool pool, ActivationKind kind, long count, float* x, float* dy, float* dx) =>
-        pool.Run((int)((count + Chunk - 1) / Chunk), (task, _) =>
-        {
-            long end = Math.Min(count, (task + 1L) * Chunk);
-            for (long i = (long)task * Chunk; i < end; i += 16)
+        pool.Run(
+            (int)((count + Chunk - 1) / Chunk),
+            (task, _) =>
             {
-                int n = (int)Math.Min(16, end - i);
-                VectorMath.Store(Derivative(kind, VectorMath.Load(x + i, n)) * VectorMath.Load(dy + i, n), dx + i, n);
+                long end = Math.Min(count, (task + 1L) * Chunk);
+                for (long i = (long)task * Chunk; i < end; i += 16)
+                {
+                    int n = (int)Math.Min(16, end - i);
+                    VectorMath.Store(Derivative(kind, VectorMath.Load(x + i, n)) * VectorMath.Load(dy + i, n), dx + i, n);
+                }
             }
-        });
+        );
 
     /// <summary>See <see cref="IGradients.Geglu"/>.</summary>
     public static void Geglu(WorkerPool pool, long rows, int width, float* x, float* dy, float* dx)
     {
         int perTask = Math.Max(1, Chunk / width);
-        pool.Run((int)((rows + perTask - 1) / perTask), (task, _) =>
-        {
-            for (long r = (long)task * perTask; r < Math.Min(rows, (task + 1L) * perTask); r++)
+        pool.Run(
+            (int)((rows + perTask - 1) / perTask),
+            (task, _) =>
             {
-                float* from = x + r * 2 * width, to = dx + r * 2 * width, g = dy + r * width;
-                for (int j = 0; j < width; j += 16)
+                for (long r = (long)task * perTask; r < Math.Min(rows, (task + 1L) * perTask); r++)
                 {
-                    int n = Math.Min(16, width - j);
-                    Vector512<float> gate = VectorMath.Load(from + width + j, n), up = VectorMath.Load(g + j, n), value = VectorMath.Load(from + j, n);
-                    VectorMath.Store(up * VectorMath.Gelu(gate), to + j, n);
-                    VectorMath.Store(up * value * Derivative(ActivationKind.Gelu, gate), to + width + j, n);
+                    float* from = x + r * 2 * width,
+                        to = dx + r * 2 * width,
+                        g = dy + r * width;
+                    for (int j = 0; j < width; j += 16)
+                    {
+                        int n = Math.Min(16, width - j);
+                        Vector512<float> gate = VectorMath.Load(from + width + j, n),
+                            up = VectorMath.Load(g + j, n),
+                            value = VectorMath.Load(from + j, n);
+                        VectorMath.Store(up * VectorMath.Gelu(gate), to + j, n);
+                        VectorMath.Store(up * value * Derivative(ActivationKind.Gelu, gate), to + width + j, n);
+                    }
                 }
             }
-        });
+        );
     }
 }

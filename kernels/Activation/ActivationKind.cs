@@ -5,10 +5,13 @@ public enum ActivationKind
 {
     /// <summary>x.</summary>
     None,
+
     /// <summary>x * sigmoid(x).</summary>
     Silu,
+
     /// <summary>0.5 x (1 + erf(x / sqrt 2)).</summary>
     Gelu,
+
     /// <summary>x * sigmoid(1.702 x), the original CLIP's.</summary>
     QuickGelu,
 }

@@ -1,8 +1,10 @@
 namespace AfaNative.Kernels.Attention;
 
 /// <summary>
-/// softmax(scale q k^T) v for every expert, image and head. q [E, B, Queries, Heads * HeadWidth], k and v [E, B, Keys, Heads * HeadWidth],
-/// y [E, B, Queries, Heads * HeadWidth]. Head h of a token is its elements [h * HeadWidth, (h + 1) * HeadWidth) (head index slow). Memory is linear in tokens.
+/// softmax(scale q k^T) v for every expert, image and head. q [E, B, Queries, Heads * HeadWidth], k and v [E, B, Keys, Heads *
+/// HeadWidth],
+/// y [E, B, Queries, Heads * HeadWidth]. Head h of a token is its elements [h * HeadWidth, (h + 1) * HeadWidth) (head index
+/// slow). Memory is linear in tokens.
 /// </summary>
 /// <param name="Experts">E.</param>
 /// <param name="Batch">B.</param>
@@ -13,7 +15,17 @@ namespace AfaNative.Kernels.Attention;
 /// <param name="Scale">Usually HeadWidth^-0.5.</param>
 /// <param name="Causal">Query i sees keys 0..i only (needs Queries == Keys).</param>
 /// <param name="Exact">Multiply as stored, even where the device rounds operands for speed.</param>
-public readonly record struct AttentionShape(int Experts, int Batch, int Heads, int HeadWidth, int Queries, int Keys, float Scale, bool Causal = false, bool Exact = false)
+public readonly record struct AttentionShape(
+    int Experts,
+    int Batch,
+    int Heads,
+    int HeadWidth,
+    int Queries,
+    int Keys,
+    float Scale,
+    bool Causal = false,
+    bool Exact = false
+)
 {
     /// <summary>Channels of a token: Heads * HeadWidth.</summary>
     public int Channels => Heads * HeadWidth;

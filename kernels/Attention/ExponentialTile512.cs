@@ -6,8 +6,10 @@ using AfaNative.Kernels.MatrixMultiply;
 namespace AfaNative.Kernels.Attention;
 
 /// <summary>
-/// The exponentials of a block of scores and the products with the first sixteen channels of its values in one loop: exponentials need few of the multiply
-/// units, the products need nothing else, so either fills the other's gaps. Where a head has no more channels, the exponentials are never stored.
+/// The exponentials of a block of scores and the products with the first sixteen channels of its values in one loop: exponentials
+/// need few of the multiply
+/// units, the products need nothing else, so either fills the other's gaps. Where a head has no more channels, the exponentials
+/// are never stored.
 /// Bits are those of the separate loops of <see cref="AttentionSimd"/>.
 /// </summary>
 internal static unsafe class ExponentialTile512
@@ -19,22 +21,44 @@ internal static unsafe class ExponentialTile512
     public static bool IsSupported => Vector512.IsHardwareAccelerated && Avx512DQ.IsSupported;
 
     /// <summary>
-    /// For <paramref name="count"/> &gt; 0 keys and 16 of 32 queries: weights of the scores [count][32] (<see cref="AttentionSimd.Weight"/> of score - max[i]) are added to sum [16];
-    /// output [16][32] is the block's own output[c, i] = sum_j values[j, c] weight[j, i], values being [count][16]; top[i] = the largest score or max[i].
+    /// For <paramref name="count"/> &gt; 0 keys and 16 of 32 queries: weights of the scores [count][32]
+    /// (<see cref="AttentionSimd.Weight"/> of score - max[i]) are added to sum [16];
+    /// output [16][32] is the block's own output[c, i] = sum_j values[j, c] weight[j, i], values being [count][16]; top[i] = the
+    /// largest score or max[i].
     /// With <paramref name="keep"/> the weights take the place of the scores.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Run(float* scores, nint count, float* values, float* output, float* max, float* sum, float* top, bool keep)
     {
-        Vector512<float> p0 = Vector512<float>.Zero, p1 = p0, p2 = p0, p3 = p0, p4 = p0, p5 = p0, p6 = p0, p7 = p0, p8 = p0, p9 = p0, p10 = p0, p11 = p0, p12 = p0, p13 = p0, p14 = p0, p15 = p0;
-        Vector512<float> least = Vector512.Load(max), highest = least, total = Vector512.Load(sum), weight = Weight(scores, least, ref highest, ref total);
-        if (keep) weight.Store(scores);
+        Vector512<float> p0 = Vector512<float>.Zero,
+            p1 = p0,
+            p2 = p0,
+            p3 = p0,
+            p4 = p0,
+            p5 = p0,
+            p6 = p0,
+            p7 = p0,
+            p8 = p0,
+            p9 = p0,
+            p10 = p0,
+            p11 = p0,
+            p12 = p0,
+            p13 = p0,
+            p14 = p0,
+            p15 = p0;
+        Vector512<float> least = Vector512.Load(max),
+            highest = least,
+            total = Vector512.Load(sum),
+            weight = Weight(scores, least, ref highest, ref total);
+        if (keep)
+            weight.Store(scores);
         for (float* last = scores + (count - 1) * 32; scores < last; values += Channels)
         {
             // The next key's weights while this one's are multiplied.
             scores += 32;
             Vector512<float> next = Weight(scores, least, ref highest, ref total);
-            if (keep) next.Store(scores);
+            if (keep)
+                next.Store(scores);
             p0 = Vector512.FusedMultiplyAdd(RegisterTile512.Broadcast(values), weight, p0);
             p1 = Vector512.FusedMultiplyAdd(RegisterTile512.Broadcast(values + 1), weight, p1);
             p2 = Vector512.FusedMultiplyAdd(RegisterTile512.Broadcast(values + 2), weight, p2);
@@ -81,7 +105,8 @@ internal static unsafe class ExponentialTile512
         top = Vector512.MaxNative(top, x);
         x = Vector512.MaxNative(Vector512.Create(-126f), x - max);
         // x less its nearest whole number, and that number, each in one instruction: AttentionSimd.Weight's bits.
-        Vector512<float> f = Avx512DQ.Reduce(x, 0), weight = Avx512F.Scale(AttentionSimd.Power(f), x - f);
+        Vector512<float> f = Avx512DQ.Reduce(x, 0),
+            weight = Avx512F.Scale(AttentionSimd.Power(f), x - f);
         sum += weight;
         return weight;
     }

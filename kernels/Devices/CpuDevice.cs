@@ -3,24 +3,29 @@ using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Kernels.Devices;
 
-/// <summary>The host's memory and cores. <c>cpu</c> runs the SIMD kernels, <c>cpu-reference</c> the plain ones they are checked against.</summary>
+/// <summary>
+/// The host's memory and cores. <c>cpu</c> runs the SIMD kernels, <c>cpu-reference</c> the plain ones they are checked against.
+/// </summary>
 public sealed unsafe class CpuDevice : IDevice
 {
     private readonly HostPool _memory = new();
     private readonly Scratch _shared = new();
 
-    private readonly bool _bfloat16, _paired;
+    private readonly bool _bfloat16,
+        _paired;
 
     /// <summary>Starts the worker threads.</summary>
     /// <param name="threads">Threads to use; 0 means one per core.</param>
     /// <param name="reference">Run the plain reference kernels.</param>
     /// <param name="simd">Vector width of the matrix kernels; null means the fastest of this machine.</param>
-    /// <param name="products">What operands of linear layers, attention and direct convolutions are rounded to: bfloat16, where <see cref="SupportsBFloat16"/>, or not at all.</param>
+    /// <param name="products">What operands of linear layers, attention and direct convolutions are rounded to: bfloat16, where
+    /// <see cref="SupportsBFloat16"/>, or not at all.</param>
     /// <exception cref="NotSupportedException">Such products are not to be had here.</exception>
     public CpuDevice(int threads = 0, bool reference = false, SimdWidth? simd = null, ElementType products = ElementType.Float32)
     {
         bool bfloat16 = products == ElementType.BFloat16;
-        if (products == ElementType.Float16 || (bfloat16 && (reference || !SupportsBFloat16))) throw new NotSupportedException($"this device has no products in {products}");
+        if (products == ElementType.Float16 || (bfloat16 && (reference || !SupportsBFloat16)))
+            throw new NotSupportedException($"this device has no products in {products}");
         Pool = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
         SimdWidth width = simd ?? RegisterTile.Best;
         _paired = !reference && width == SimdWidth.Paired512;
@@ -31,7 +36,9 @@ public sealed unsafe class CpuDevice : IDevice
         _bfloat16 = bfloat16;
     }
 
-    /// <summary>Whether this processor (AVX512-BF16) and system (Linux, executable memory allowed) can multiply bfloat16.</summary>
+    /// <summary>
+    /// Whether this processor (AVX512-BF16) and system (Linux, executable memory allowed) can multiply bfloat16.
+    /// </summary>
     public static bool SupportsBFloat16 => MachineCode.GeneratedKernels.MultipliesBFloat16;
 
     /// <inheritdoc/>
@@ -69,7 +76,8 @@ public sealed unsafe class CpuDevice : IDevice
     public long BufferBytes(long length) => HostPool.Capacity(length);
 
     /// <inheritdoc/>
-    public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => CpuPackedWeights.Bytes(shape, types, PackedType(shape), Paired(shape));
+    public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) =>
+        CpuPackedWeights.Bytes(shape, types, PackedType(shape), Paired(shape));
 
     /// <inheritdoc/>
     public DeviceBuffer Allocate(long length) => _memory.Rent(length);
@@ -77,21 +85,26 @@ public sealed unsafe class CpuDevice : IDevice
     /// <inheritdoc/>
     public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0)
     {
-        if (offset < 0 || offset + source.Length > destination.Length) throw new ArgumentException($"{source.Length} elements at {offset} do not fit a buffer of {destination.Length}");
+        if (offset < 0 || offset + source.Length > destination.Length)
+            throw new ArgumentException($"{source.Length} elements at {offset} do not fit a buffer of {destination.Length}");
         source.CopyTo(new Span<float>(HostBuffer.PointerOf(destination) + offset, source.Length));
     }
 
     /// <inheritdoc/>
-    public void Download(DeviceBuffer source, Span<float> destination) => new ReadOnlySpan<float>(HostBuffer.PointerOf(source), destination.Length).CopyTo(destination);
+    public void Download(DeviceBuffer source, Span<float> destination) =>
+        new ReadOnlySpan<float>(HostBuffer.PointerOf(source), destination.Length).CopyTo(destination);
 
     /// <inheritdoc/>
-    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => new CpuPackedWeights(Pool, shape, experts, PackedType(shape), Paired(shape));
+    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) =>
+        new CpuPackedWeights(Pool, shape, experts, PackedType(shape), Paired(shape));
 
     /// <inheritdoc/>
-    public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) => ((CpuPackedWeights)weights).Replace(Pool, experts);
+    public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) =>
+        ((CpuPackedWeights)weights).Replace(Pool, experts);
 
     // Most convolutions transform their weights, each time or never.
-    private bool Paired(WeightShape shape) => _paired && PackedType(shape) is null && shape is { KernelHeight: 1, KernelWidth: 1 };
+    private bool Paired(WeightShape shape) =>
+        _paired && PackedType(shape) is null && shape is { KernelHeight: 1, KernelWidth: 1 };
 
     private ElementType? PackedType(WeightShape shape) => _bfloat16 && !shape.Exact ? ElementType.BFloat16 : null;
 
@@ -120,7 +133,8 @@ internal sealed unsafe class HostBuffer(HostPool pool, float* pointer, long leng
 
     protected override void Dispose(bool disposing)
     {
-        if (_pointer == null) return;
+        if (_pointer == null)
+            return;
         pool.Return(_pointer, capacity);
         _pointer = null;
     }
@@ -166,7 +180,8 @@ internal sealed unsafe class HostPool : IDisposable
             LiveBytes -= capacity;
             if (_freeBytes + capacity <= Keep)
             {
-                if (!_free.TryGetValue(capacity, out Stack<nint>? stack)) _free[capacity] = stack = new Stack<nint>();
+                if (!_free.TryGetValue(capacity, out Stack<nint>? stack))
+                    _free[capacity] = stack = new Stack<nint>();
                 stack.Push((nint)pointer);
                 _freeBytes += capacity;
                 return;
@@ -180,18 +195,23 @@ internal sealed unsafe class HostPool : IDisposable
     {
         foreach (Stack<nint> stack in _free.Values)
         {
-            foreach (nint block in stack) NativeMemory.AlignedFree((void*)block);
+            foreach (nint block in stack)
+                NativeMemory.AlignedFree((void*)block);
         }
 
         _free.Clear();
         _freeBytes = 0;
     }
 
-    /// <summary>Bytes of a block. Sizes go in steps of an eighth of their magnitude: blocks are reused across slightly different shapes.</summary>
+    /// <summary>
+    /// Bytes of a block. Sizes go in steps of an eighth of their magnitude: blocks are reused across slightly different shapes.
+    /// </summary>
     public static long Capacity(long length)
     {
-        long bytes = Math.Max(64, length * sizeof(float)), step = 64;
-        while (step * 16 < bytes) step *= 2;
+        long bytes = Math.Max(64, length * sizeof(float)),
+            step = 64;
+        while (step * 16 < bytes)
+            step *= 2;
         return (bytes + step - 1) / step * step;
     }
 }

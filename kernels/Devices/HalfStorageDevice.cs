@@ -67,7 +67,8 @@ public sealed unsafe class HalfStorageDevice : IDevice
     public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types)
     {
         Span<ElementType> stored = stackalloc ElementType[types.Length];
-        for (int e = 0; e < types.Length; e++) stored[e] = Stored(shape, types[e]);
+        for (int e = 0; e < types.Length; e++)
+            stored[e] = Stored(shape, types[e]);
         return _inner.PackedBytes(shape, stored);
     }
 
@@ -107,16 +108,22 @@ public sealed unsafe class HalfStorageDevice : IDevice
     {
         foreach (DeviceBuffer? buffer in buffers)
         {
-            if (buffer is not null) Round(HostBuffer.PointerOf(buffer), buffer.Length);
+            if (buffer is not null)
+                Round(HostBuffer.PointerOf(buffer), buffer.Length);
         }
     }
 
     private void Round(float* values, long count)
     {
         int tasks = (int)((count + Block - 1) / Block);
-        _inner.Pool.Run(tasks,
-            (task, _) => StorageRounding.Round(
-            new Span<float>(values + (long)task * Block, (int)Math.Min(Block, count - (long)task * Block)), Storage));
+        _inner.Pool.Run(
+            tasks,
+            (task, _) =>
+                StorageRounding.Round(
+                    new Span<float>(values + (long)task * Block, (int)Math.Min(Block, count - (long)task * Block)),
+                    Storage
+                )
+        );
     }
 
     // Weights that are to be multiplied as they are stored stay as they are; so do those of 16 bits of either kind.
@@ -149,21 +156,28 @@ public sealed unsafe class HalfStorageDevice : IDevice
         }
         finally
         {
-            foreach (nint block in memory) NativeMemory.Free((void*)block);
+            foreach (nint block in memory)
+                NativeMemory.Free((void*)block);
         }
     }
 
     private void Narrow(float* from, ushort* to, long count)
     {
         int tasks = (int)((count + Block - 1) / Block);
-        _inner.Pool.Run(tasks, (task, _) =>
-        {
-            long first = (long)task * Block, end = Math.Min(count, first + Block);
-            for (long i = first; i < end; i++)
+        _inner.Pool.Run(
+            tasks,
+            (task, _) =>
             {
-                to[i] = Storage == ElementType.BFloat16 ? Widening.ToBFloat16(from[i])
-                    : BitConverter.HalfToUInt16Bits((Half)from[i]);
+                long first = (long)task * Block,
+                    end = Math.Min(count, first + Block);
+                for (long i = first; i < end; i++)
+                {
+                    to[i] =
+                        Storage == ElementType.BFloat16
+                            ? Widening.ToBFloat16(from[i])
+                            : BitConverter.HalfToUInt16Bits((Half)from[i]);
+                }
             }
-        });
+        );
     }
 }

@@ -19,7 +19,12 @@ internal sealed class HalfStorageKernels(HalfStorageDevice device, IKernels inne
     }
 
     public void Convolution(
-        in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
+        in ConvolutionShape shape,
+        DeviceBuffer x,
+        PackedWeights weights,
+        in Epilogue epilogue,
+        DeviceBuffer y
+    )
     {
         inner.Convolution(in shape, x, weights, in epilogue, y);
         device.Round(y);
@@ -98,8 +103,16 @@ internal sealed class HalfStorageKernels(HalfStorageDevice device, IKernels inne
     }
 
     public void TokenEmbedding(
-        int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens,
-        DeviceBuffer positions, DeviceBuffer y)
+        int experts,
+        int vocabulary,
+        int positionRows,
+        int length,
+        int dim,
+        ReadOnlySpan<int> ids,
+        DeviceBuffer tokens,
+        DeviceBuffer positions,
+        DeviceBuffer y
+    )
     {
         inner.TokenEmbedding(experts, vocabulary, positionRows, length, dim, ids, tokens, positions, y);
         device.Round(y);
@@ -134,7 +147,12 @@ internal sealed class HalfStorageGradients(HalfStorageDevice device, IGradients 
     }
 
     public void ConvolutionWeights(
-        in ConvolutionShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw)
+        in ConvolutionShape shape,
+        WeightShape weights,
+        DeviceBuffer x,
+        DeviceBuffer dy,
+        DeviceBuffer dw
+    )
     {
         inner.ConvolutionWeights(in shape, weights, x, dy, dw);
         device.Round(dw);
@@ -147,24 +165,45 @@ internal sealed class HalfStorageGradients(HalfStorageDevice device, IGradients 
     }
 
     public void Attention(
-        in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y, DeviceBuffer dy, DeviceBuffer dq,
-        DeviceBuffer dk, DeviceBuffer dv)
+        in AttentionShape shape,
+        DeviceBuffer q,
+        DeviceBuffer k,
+        DeviceBuffer v,
+        DeviceBuffer y,
+        DeviceBuffer dy,
+        DeviceBuffer dq,
+        DeviceBuffer dk,
+        DeviceBuffer dv
+    )
     {
         inner.Attention(in shape, q, k, v, y, dy, dq, dk, dv);
         device.Round(dq, dk, dv);
     }
 
     public void GroupNorm(
-        in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer dy, DeviceBuffer dx,
-        DeviceBuffer? dweight, DeviceBuffer? dbias)
+        in GroupNormShape shape,
+        DeviceBuffer x,
+        DeviceBuffer weight,
+        DeviceBuffer bias,
+        DeviceBuffer dy,
+        DeviceBuffer dx,
+        DeviceBuffer? dweight,
+        DeviceBuffer? dbias
+    )
     {
         inner.GroupNorm(in shape, x, weight, bias, dy, dx, dweight, dbias);
         device.Round(dx, dweight, dbias);
     }
 
     public void LayerNorm(
-        in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer dy, DeviceBuffer dx, DeviceBuffer? dweight,
-        DeviceBuffer? dbias)
+        in LayerNormShape shape,
+        DeviceBuffer x,
+        DeviceBuffer weight,
+        DeviceBuffer dy,
+        DeviceBuffer dx,
+        DeviceBuffer? dweight,
+        DeviceBuffer? dbias
+    )
     {
         inner.LayerNorm(in shape, x, weight, dy, dx, dweight, dbias);
         device.Round(dx, dweight, dbias);
@@ -219,8 +258,14 @@ internal sealed class HalfStorageGradients(HalfStorageDevice device, IGradients 
     }
 
     public void FuseExperts(
-        in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer dy, DeviceBuffer? dmaps,
-        DeviceBuffer dfeatures, DeviceBuffer dlogits)
+        in FusionShape shape,
+        DeviceBuffer features,
+        DeviceBuffer logits,
+        DeviceBuffer dy,
+        DeviceBuffer? dmaps,
+        DeviceBuffer dfeatures,
+        DeviceBuffer dlogits
+    )
     {
         inner.FuseExperts(in shape, features, logits, dy, dmaps, dfeatures, dlogits);
         device.Round(dfeatures, dlogits);

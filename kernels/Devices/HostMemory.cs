@@ -7,7 +7,10 @@ internal static unsafe class HostMemory
 {
     private const long HugePage = 2 << 20;
 
-    /// <summary>Aligned to 64 bytes at least. Linux is asked for 2 MiB pages where a block holds whole ones: they spare the translation buffers, and take no more memory.</summary>
+    /// <summary>
+    /// Aligned to 64 bytes at least. Linux is asked for 2 MiB pages where a block holds whole ones: they spare the translation
+    /// buffers, and take no more memory.
+    /// </summary>
     public static void* Allocate(long bytes)
     {
         bool huge = bytes >= 2 * HugePage;

@@ -1,6 +1,8 @@
 namespace AfaNative.Kernels.Devices;
 
-/// <summary>A block of elements on a device, float32 to everyone outside the kernels, returned to the device's pool when disposed.</summary>
+/// <summary>
+/// A block of elements on a device, float32 to everyone outside the kernels, returned to the device's pool when disposed.
+/// </summary>
 public abstract class DeviceBuffer : IDisposable
 {
     /// <summary>Number of elements a caller may use.</summary>
@@ -17,7 +19,9 @@ public abstract class DeviceBuffer : IDisposable
     protected abstract void Dispose(bool disposing);
 }
 
-/// <summary>Weights in the layout a device's kernels want, for E experts; made once at load by <see cref="IDevice.Pack"/>.</summary>
+/// <summary>
+/// Weights in the layout a device's kernels want, for E experts; made once at load by <see cref="IDevice.Pack"/>.
+/// </summary>
 public abstract class PackedWeights(WeightShape shape, int experts) : IDisposable
 {
     /// <summary>The logical shape of one expert's weights.</summary>
@@ -40,20 +44,33 @@ public abstract class PackedWeights(WeightShape shape, int experts) : IDisposabl
     protected abstract void Dispose(bool disposing);
 }
 
-/// <summary>Shape of a linear layer's or a convolution's weights: [Out, In, KernelHeight, KernelWidth] row-major, as checkpoints store them.</summary>
+/// <summary>
+/// Shape of a linear layer's or a convolution's weights: [Out, In, KernelHeight, KernelWidth] row-major, as checkpoints store
+/// them.
+/// </summary>
 /// <param name="Out">Output features.</param>
 /// <param name="In">Input features.</param>
 /// <param name="KernelHeight">1 for a linear layer.</param>
 /// <param name="KernelWidth">1 for a linear layer.</param>
-/// <param name="Geglu">Pair output j with output j + Out/2, so that the multiply's epilogue can gate the first by the second.</param>
+/// <param name="Geglu">Pair output j with output j + Out/2, so that the multiply's epilogue can gate the first by the
+/// second.</param>
 /// <param name="Exact">Multiply as stored, even where the device rounds operands for speed.</param>
-public readonly record struct WeightShape(int Out, int In, int KernelHeight = 1, int KernelWidth = 1, bool Geglu = false, bool Exact = false)
+public readonly record struct WeightShape(
+    int Out,
+    int In,
+    int KernelHeight = 1,
+    int KernelWidth = 1,
+    bool Geglu = false,
+    bool Exact = false
+)
 {
     /// <summary>Terms of one output's sum.</summary>
     public int K => In * KernelHeight * KernelWidth;
 }
 
-/// <summary>One expert's weights as they lie in a mapped file or an array: row-major [Out, In, KernelHeight, KernelWidth].</summary>
+/// <summary>
+/// One expert's weights as they lie in a mapped file or an array: row-major [Out, In, KernelHeight, KernelWidth].
+/// </summary>
 /// <param name="Pointer">First element; valid during the call it is passed to.</param>
 /// <param name="Type">Float32, Float16 or BFloat16; kept as it is and widened in the kernels.</param>
 public readonly unsafe struct WeightSource(void* Pointer, ElementType Type)
@@ -68,7 +85,10 @@ public readonly unsafe struct WeightSource(void* Pointer, ElementType Type)
 /// <summary>Launched work kept by a device, so that it can run again without the host going through it.</summary>
 public interface IRecordedWork : IDisposable
 {
-    /// <summary>Runs the work again on the same buffers; false when that is no longer possible and it must be launched (and recorded) anew.</summary>
+    /// <summary>
+    /// Runs the work again on the same buffers; false when that is no longer possible and it must be launched (and recorded)
+    /// anew.
+    /// </summary>
     bool TryReplay();
 }
 
@@ -87,15 +107,15 @@ internal sealed class ClockMarker : IDeviceMarker
 {
     private readonly long _time = System.Diagnostics.Stopwatch.GetTimestamp();
 
-    public double SecondsSince(IDeviceMarker earlier) => System.Diagnostics.Stopwatch.GetElapsedTime(((ClockMarker)earlier)._time, _time).TotalSeconds;
+    public double SecondsSince(IDeviceMarker earlier) =>
+        System.Diagnostics.Stopwatch.GetElapsedTime(((ClockMarker)earlier)._time, _time).TotalSeconds;
 
-    public void Dispose()
-    {
-    }
+    public void Dispose() { }
 }
 
 /// <summary>
-/// Where tensors live and ops run. A model never knows which device it is on: it asks <see cref="Kernels"/> for ops on buffers it allocated here.
+/// Where tensors live and ops run. A model never knows which device it is on: it asks <see cref="Kernels"/> for ops on buffers it
+/// allocated here.
 /// </summary>
 public interface IDevice : IDisposable
 {
@@ -132,7 +152,10 @@ public interface IDevice : IDisposable
     /// <summary>Bytes the kernels need besides buffers and weights.</summary>
     long WorkspaceBytes => 0;
 
-    /// <summary>Bytes of weights to keep on the device; what is packed beyond stays on the host and is copied in when used. Null where the device cannot.</summary>
+    /// <summary>
+    /// Bytes of weights to keep on the device; what is packed beyond stays on the host and is copied in when used. Null where the
+    /// device cannot.
+    /// </summary>
     long? ResidentWeightLimit
     {
         get => null;
@@ -155,7 +178,8 @@ public interface IDevice : IDisposable
     void Download(DeviceBuffer source, Span<float> destination);
 
     /// <summary>
-    /// Records the ops <paramref name="work"/> calls instead of running them; null where the device cannot, and then nothing ran. The work must have run
+    /// Records the ops <paramref name="work"/> calls instead of running them; null where the device cannot, and then nothing ran.
+    /// The work must have run
     /// once before, must not upload or download, and what it reads and leaves must be buffers that outlive the recording.
     /// </summary>
     IRecordedWork? Record(Action work) => null;
@@ -175,5 +199,6 @@ public interface IDevice : IDisposable
     PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts);
 
     /// <summary>Replaces packed weights by new values of the same shape and storage type.</summary>
-    void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) => throw new NotSupportedException($"{Name} cannot change packed weights");
+    void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) =>
+        throw new NotSupportedException($"{Name} cannot change packed weights");
 }

@@ -10,12 +10,17 @@ using AfaNative.Kernels.Resampling;
 namespace AfaNative.Kernels.Devices;
 
 /// <summary>
-/// The ops' vector-Jacobian products. dy is the gradient of a loss with respect to an op's output, dx, dw, ... with respect to its inputs. Results are
-/// written, not added. Inputs shared by experts get a gradient per expert here ([E, ...]); whoever shares them sums. Parameters' gradients may be null.
+/// The ops' vector-Jacobian products. dy is the gradient of a loss with respect to an op's output, dx, dw, ... with respect to
+/// its inputs. Results are
+/// written, not added. Inputs shared by experts get a gradient per expert here ([E, ...]); whoever shares them sums. Parameters'
+/// gradients may be null.
 /// </summary>
 public interface IGradients
 {
-    /// <summary>dx [E, Rows, In] = dy [E, Rows, Out] W. The weights may be packed for GEGLU: dy is then in file order, values before gates.</summary>
+    /// <summary>
+    /// dx [E, Rows, In] = dy [E, Rows, Out] W. The weights may be packed for GEGLU: dy is then in file order, values before
+    /// gates.
+    /// </summary>
     void LinearInput(in LinearShape shape, DeviceBuffer dy, PackedWeights weights, DeviceBuffer dx);
 
     /// <summary>dx [E, B, H, W, In] from dy [E, B, OutHeight, OutWidth, Out].</summary>
@@ -27,17 +32,48 @@ public interface IGradients
     /// <summary>dw [E][Out, In, KernelHeight, KernelWidth].</summary>
     void ConvolutionWeights(in ConvolutionShape shape, WeightShape weights, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dw);
 
-    /// <summary>y [E, groups, columns]: sums of x [E, rows, columns] over each <paramref name="rowsPerGroup"/> rows: what a bias is due.</summary>
+    /// <summary>
+    /// y [E, groups, columns]: sums of x [E, rows, columns] over each <paramref name="rowsPerGroup"/> rows: what a bias is due.
+    /// </summary>
     void SumRows(int experts, long rows, long rowsPerGroup, int columns, DeviceBuffer x, DeviceBuffer y);
 
     /// <summary>Gradients of attention with output <paramref name="y"/>, without the full score matrix.</summary>
-    void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y, DeviceBuffer dy, DeviceBuffer dq, DeviceBuffer dk, DeviceBuffer dv);
+    void Attention(
+        in AttentionShape shape,
+        DeviceBuffer q,
+        DeviceBuffer k,
+        DeviceBuffer v,
+        DeviceBuffer y,
+        DeviceBuffer dy,
+        DeviceBuffer dq,
+        DeviceBuffer dk,
+        DeviceBuffer dv
+    );
 
-    /// <summary>dx [E, B, Pixels, Channels]; dweight, dbias [E, Channels]. SiLU is undone first where the shape says so.</summary>
-    void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer dy, DeviceBuffer dx, DeviceBuffer? dweight, DeviceBuffer? dbias);
+    /// <summary>
+    /// dx [E, B, Pixels, Channels]; dweight, dbias [E, Channels]. SiLU is undone first where the shape says so.
+    /// </summary>
+    void GroupNorm(
+        in GroupNormShape shape,
+        DeviceBuffer x,
+        DeviceBuffer weight,
+        DeviceBuffer bias,
+        DeviceBuffer dy,
+        DeviceBuffer dx,
+        DeviceBuffer? dweight,
+        DeviceBuffer? dbias
+    );
 
     /// <summary>dx [E, Rows, Channels]; dweight, dbias [E, Channels].</summary>
-    void LayerNorm(in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer dy, DeviceBuffer dx, DeviceBuffer? dweight, DeviceBuffer? dbias);
+    void LayerNorm(
+        in LayerNormShape shape,
+        DeviceBuffer x,
+        DeviceBuffer weight,
+        DeviceBuffer dy,
+        DeviceBuffer dx,
+        DeviceBuffer? dweight,
+        DeviceBuffer? dbias
+    );
 
     /// <summary>dx[i] = f'(x[i]) dy[i].</summary>
     void Activate(ActivationKind kind, long count, DeviceBuffer x, DeviceBuffer dy, DeviceBuffer dx);
@@ -63,6 +99,16 @@ public interface IGradients
     /// <summary>x [rows, E * C] to y [E, rows, C].</summary>
     void ChannelsToExperts(int experts, long rows, int channels, DeviceBuffer x, DeviceBuffer y);
 
-    /// <summary>dfeatures [E, B, Pixels, C], dlogits [B, Pixels, E]; <paramref name="dmaps"/> [B, Pixels, E] may be null.</summary>
-    void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer dy, DeviceBuffer? dmaps, DeviceBuffer dfeatures, DeviceBuffer dlogits);
+    /// <summary>
+    /// dfeatures [E, B, Pixels, C], dlogits [B, Pixels, E]; <paramref name="dmaps"/> [B, Pixels, E] may be null.
+    /// </summary>
+    void FuseExperts(
+        in FusionShape shape,
+        DeviceBuffer features,
+        DeviceBuffer logits,
+        DeviceBuffer dy,
+        DeviceBuffer? dmaps,
+        DeviceBuffer dfeatures,
+        DeviceBuffer dlogits
+    );
 }

@@ -54,12 +54,30 @@ public interface IKernels
     /// <summary>Lays the experts side by side along channels: x [E, rows, C] to y [rows, E * C].</summary>
     void ExpertsToChannels(int experts, long rows, int channels, DeviceBuffer x, DeviceBuffer y);
 
-    /// <summary>Sinusoidal time-step embedding, cosines first: y [timesteps, dim] (numerics as in DDPM; frequency shift 0).</summary>
+    /// <summary>
+    /// Sinusoidal time-step embedding, cosines first: y [timesteps, dim] (numerics as in DDPM; frequency shift 0).
+    /// </summary>
     void TimestepEmbedding(ReadOnlySpan<float> timesteps, int dim, DeviceBuffer y);
 
-    /// <summary>Token plus position embedding: tables [E, vocabulary, dim] and [E, positionRows, dim]; ids [batch, length]; y [E, batch, length, dim].</summary>
-    void TokenEmbedding(int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens, DeviceBuffer positions, DeviceBuffer y);
+    /// <summary>
+    /// Token plus position embedding: tables [E, vocabulary, dim] and [E, positionRows, dim]; ids [batch, length]; y [E, batch,
+    /// length, dim].
+    /// </summary>
+    void TokenEmbedding(
+        int experts,
+        int vocabulary,
+        int positionRows,
+        int length,
+        int dim,
+        ReadOnlySpan<int> ids,
+        DeviceBuffer tokens,
+        DeviceBuffer positions,
+        DeviceBuffer y
+    );
 
-    /// <summary>SABW fusion: softmax over experts and weighted sum; see <see cref="FusionShape"/>. <paramref name="maps"/> [B, HW, E] may be null.</summary>
+    /// <summary>
+    /// SABW fusion: softmax over experts and weighted sum; see <see cref="FusionShape"/>. <paramref name="maps"/> [B, HW, E] may
+    /// be null.
+    /// </summary>
     void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer y, DeviceBuffer? maps);
 }

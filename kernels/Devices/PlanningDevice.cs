@@ -10,13 +10,15 @@ using AfaNative.Kernels.Resampling;
 namespace AfaNative.Kernels.Devices;
 
 /// <summary>
-/// Stands in for a device to learn what a run will need: buffers and weights have sizes but no memory, ops do nothing. What it counts is what the device's
+/// Stands in for a device to learn what a run will need: buffers and weights have sizes but no memory, ops do nothing. What it
+/// counts is what the device's
 /// pool would hold, blocks kept for reuse included.
 /// </summary>
 public sealed class PlanningDevice(IDevice device) : IDevice
 {
     private readonly Dictionary<long, int> _free = [];
-    private long _live, _kept;
+    private long _live,
+        _kept;
 
     /// <inheritdoc/>
     public string Name => device.Name;
@@ -33,9 +35,7 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     public IGradients? Gradients { get; } = device.Gradients is null ? null : new NoGradients();
 
     /// <inheritdoc/>
-    public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts)
-    {
-    }
+    public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) { }
 
     /// <inheritdoc/>
     public long AllocatedBytes => _live;
@@ -80,7 +80,8 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts)
     {
         var types = new ElementType[experts.Length];
-        for (int e = 0; e < types.Length; e++) types[e] = experts[e].Type;
+        for (int e = 0; e < types.Length; e++)
+            types[e] = experts[e].Type;
         long bytes = device.PackedBytes(shape, types);
         WeightBytes += bytes;
         LargestWeight = Math.Max(LargestWeight, bytes);
@@ -88,22 +89,19 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     }
 
     /// <inheritdoc/>
-    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0)
-    {
-    }
+    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0) { }
 
     /// <inheritdoc/>
     public void Download(DeviceBuffer source, Span<float> destination) => destination.Clear();
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-    }
+    public void Dispose() { }
 
     private void Return(long bytes)
     {
         _live -= bytes;
-        if (_kept + bytes > device.KeptBytes) return;
+        if (_kept + bytes > device.KeptBytes)
+            return;
         _free[bytes] = _free.GetValueOrDefault(bytes) + 1;
         _kept += bytes;
     }
@@ -116,7 +114,8 @@ public sealed class PlanningDevice(IDevice device) : IDevice
 
         protected override void Dispose(bool disposing)
         {
-            if (!_disposed) owner.Return(bytes);
+            if (!_disposed)
+                owner.Return(bytes);
             _disposed = true;
         }
     }
@@ -125,75 +124,63 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     {
         public override long ByteLength => bytes;
 
-        protected override void Dispose(bool disposing)
-        {
-        }
+        protected override void Dispose(bool disposing) { }
     }
 
     private sealed class NoKernels : IKernels
     {
-        public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
-        {
-        }
+        public void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y) { }
 
-        public void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
-        {
-        }
+        public void Convolution(
+            in ConvolutionShape shape,
+            DeviceBuffer x,
+            PackedWeights weights,
+            in Epilogue epilogue,
+            DeviceBuffer y
+        ) { }
 
-        public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y)
-        {
-        }
+        public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y) { }
 
-        public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
-        {
-        }
+        public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y) { }
 
-        public void LayerNorm(in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
-        {
-        }
+        public void LayerNorm(in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y) { }
 
-        public void Activate(ActivationKind kind, long count, DeviceBuffer x, DeviceBuffer y)
-        {
-        }
+        public void Activate(ActivationKind kind, long count, DeviceBuffer x, DeviceBuffer y) { }
 
-        public void Geglu(long rows, int width, DeviceBuffer x, DeviceBuffer y)
-        {
-        }
+        public void Geglu(long rows, int width, DeviceBuffer x, DeviceBuffer y) { }
 
-        public void Softmax(long rows, int width, DeviceBuffer x, DeviceBuffer y)
-        {
-        }
+        public void Softmax(long rows, int width, DeviceBuffer x, DeviceBuffer y) { }
 
-        public void UpsampleNearest(in UpsampleShape shape, DeviceBuffer x, DeviceBuffer y)
-        {
-        }
+        public void UpsampleNearest(in UpsampleShape shape, DeviceBuffer x, DeviceBuffer y) { }
 
-        public void Concat(in ConcatShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y)
-        {
-        }
+        public void Concat(in ConcatShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y) { }
 
-        public void Add(in AddShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y)
-        {
-        }
+        public void Add(in AddShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y) { }
 
-        public void MeanOverExperts(int experts, long count, DeviceBuffer x, DeviceBuffer y)
-        {
-        }
+        public void MeanOverExperts(int experts, long count, DeviceBuffer x, DeviceBuffer y) { }
 
-        public void ExpertsToChannels(int experts, long rows, int channels, DeviceBuffer x, DeviceBuffer y)
-        {
-        }
+        public void ExpertsToChannels(int experts, long rows, int channels, DeviceBuffer x, DeviceBuffer y) { }
 
-        public void TimestepEmbedding(ReadOnlySpan<float> timesteps, int dim, DeviceBuffer y)
-        {
-        }
+        public void TimestepEmbedding(ReadOnlySpan<float> timesteps, int dim, DeviceBuffer y) { }
 
-        public void TokenEmbedding(int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids, DeviceBuffer tokens, DeviceBuffer positions, DeviceBuffer y)
-        {
-        }
+        public void TokenEmbedding(
+            int experts,
+            int vocabulary,
+            int positionRows,
+            int length,
+            int dim,
+            ReadOnlySpan<int> ids,
+            DeviceBuffer tokens,
+            DeviceBuffer positions,
+            DeviceBuffer y
+        ) { }
 
-        public void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer y, DeviceBuffer? maps)
-        {
-        }
+        public void FuseExperts(
+            in FusionShape shape,
+            DeviceBuffer features,
+            DeviceBuffer logits,
+            DeviceBuffer y,
+            DeviceBuffer? maps
+        ) { }
     }
 }

@@ -11,7 +11,9 @@ public sealed unsafe class Scratch : IDisposable
     private float* _memory;
     private long _length;
 
-    /// <summary>At least <paramref name="length"/> floats; the content is undefined and earlier pointers become invalid.</summary>
+    /// <summary>
+    /// At least <paramref name="length"/> floats; the content is undefined and earlier pointers become invalid.
+    /// </summary>
     public float* Floats(long length)
     {
         if (length > _length)

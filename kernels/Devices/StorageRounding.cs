@@ -10,7 +10,9 @@ namespace AfaNative.Kernels.Devices;
 public static class StorageRounding
 {
     // Numbers below 2^-14 have float16's least step, 2^-24, which is also the step of float32 between 1/2 and 1.
-    private const uint LeastNormal = 0x38800000, Infinity = 0x7F800000, SignBit = 0x80000000;
+    private const uint LeastNormal = 0x38800000,
+        Infinity = 0x7F800000,
+        SignBit = 0x80000000;
 
     // What rounds to 2^16 or more is infinite: float16 ends at 65504.
     private const uint Beyond = 0x477FF000;
@@ -20,9 +22,11 @@ public static class StorageRounding
     /// <param name="type">Float16 or BFloat16; float32 leaves them as they are.</param>
     public static void Round(Span<float> values, ElementType type)
     {
-        if (type == ElementType.Float32) return;
+        if (type == ElementType.Float32)
+            return;
         bool half = type == ElementType.Float16;
-        if (!half && type != ElementType.BFloat16) throw new ArgumentException($"numbers are not stored as {type}", nameof(type));
+        if (!half && type != ElementType.BFloat16)
+            throw new ArgumentException($"numbers are not stored as {type}", nameof(type));
         int whole = values.Length - values.Length % Vector<float>.Count;
         for (int i = 0; i < whole; i += Vector<float>.Count)
         {
@@ -39,10 +43,14 @@ public static class StorageRounding
 
     private static Vector<uint> Half(Vector<uint> bits)
     {
-        Vector<uint> sign = bits & new Vector<uint>(SignBit), size = bits ^ sign;
+        Vector<uint> sign = bits & new Vector<uint>(SignBit),
+            size = bits ^ sign;
         Vector<uint> normal = (size + new Vector<uint>(0x0FFF) + (size >> 13 & Vector<uint>.One)) & new Vector<uint>(~0x1FFFu);
         normal = Vector.ConditionalSelect(
-            Vector.GreaterThanOrEqual(size, new Vector<uint>(Beyond)), new Vector<uint>(Infinity), normal);
+            Vector.GreaterThanOrEqual(size, new Vector<uint>(Beyond)),
+            new Vector<uint>(Infinity),
+            normal
+        );
         Vector<float> step = new(0.5f);
         Vector<uint> small = Vector.AsVectorUInt32(Vector.AsVectorSingle(size) + step - step);
         Vector<uint> rounded = Vector.ConditionalSelect(Vector.LessThan(size, new Vector<uint>(LeastNormal)), small, normal);
@@ -53,6 +61,9 @@ public static class StorageRounding
     {
         Vector<uint> rounded = (bits + new Vector<uint>(0x7FFF) + (bits >> 16 & Vector<uint>.One)) & new Vector<uint>(0xFFFF0000);
         return Vector.ConditionalSelect(
-            Vector.GreaterThan(bits & new Vector<uint>(~SignBit), new Vector<uint>(Infinity)), bits, rounded);
+            Vector.GreaterThan(bits & new Vector<uint>(~SignBit), new Vector<uint>(Infinity)),
+            bits,
+            rounded
+        );
     }
 }

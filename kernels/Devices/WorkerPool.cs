@@ -1,7 +1,8 @@
 namespace AfaNative.Kernels.Devices;
 
 /// <summary>
-/// A fixed set of threads that live as long as the device: an op hands over numbered tasks, every thread (the caller included) takes the next
+/// A fixed set of threads that live as long as the device: an op hands over numbered tasks, every thread (the caller included)
+/// takes the next
 /// free number until none is left. Which thread runs a task never changes its result.
 /// </summary>
 public sealed class WorkerPool : IDisposable
@@ -13,7 +14,10 @@ public sealed class WorkerPool : IDisposable
     private readonly SemaphoreSlim[] _wake;
     private readonly Scratch[] _scratch;
     private Body? _body;
-    private int _count, _next, _running, _generation;
+    private int _count,
+        _next,
+        _running,
+        _generation;
     private volatile bool _stop;
     private Exception? _error;
 
@@ -24,7 +28,8 @@ public sealed class WorkerPool : IDisposable
         _threads = new Thread[threads - 1];
         _wake = new SemaphoreSlim[threads - 1];
         _scratch = new Scratch[threads];
-        for (int i = 0; i < threads; i++) _scratch[i] = new Scratch();
+        for (int i = 0; i < threads; i++)
+            _scratch[i] = new Scratch();
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i + 1;
@@ -45,7 +50,8 @@ public sealed class WorkerPool : IDisposable
     {
         if (count <= 1 || _threads.Length == 0)
         {
-            for (int i = 0; i < count; i++) body(i, 0);
+            for (int i = 0; i < count; i++)
+                body(i, 0);
             return;
         }
 
@@ -55,22 +61,29 @@ public sealed class WorkerPool : IDisposable
         _error = null;
         Volatile.Write(ref _running, _threads.Length);
         Interlocked.Increment(ref _generation);
-        foreach (SemaphoreSlim wake in _wake) wake.Release();
+        foreach (SemaphoreSlim wake in _wake)
+            wake.Release();
         Drain(0);
         var spin = new SpinWait();
-        while (Volatile.Read(ref _running) != 0) spin.SpinOnce(sleep1Threshold: -1);
+        while (Volatile.Read(ref _running) != 0)
+            spin.SpinOnce(sleep1Threshold: -1);
         _body = null;
-        if (_error is { } error) throw new InvalidOperationException("A kernel failed on a worker thread: " + error.Message, error);
+        if (_error is { } error)
+            throw new InvalidOperationException("A kernel failed on a worker thread: " + error.Message, error);
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
         _stop = true;
-        foreach (SemaphoreSlim wake in _wake) wake.Release();
-        foreach (Thread thread in _threads) thread.Join();
-        foreach (SemaphoreSlim wake in _wake) wake.Dispose();
-        foreach (Scratch scratch in _scratch) scratch.Dispose();
+        foreach (SemaphoreSlim wake in _wake)
+            wake.Release();
+        foreach (Thread thread in _threads)
+            thread.Join();
+        foreach (SemaphoreSlim wake in _wake)
+            wake.Dispose();
+        foreach (Scratch scratch in _scratch)
+            scratch.Dispose();
     }
 
     private void Loop(int worker)
@@ -79,7 +92,8 @@ public sealed class WorkerPool : IDisposable
         {
             // SemaphoreSlim spins briefly before it blocks: ops follow each other within microseconds.
             _wake[worker - 1].Wait();
-            if (_stop) return;
+            if (_stop)
+                return;
             Drain(worker);
             Interlocked.Decrement(ref _running);
         }
@@ -91,7 +105,8 @@ public sealed class WorkerPool : IDisposable
         {
             Body body = _body!;
             int task;
-            while ((task = Interlocked.Increment(ref _next) - 1) < _count) body(task, worker);
+            while ((task = Interlocked.Increment(ref _next) - 1) < _count)
+                body(task, worker);
         }
         catch (Exception e) when (worker != 0 || _threads.Length > 0)
         {

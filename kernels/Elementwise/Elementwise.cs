@@ -5,7 +5,9 @@ using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Kernels.Elementwise;
 
-/// <summary>Ops that move or add elements; memory decides their speed, so reference and SIMD share the loops but for the additions.</summary>
+/// <summary>
+/// Ops that move or add elements; memory decides their speed, so reference and SIMD share the loops but for the additions.
+/// </summary>
 internal static unsafe class ElementwiseSimd
 {
     private const int Chunk = 1 << 16;
@@ -15,63 +17,83 @@ internal static unsafe class ElementwiseSimd
     {
         AddShape s = shape;
         int chunks = (int)((s.Count + Chunk - 1) / Chunk);
-        pool.Run(s.Experts * chunks, (task, _) =>
-        {
-            int e = task / chunks;
-            long first = (task - (long)e * chunks) * Chunk, last = Math.Min(s.Count, first + Chunk);
-            float* pa = a + (s.SharedA ? 0 : e * s.Count), pb = b + (s.SharedB ? 0 : e * s.Count), py = y + e * s.Count;
-            for (long i = first; i < last; i += 16)
+        pool.Run(
+            s.Experts * chunks,
+            (task, _) =>
             {
-                int n = (int)Math.Min(16, last - i);
-                VectorMath.Store(VectorMath.Load(pa + i, n) + VectorMath.Load(pb + i, n), py + i, n);
+                int e = task / chunks;
+                long first = (task - (long)e * chunks) * Chunk,
+                    last = Math.Min(s.Count, first + Chunk);
+                float* pa = a + (s.SharedA ? 0 : e * s.Count),
+                    pb = b + (s.SharedB ? 0 : e * s.Count),
+                    py = y + e * s.Count;
+                for (long i = first; i < last; i += 16)
+                {
+                    int n = (int)Math.Min(16, last - i);
+                    VectorMath.Store(VectorMath.Load(pa + i, n) + VectorMath.Load(pb + i, n), py + i, n);
+                }
             }
-        });
+        );
     }
 
     /// <summary>See <see cref="ConcatShape"/>.</summary>
     public static void Concat(WorkerPool pool, in ConcatShape shape, float* a, float* b, float* y)
     {
         ConcatShape s = shape;
-        int width = s.ChannelsA + s.ChannelsB, perTask = Math.Max(1, Chunk / width), tasks = (int)((s.Rows + perTask - 1) / perTask);
-        pool.Run(s.Experts * tasks, (task, _) =>
-        {
-            int e = task / tasks;
-            long first = (task - (long)e * tasks) * perTask, last = Math.Min(s.Rows, first + perTask);
-            for (long r = first; r < last; r++)
+        int width = s.ChannelsA + s.ChannelsB,
+            perTask = Math.Max(1, Chunk / width),
+            tasks = (int)((s.Rows + perTask - 1) / perTask);
+        pool.Run(
+            s.Experts * tasks,
+            (task, _) =>
             {
-                float* to = y + (e * s.Rows + r) * width;
-                RowCopy.Copy(a + ((s.SharedA ? 0 : e * s.Rows) + r) * s.ChannelsA, to, s.ChannelsA);
-                RowCopy.Copy(b + ((s.SharedB ? 0 : e * s.Rows) + r) * s.ChannelsB, to + s.ChannelsA, s.ChannelsB);
+                int e = task / tasks;
+                long first = (task - (long)e * tasks) * perTask,
+                    last = Math.Min(s.Rows, first + perTask);
+                for (long r = first; r < last; r++)
+                {
+                    float* to = y + (e * s.Rows + r) * width;
+                    RowCopy.Copy(a + ((s.SharedA ? 0 : e * s.Rows) + r) * s.ChannelsA, to, s.ChannelsA);
+                    RowCopy.Copy(b + ((s.SharedB ? 0 : e * s.Rows) + r) * s.ChannelsB, to + s.ChannelsA, s.ChannelsB);
+                }
             }
-        });
+        );
     }
 
     /// <summary>See IKernels.MeanOverExperts.</summary>
     public static void MeanOverExperts(WorkerPool pool, int experts, long count, float* x, float* y) =>
-        pool.Run((int)((count + Chunk - 1) / Chunk), (task, _) =>
-        {
-            long last = Math.Min(count, (task + 1L) * Chunk);
-            Vector512<float> n = Vector512.Create((float)experts);
-            for (long i = (long)task * Chunk; i < last; i += 16)
+        pool.Run(
+            (int)((count + Chunk - 1) / Chunk),
+            (task, _) =>
             {
-                int lanes = (int)Math.Min(16, last - i);
-                Vector512<float> sum = VectorMath.Load(x + i, lanes);
-                for (int e = 1; e < experts; e++) sum += VectorMath.Load(x + e * count + i, lanes);
-                VectorMath.Store(sum / n, y + i, lanes);
+                long last = Math.Min(count, (task + 1L) * Chunk);
+                Vector512<float> n = Vector512.Create((float)experts);
+                for (long i = (long)task * Chunk; i < last; i += 16)
+                {
+                    int lanes = (int)Math.Min(16, last - i);
+                    Vector512<float> sum = VectorMath.Load(x + i, lanes);
+                    for (int e = 1; e < experts; e++)
+                        sum += VectorMath.Load(x + e * count + i, lanes);
+                    VectorMath.Store(sum / n, y + i, lanes);
+                }
             }
-        });
+        );
 
     /// <summary>See IKernels.ExpertsToChannels.</summary>
     public static void ExpertsToChannels(WorkerPool pool, int experts, long rows, int channels, float* x, float* y)
     {
         int perTask = Math.Max(1, Chunk / (channels * experts));
-        pool.Run((int)((rows + perTask - 1) / perTask), (task, _) =>
-        {
-            for (long r = (long)task * perTask; r < Math.Min(rows, (task + 1L) * perTask); r++)
+        pool.Run(
+            (int)((rows + perTask - 1) / perTask),
+            (task, _) =>
             {
-                for (int e = 0; e < experts; e++) RowCopy.Copy(x + (e * rows + r) * channels, y + (r * experts + e) * channels, channels);
+                for (long r = (long)task * perTask; r < Math.Min(rows, (task + 1L) * perTask); r++)
+                {
+                    for (int e = 0; e < experts; e++)
+                        RowCopy.Copy(x + (e * rows + r) * channels, y + (r * experts + e) * channels, channels);
+                }
             }
-        });
+        );
     }
 }
 
@@ -83,7 +105,8 @@ internal static unsafe class ElementwiseReference
     {
         for (int e = 0; e < s.Experts; e++)
         {
-            for (long i = 0; i < s.Count; i++) y[e * s.Count + i] = a[(s.SharedA ? 0 : e * s.Count) + i] + b[(s.SharedB ? 0 : e * s.Count) + i];
+            for (long i = 0; i < s.Count; i++)
+                y[e * s.Count + i] = a[(s.SharedA ? 0 : e * s.Count) + i] + b[(s.SharedB ? 0 : e * s.Count) + i];
         }
     }
 
@@ -93,9 +116,13 @@ internal static unsafe class ElementwiseReference
         int width = s.ChannelsA + s.ChannelsB;
         for (long i = 0; i < s.Experts * s.Rows * width; i++)
         {
-            long row = i / width, e = row / s.Rows;
+            long row = i / width,
+                e = row / s.Rows;
             int c = (int)(i % width);
-            y[i] = c < s.ChannelsA ? a[(s.SharedA ? row - e * s.Rows : row) * s.ChannelsA + c] : b[(s.SharedB ? row - e * s.Rows : row) * s.ChannelsB + c - s.ChannelsA];
+            y[i] =
+                c < s.ChannelsA
+                    ? a[(s.SharedA ? row - e * s.Rows : row) * s.ChannelsA + c]
+                    : b[(s.SharedB ? row - e * s.Rows : row) * s.ChannelsB + c - s.ChannelsA];
         }
     }
 
@@ -105,7 +132,8 @@ internal static unsafe class ElementwiseReference
         for (long i = 0; i < count; i++)
         {
             double sum = 0;
-            for (int e = 0; e < experts; e++) sum += x[e * count + i];
+            for (int e = 0; e < experts; e++)
+                sum += x[e * count + i];
             y[i] = (float)(sum / experts);
         }
     }
@@ -115,7 +143,8 @@ internal static unsafe class ElementwiseReference
     {
         for (int e = 0; e < experts; e++)
         {
-            for (long i = 0; i < rows * channels; i++) y[i / channels * experts * channels + e * channels + i % channels] = x[e * rows * channels + i];
+            for (long i = 0; i < rows * channels; i++)
+                y[i / channels * experts * channels + e * channels + i % channels] = x[e * rows * channels + i];
         }
     }
 }

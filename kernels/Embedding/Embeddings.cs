@@ -17,19 +17,33 @@ internal static unsafe class Embeddings
                 y[b * dim + half + i] = (float)Math.Sin(angle);
             }
 
-            if (dim % 2 != 0) y[b * dim + dim - 1] = 0;
+            if (dim % 2 != 0)
+                y[b * dim + dim - 1] = 0;
         }
     }
 
     /// <summary>See IKernels.TokenEmbedding.</summary>
-    public static void Tokens(int experts, int vocabulary, int length, int dim, ReadOnlySpan<int> ids, float* tokens, float* positions, int positionRows, float* y)
+    public static void Tokens(
+        int experts,
+        int vocabulary,
+        int length,
+        int dim,
+        ReadOnlySpan<int> ids,
+        float* tokens,
+        float* positions,
+        int positionRows,
+        float* y
+    )
     {
         for (int e = 0; e < experts; e++)
         {
             for (int i = 0; i < ids.Length; i++)
             {
-                float* token = tokens + ((long)e * vocabulary + ids[i]) * dim, position = positions + ((long)e * positionRows + i % length) * dim, to = y + ((long)e * ids.Length + i) * dim;
-                for (int c = 0; c < dim; c++) to[c] = token[c] + position[c];
+                float* token = tokens + ((long)e * vocabulary + ids[i]) * dim,
+                    position = positions + ((long)e * positionRows + i % length) * dim,
+                    to = y + ((long)e * ids.Length + i) * dim;
+                for (int c = 0; c < dim; c++)
+                    to[c] = token[c] + position[c];
             }
         }
     }

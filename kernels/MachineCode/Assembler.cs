@@ -4,13 +4,26 @@ using System.Numerics;
 namespace AfaNative.Kernels.MachineCode;
 
 /// <summary>The general registers a leaf function of the System V convention may overwrite, and the stack pointer.</summary>
-internal enum Register { Rax = 0, Rcx = 1, Rdx = 2, Rsp = 4, Rsi = 6, Rdi = 7, R8 = 8, R9 = 9, R10 = 10, R11 = 11 }
+internal enum Register
+{
+    Rax = 0,
+    Rcx = 1,
+    Rdx = 2,
+    Rsp = 4,
+    Rsi = 6,
+    Rdi = 7,
+    R8 = 8,
+    R9 = 9,
+    R10 = 10,
+    R11 = 11,
+}
 
 /// <summary>base + index * scale + displacement.</summary>
 internal readonly record struct Address(Register Base, int Displacement = 0, Register? Index = null, int Scale = 1);
 
 /// <summary>
-/// Encodes the few x86-64 instructions the generated kernels are made of (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2:
+/// Encodes the few x86-64 instructions the generated kernels are made of (Intel 64 and IA-32 Architectures Software Developer's
+/// Manual, volume 2:
 /// 2.1 ModRM and SIB, 2.7 EVEX with its compressed displacements). All vectors are 512 bits wide.
 /// </summary>
 internal sealed class Assembler
@@ -19,9 +32,20 @@ internal sealed class Assembler
     private readonly List<int> _labels = [];
     private readonly List<(int At, int Label)> _jumps = [];
 
-    private enum OpcodeMap { M0F = 1, M0F38 = 2, M0F3A = 3 }
+    private enum OpcodeMap
+    {
+        M0F = 1,
+        M0F38 = 2,
+        M0F3A = 3,
+    }
 
-    private enum Mandatory { None = 0, P66 = 1, PF3 = 2, PF2 = 3 }
+    private enum Mandatory
+    {
+        None = 0,
+        P66 = 1,
+        PF3 = 2,
+        PF2 = 3,
+    }
 
     /// <summary>Sixteen float32, unaligned.</summary>
     public void Load(int z, Address from) => Vector(OpcodeMap.M0F, Mandatory.None, 0x10, z, 0, from, 64);
@@ -32,7 +56,9 @@ internal sealed class Assembler
     /// <summary>One 32-bit value in every lane.</summary>
     public void Broadcast(int z, Address from) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0x18, z, 0, from, 4);
 
-    /// <summary>The same through the load unit alone (VPBROADCASTD); VBROADCASTSS takes one of the multiplying units as well on Zen 4.</summary>
+    /// <summary>
+    /// The same through the load unit alone (VPBROADCASTD); VBROADCASTSS takes one of the multiplying units as well on Zen 4.
+    /// </summary>
     public void BroadcastInteger(int z, Address from) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0x58, z, 0, from, 4);
 
     /// <summary>Sixteen float16 to float32 (VCVTPH2PS).</summary>
@@ -51,10 +77,12 @@ internal sealed class Assembler
     public void AddOne(int z, int a, Address one) => Vector(OpcodeMap.M0F, Mandatory.None, 0x58, z, a, one, 4, broadcast: true);
 
     /// <summary>z = a + one 32-bit whole number, the same in every lane.</summary>
-    public void AddIntegerOne(int z, int a, Address one) => Vector(OpcodeMap.M0F, Mandatory.P66, 0xFE, z, a, one, 4, broadcast: true);
+    public void AddIntegerOne(int z, int a, Address one) =>
+        Vector(OpcodeMap.M0F, Mandatory.P66, 0xFE, z, a, one, 4, broadcast: true);
 
     /// <summary>z = a - one float32, the same in every lane.</summary>
-    public void SubtractOne(int z, int a, Address one) => Vector(OpcodeMap.M0F, Mandatory.None, 0x5C, z, a, one, 4, broadcast: true);
+    public void SubtractOne(int z, int a, Address one) =>
+        Vector(OpcodeMap.M0F, Mandatory.None, 0x5C, z, a, one, 4, broadcast: true);
 
     /// <summary>z = a - b.</summary>
     public void Subtract(int z, int a, int b) => Vector(OpcodeMap.M0F, Mandatory.None, 0x5C, z, a, b);
@@ -66,7 +94,8 @@ internal sealed class Assembler
     public void MultiplyAdd(int z, int a, int b) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xB8, z, a, b);
 
     /// <summary>z += a * one float32, rounded once.</summary>
-    public void MultiplyAddOne(int z, int a, Address one) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xB8, z, a, one, 4, broadcast: true);
+    public void MultiplyAddOne(int z, int a, Address one) =>
+        Vector(OpcodeMap.M0F38, Mandatory.P66, 0xB8, z, a, one, 4, broadcast: true);
 
     /// <summary>z = z * a + b, rounded once.</summary>
     public void MultiplyThenAdd(int z, int a, int b) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xA8, z, a, b);
@@ -75,7 +104,8 @@ internal sealed class Assembler
     public void MultiplyThenAdd(int z, int a, Address other) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xA8, z, a, other, 64);
 
     /// <summary>z = z * a + one float32, rounded once.</summary>
-    public void MultiplyThenAddOne(int z, int a, Address one) => Vector(OpcodeMap.M0F38, Mandatory.P66, 0xA8, z, a, one, 4, broadcast: true);
+    public void MultiplyThenAddOne(int z, int a, Address one) =>
+        Vector(OpcodeMap.M0F38, Mandatory.P66, 0xA8, z, a, one, 4, broadcast: true);
 
     /// <summary>z = a's nearest whole numbers, ties to even (VRNDSCALEPS).</summary>
     public void Round(int z, int a)
@@ -136,7 +166,8 @@ internal sealed class Assembler
     public byte[] ToArray()
     {
         byte[] code = [.. _code];
-        foreach ((int at, int label) in _jumps) BinaryPrimitives.WriteInt32LittleEndian(code.AsSpan(at), _labels[label] - at - 4);
+        foreach ((int at, int label) in _jumps)
+            BinaryPrimitives.WriteInt32LittleEndian(code.AsSpan(at), _labels[label] - at - 4);
         return code;
     }
 
@@ -144,7 +175,8 @@ internal sealed class Assembler
 
     private void Emit32(int value)
     {
-        for (int i = 0; i < 4; i++) _code.Add((byte)(value >> (8 * i)));
+        for (int i = 0; i < 4; i++)
+            _code.Add((byte)(value >> (8 * i)));
     }
 
     private void Jump(byte condition, int label)
@@ -154,7 +186,8 @@ internal sealed class Assembler
         Emit32(0);
     }
 
-    private void Rex(int register, int index, int @base) => Emit((byte)(0x48 | (register >> 3 & 1) << 2 | (index >> 3 & 1) << 1 | (@base >> 3 & 1)));
+    private void Rex(int register, int index, int @base) =>
+        Emit((byte)(0x48 | (register >> 3 & 1) << 2 | (index >> 3 & 1) << 1 | (@base >> 3 & 1)));
 
     private void Integer(byte opcode, int register, int other)
     {
@@ -189,7 +222,16 @@ internal sealed class Assembler
         Emit(opcode, (byte)(0xC0 | (z & 7) << 3 | (second & 7)));
     }
 
-    private void Vector(OpcodeMap map, Mandatory prefix, byte opcode, int z, int first, Address second, int unit, bool broadcast = false)
+    private void Vector(
+        OpcodeMap map,
+        Mandatory prefix,
+        byte opcode,
+        int z,
+        int first,
+        Address second,
+        int unit,
+        bool broadcast = false
+    )
     {
         Evex(map, prefix, z, first, (int)(second.Index ?? 0) >> 3, (int)second.Base >> 3, broadcast);
         Emit(opcode);
@@ -197,10 +239,13 @@ internal sealed class Assembler
     }
 
     // W = 0, 512 bits, no mask. Register numbers' high bits are stored inverted.
-    private void Evex(OpcodeMap map, Mandatory prefix, int z, int first, int x, int b, bool broadcast = false) => Emit(0x62,
-        (byte)((~z >> 3 & 1) << 7 | (~x & 1) << 6 | (~b & 1) << 5 | (~z >> 4 & 1) << 4 | (int)map),
-        (byte)((~first & 15) << 3 | 4 | (int)prefix),
-        (byte)(0x40 | (broadcast ? 0x10 : 0) | (~first >> 4 & 1) << 3));
+    private void Evex(OpcodeMap map, Mandatory prefix, int z, int first, int x, int b, bool broadcast = false) =>
+        Emit(
+            0x62,
+            (byte)((~z >> 3 & 1) << 7 | (~x & 1) << 6 | (~b & 1) << 5 | (~z >> 4 & 1) << 4 | (int)map),
+            (byte)((~first & 15) << 3 | 4 | (int)prefix),
+            (byte)(0x40 | (broadcast ? 0x10 : 0) | (~first >> 4 & 1) << 3)
+        );
 
     // An 8-bit displacement counts units: the bytes a vector instruction touches.
     private void Memory(int register, Address address, int unit)
@@ -208,10 +253,20 @@ internal sealed class Assembler
         int @base = (int)address.Base & 7;
         bool sib = address.Index is not null || @base == 4;
         // Without displacement, a base of 5 would mean an address relative to the instruction.
-        int mode = address.Displacement == 0 && @base != 5 ? 0 : address.Displacement % unit == 0 && address.Displacement / unit is >= sbyte.MinValue and <= sbyte.MaxValue ? 1 : 2;
+        int mode =
+            address.Displacement == 0 && @base != 5 ? 0
+            : address.Displacement % unit == 0 && address.Displacement / unit is >= sbyte.MinValue and <= sbyte.MaxValue ? 1
+            : 2;
         Emit((byte)(mode << 6 | (register & 7) << 3 | (sib ? 4 : @base)));
-        if (sib) Emit((byte)(BitOperations.Log2((uint)address.Scale) << 6 | (address.Index is { } index ? (int)index & 7 : 4) << 3 | @base));
-        if (mode == 1) Emit((byte)(address.Displacement / unit));
-        else if (mode == 2) Emit32(address.Displacement);
+        if (sib)
+            Emit(
+                (byte)(
+                    BitOperations.Log2((uint)address.Scale) << 6 | (address.Index is { } index ? (int)index & 7 : 4) << 3 | @base
+                )
+            );
+        if (mode == 1)
+            Emit((byte)(address.Displacement / unit));
+        else if (mode == 2)
+            Emit32(address.Displacement);
     }
 }

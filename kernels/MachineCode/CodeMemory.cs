@@ -2,18 +2,27 @@ using System.Runtime.InteropServices;
 
 namespace AfaNative.Kernels.MachineCode;
 
-/// <summary>Memory for generated code: written first, then made executable and read-only, never both at once. It lives as long as the process.</summary>
+/// <summary>
+/// Memory for generated code: written first, then made executable and read-only, never both at once. It lives as long as the
+/// process.
+/// </summary>
 internal static unsafe class CodeMemory
 {
-    private const int Read = 1, Write = 2, Execute = 4, PrivateAnonymous = 0x22;
+    private const int Read = 1,
+        Write = 2,
+        Execute = 4,
+        PrivateAnonymous = 0x22;
     private const int CodeAlignment = 64;
 
-    /// <summary>Places functions one after another and returns their addresses; null where the system refuses executable memory.</summary>
+    /// <summary>
+    /// Places functions one after another and returns their addresses; null where the system refuses executable memory.
+    /// </summary>
     public static nint[]? Publish(IReadOnlyList<byte[]> functions)
     {
         int length = functions.Sum(f => Padded(f.Length));
         void* memory = Map(null, (nuint)length, Read | Write, PrivateAnonymous, -1, 0);
-        if ((nint)memory == -1) return null;
+        if ((nint)memory == -1)
+            return null;
         // What is not code stops the process where it would run into it.
         new Span<byte>(memory, length).Fill(0xCC);
         var addresses = new nint[functions.Count];
@@ -24,7 +33,8 @@ internal static unsafe class CodeMemory
             addresses[i] = (nint)memory + at;
         }
 
-        if (Protect(memory, (nuint)length, Read | Execute) == 0) return addresses;
+        if (Protect(memory, (nuint)length, Read | Execute) == 0)
+            return addresses;
         _ = Unmap(memory, (nuint)length);
         return null;
     }

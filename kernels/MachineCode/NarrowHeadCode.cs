@@ -5,40 +5,73 @@ using static AfaNative.Kernels.MachineCode.Register;
 namespace AfaNative.Kernels.MachineCode;
 
 /// <summary>
-/// The inner loop of <see cref="NarrowHead"/>, generated: it keeps 31 vector registers busy, more than the JIT manages without spilling. In one pass over the keys,
-/// two at a time, three stages run side by side, each on other keys: scores of the next but one, weights of the next, products with the values of these. Multiplications
-/// (27 a key and 16 queries) and additions (26) then fill their units almost completely on processors where they have units of their own.
+/// The inner loop of <see cref="NarrowHead"/>, generated: it keeps 31 vector registers busy, more than the JIT manages without
+/// spilling. In one pass over the keys,
+/// two at a time, three stages run side by side, each on other keys: scores of the next but one, weights of the next, products
+/// with the values of these. Multiplications
+/// (27 a key and 16 queries) and additions (26) then fill their units almost completely on processors where they have units of
+/// their own.
 /// </summary>
 internal static unsafe class NarrowHeadCode
 {
-    private const int KeyBytes = NarrowHead.KeyFloats * sizeof(float), ValueBytes = NarrowHead.FirstValue * sizeof(float), Vector = 64;
+    private const int KeyBytes = NarrowHead.KeyFloats * sizeof(float),
+        ValueBytes = NarrowHead.FirstValue * sizeof(float),
+        Vector = 64;
 
     // Output sums are in 0..15; every other value has its register, too.
-    private const int Weight0 = 16, Weight1 = 17, Score0 = 18, Score1 = 19, Next0 = 20, Next1 = 21, Even = 22, Odd = 23, Left = 24, Right = 25, Whole = 26, Part = 27, Y = 28, Z = 29, Sum = 30, Ends = 31;
+    private const int Weight0 = 16,
+        Weight1 = 17,
+        Score0 = 18,
+        Score1 = 19,
+        Next0 = 20,
+        Next1 = 21,
+        Even = 22,
+        Odd = 23,
+        Left = 24,
+        Right = 25,
+        Whole = 26,
+        Part = 27,
+        Y = 28,
+        Z = 29,
+        Sum = 30,
+        Ends = 31;
 
-    private static readonly nint[]? s_code = PairedProduct.IsSupported && GeneratedKernels.Possible ? CodeMemory.Publish([Generate()]) : null;
+    private static readonly nint[]? s_code =
+        PairedProduct.IsSupported && GeneratedKernels.Possible ? CodeMemory.Publish([Generate()]) : null;
 
     /// <summary><see cref="Run"/> can be called.</summary>
     public static bool IsSupported => s_code is not null;
 
     /// <summary>
-    /// Adds to output [16 channels][16 queries] and to sum [16] the weights 2^score of <paramref name="pairs"/> (at least 3) pairs of keys, times their values and alone.
-    /// <paramref name="query"/> is [16][16] queries, a row of their ends, then the constants of <see cref="AttentionSimd.Power"/>; keys as <see cref="NarrowHead"/> packs them.
+    /// Adds to output [16 channels][16 queries] and to sum [16] the weights 2^score of <paramref name="pairs"/> (at least 3)
+    /// pairs of keys, times their values and alone.
+    /// <paramref name="query"/> is [16][16] queries, a row of their ends, then the constants of
+    /// <see cref="AttentionSimd.Power"/>; keys as <see cref="NarrowHead"/> packs them.
     /// Output is added to after every <see cref="NarrowHead.Block"/> keys, in their order.
     /// </summary>
     public static void Run(float* query, float* keys, long pairs, float* output, float* sum)
     {
         // The last two pairs leave the pipeline after the loop.
         const int Most = NarrowHead.Block / 2;
-        long loops = pairs - 2, further = (loops - 1) / Most;
-        ((delegate* unmanaged<float*, float*, long, float*, float*, long, void>)s_code![0])(query, keys, loops - further * Most, output, sum, further);
+        long loops = pairs - 2,
+            further = (loops - 1) / Most;
+        ((delegate* unmanaged<float*, float*, long, float*, float*, long, void>)s_code![0])(
+            query,
+            keys,
+            loops - further * Most,
+            output,
+            sum,
+            further
+        );
     }
 
     // rdi = query, rsi = keys, rdx = iterations of the first block, rcx = output, r8 = sum, r9 = further blocks.
     private static byte[] Generate()
     {
         var code = new Assembler();
-        int block = code.NewLabel(), loop = code.NewLabel(), last = code.NewLabel();
+        int block = code.NewLabel(),
+            loop = code.NewLabel(),
+            last = code.NewLabel();
         code.Load(Sum, new(R8));
         code.Load(Ends, new(Rdi, NarrowHead.Width * Vector));
         ClearOutputs();
@@ -78,7 +111,11 @@ internal static unsafe class NarrowHeadCode
         // Next = the ends of key and query + sum over pairs of channels of (q0 + k1)(q1 + k0).
         List<Action> Scores(int pair)
         {
-            List<Action> steps = [() => code.AddOne(Next0, Ends, Key(pair, 0, NarrowHead.Width)), () => code.AddOne(Next1, Ends, Key(pair, 1, NarrowHead.Width))];
+            List<Action> steps =
+            [
+                () => code.AddOne(Next0, Ends, Key(pair, 0, NarrowHead.Width)),
+                () => code.AddOne(Next1, Ends, Key(pair, 1, NarrowHead.Width)),
+            ];
             for (int i = 0; i < NarrowHead.Width; i += 2)
             {
                 int c = i;
@@ -90,7 +127,8 @@ internal static unsafe class NarrowHeadCode
                     () => code.MultiplyAdd(Next0, Left, Right),
                     () => code.AddOne(Even, Even, Key(pair, 1, c + 1)),
                     () => code.AddOne(Odd, Odd, Key(pair, 1, c)),
-                    () => code.MultiplyAdd(Next1, Even, Odd)]);
+                    () => code.MultiplyAdd(Next1, Even, Odd),
+                ]);
             }
 
             return steps;
@@ -114,7 +152,8 @@ internal static unsafe class NarrowHeadCode
                     () => code.AddOne(Y, Y, Constant(4)),
                     () => code.Multiply(Z, Y),
                     () => code.ScaleByPower(score, Z, Whole),
-                    () => code.Add(Sum, Sum, score)]);
+                    () => code.Add(Sum, Sum, score),
+                ]);
             }
 
             return steps;
@@ -126,8 +165,11 @@ internal static unsafe class NarrowHeadCode
             List<Action> steps = [];
             for (int i = 0; i < 2 * NarrowHead.Width; i++)
             {
-                int c = i / 2, key = i % 2;
-                steps.Add(() => code.MultiplyAddOne(c, Weight0 + key, new(Rsi, (2 * pair + key) * KeyBytes + ValueBytes + c * sizeof(float))));
+                int c = i / 2,
+                    key = i % 2;
+                steps.Add(() =>
+                    code.MultiplyAddOne(c, Weight0 + key, new(Rsi, (2 * pair + key) * KeyBytes + ValueBytes + c * sizeof(float)))
+                );
             }
 
             return steps;
@@ -141,7 +183,8 @@ internal static unsafe class NarrowHeadCode
 
         void ClearOutputs()
         {
-            for (int c = 0; c < NarrowHead.Width; c++) code.Clear(c);
+            for (int c = 0; c < NarrowHead.Width; c++)
+                code.Clear(c);
         }
 
         void AddOutputs()

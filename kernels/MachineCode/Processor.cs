@@ -6,9 +6,13 @@ namespace AfaNative.Kernels.MachineCode;
 internal static class Processor
 {
     /// <summary>Made by AMD: additions have units of their own beside those that multiply. (Leaf 0: "AuthenticAMD".)</summary>
-    public static bool IsAmd { get; } = X86Base.IsSupported && X86Base.CpuId(0, 0) is { Ebx: 0x68747541, Edx: 0x69746E65, Ecx: 0x444D4163 };
+    public static bool IsAmd { get; } =
+        X86Base.IsSupported && X86Base.CpuId(0, 0) is { Ebx: 0x68747541, Edx: 0x69746E65, Ecx: 0x444D4163 };
 
-    /// <summary>Of AMD's family 1Ah (Zen 5) or later: twice as many 512-bit multiplications and additions a cycle as before, but no more loads of single values.</summary>
+    /// <summary>
+    /// Of AMD's family 1Ah (Zen 5) or later: twice as many 512-bit multiplications and additions a cycle as before, but no more
+    /// loads of single values.
+    /// </summary>
     public static bool IsZen5 { get; } = IsAmd && Family(X86Base.CpuId(1, 0).Eax) >= 0x1A;
 
     // Base family, and the extended one where that is 15.

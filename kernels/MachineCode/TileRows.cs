@@ -2,7 +2,10 @@ using static AfaNative.Kernels.MachineCode.Register;
 
 namespace AfaNative.Kernels.MachineCode;
 
-/// <summary>How generated tiles reach their up to 12 rows of a: rdi, r10 (row 5) and r11 (row 10), plus 0, 1, 2, 3 (rax) or 4 times the stride in rsi.</summary>
+/// <summary>
+/// How generated tiles reach their up to 12 rows of a: rdi, r10 (row 5) and r11 (row 10), plus 0, 1, 2, 3 (rax) or 4 times the
+/// stride in rsi.
+/// </summary>
 internal static class TileRows
 {
     /// <summary>rax = three strides.</summary>
@@ -28,14 +31,19 @@ internal static class TileRows
     public static void Advance(Assembler code, int rows, int bytes)
     {
         code.Add(Rdi, bytes);
-        if (rows > 5) code.Add(R10, bytes);
-        if (rows > 10) code.Add(R11, bytes);
+        if (rows > 5)
+            code.Add(R10, bytes);
+        if (rows > 10)
+            code.Add(R11, bytes);
     }
 
     /// <summary>Where row <paramref name="r"/> is, so many bytes further on.</summary>
     public static Address At(int r, int displacement)
     {
-        Register start = r < 5 ? Rdi : r < 10 ? R10 : R11;
+        Register start =
+            r < 5 ? Rdi
+            : r < 10 ? R10
+            : R11;
         return (r % 5) switch
         {
             0 => new(start, displacement),

@@ -21,40 +21,52 @@ internal readonly unsafe struct EpilogueArguments
     public ActivationKind Activation { get; init; }
 
     /// <summary>Resolves an epilogue; the output has half the weights' columns when they are gated.</summary>
-    public static EpilogueArguments From(in Epilogue epilogue, WeightShape weights, int rows, DeviceBuffer y) => new()
-    {
-        Output = HostBuffer.PointerOf(y),
-        Bias = epilogue.Bias is null ? null : HostBuffer.PointerOf(epilogue.Bias),
-        RowBias = epilogue.RowBias is null ? null : HostBuffer.PointerOf(epilogue.RowBias),
-        Residual = epilogue.Residual is null ? null : HostBuffer.PointerOf(epilogue.Residual),
-        Rows = rows,
-        Columns = weights.Geglu ? weights.Out / 2 : weights.Out,
-        RowsPerGroup = epilogue.RowsPerGroup,
-        SharedResidual = epilogue.SharedResidual,
-        Geglu = weights.Geglu,
-        KeepGates = epilogue.KeepGates,
-        Activation = epilogue.Activation,
-    };
+    public static EpilogueArguments From(in Epilogue epilogue, WeightShape weights, int rows, DeviceBuffer y) =>
+        new()
+        {
+            Output = HostBuffer.PointerOf(y),
+            Bias = epilogue.Bias is null ? null : HostBuffer.PointerOf(epilogue.Bias),
+            RowBias = epilogue.RowBias is null ? null : HostBuffer.PointerOf(epilogue.RowBias),
+            Residual = epilogue.Residual is null ? null : HostBuffer.PointerOf(epilogue.Residual),
+            Rows = rows,
+            Columns = weights.Geglu ? weights.Out / 2 : weights.Out,
+            RowsPerGroup = epilogue.RowsPerGroup,
+            SharedResidual = epilogue.SharedResidual,
+            Geglu = weights.Geglu,
+            KeepGates = epilogue.KeepGates,
+            Activation = epilogue.Activation,
+        };
 
     /// <summary>Asks early for what <see cref="Store"/> will touch.</summary>
     public void Prefetch(int rows, int expert, int row, int panel)
     {
-        int column = panel * (Geglu ? 16 : 32), pitch = KeepGates ? 2 * Columns : Columns;
+        int column = panel * (Geglu ? 16 : 32),
+            pitch = KeepGates ? 2 * Columns : Columns;
         MatrixMultiply.Prefetch.Rows(Output + ((long)expert * Rows + row) * pitch + column, rows, pitch);
-        if (Residual != null) MatrixMultiply.Prefetch.Rows(Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column, rows, Columns);
+        if (Residual != null)
+            MatrixMultiply.Prefetch.Rows(
+                Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column,
+                rows,
+                Columns
+            );
     }
 
     /// <summary>Writes a tile [rows][32] of one panel, first row <paramref name="row"/>.</summary>
     public void Store(float* tile, int rows, int expert, int row, int panel)
     {
-        int lanes = Geglu ? 16 : 32, column = panel * lanes, columns = Math.Min(lanes, Columns - column);
+        int lanes = Geglu ? 16 : 32,
+            column = panel * lanes,
+            columns = Math.Min(lanes, Columns - column);
         if (columns == lanes && !KeepGates && RowBias == null && Activation == ActivationKind.None)
         {
             // What nearly all tiles are: short loops of their own.
-            float* to = Output + ((long)expert * Rows + row) * Columns + column, with = Residual == null ? null : Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column;
+            float* to = Output + ((long)expert * Rows + row) * Columns + column,
+                with = Residual == null ? null : Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column;
             float* offsets = Bias == null ? null : Bias + (long)expert * (Geglu ? 2 * Columns : Columns) + column;
-            if (Geglu) Gated(tile, rows, offsets, Columns, with, to);
-            else Whole(tile, rows, offsets, Columns, with, to);
+            if (Geglu)
+                Gated(tile, rows, offsets, Columns, with, to);
+            else
+                Whole(tile, rows, offsets, Columns, with, to);
             return;
         }
 
@@ -64,7 +76,8 @@ internal readonly unsafe struct EpilogueArguments
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Whole(float* tile, int rows, float* bias, nint pitch, float* residual, float* y)
     {
-        Vector512<float> bias0 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias), bias1 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias + 16);
+        Vector512<float> bias0 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias),
+            bias1 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias + 16);
         if (residual == null)
         {
             for (float* end = tile + rows * 32; tile < end; tile += 32, y += pitch)
@@ -86,7 +99,8 @@ internal readonly unsafe struct EpilogueArguments
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Gated(float* tile, int rows, float* bias, nint pitch, float* residual, float* y)
     {
-        Vector512<float> bias0 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias), bias1 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias + pitch);
+        Vector512<float> bias0 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias),
+            bias1 = bias == null ? Vector512<float>.Zero : Vector512.Load(bias + pitch);
         for (float* end = tile + rows * 32; tile < end; tile += 32, y += pitch)
         {
             Vector512<float> v = (Vector512.Load(tile) + bias0) * VectorMath.Gelu(Vector512.Load(tile + 16) + bias1);
@@ -105,7 +119,8 @@ internal readonly unsafe struct EpilogueArguments
         float* temporary = stackalloc float[32];
         float* bias = stackalloc float[64];
         bool whole = !Geglu && columns == 32;
-        if (!whole) new Span<float>(bias, 64).Clear();
+        if (!whole)
+            new Span<float>(bias, 64).Clear();
         if (Bias != null && !whole)
         {
             if (Geglu)
@@ -118,19 +133,27 @@ internal readonly unsafe struct EpilogueArguments
             }
             else
             {
-                for (int i = 0; i < columns; i++) bias[i] = Bias[(long)expert * Columns + column + i];
+                for (int i = 0; i < columns; i++)
+                    bias[i] = Bias[(long)expert * Columns + column + i];
             }
         }
 
-        float* from = !whole ? bias : Bias != null ? Bias + (long)expert * Columns + column : null;
-        Vector512<float> bias0 = from == null ? Vector512<float>.Zero : Vector512.Load(from), bias1 = from == null ? Vector512<float>.Zero : Vector512.Load(from + 16);
+        float* from =
+            !whole ? bias
+            : Bias != null ? Bias + (long)expert * Columns + column
+            : null;
+        Vector512<float> bias0 = from == null ? Vector512<float>.Zero : Vector512.Load(from),
+            bias1 = from == null ? Vector512<float>.Zero : Vector512.Load(from + 16);
         float* y = Output + ((long)expert * Rows + row) * Columns + column;
-        float* residual = Residual == null ? null : Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column;
+        float* residual =
+            Residual == null ? null : Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column;
         int pitch = KeepGates ? 2 * Columns : Columns;
-        if (KeepGates) y = Output + ((long)expert * Rows + row) * pitch + column;
+        if (KeepGates)
+            y = Output + ((long)expert * Rows + row) * pitch + column;
         for (int r = 0; r < rows; r++, tile += 32, y += pitch)
         {
-            Vector512<float> v0 = Vector512.Load(tile) + bias0, v1 = Vector512.Load(tile + 16) + bias1;
+            Vector512<float> v0 = Vector512.Load(tile) + bias0,
+                v1 = Vector512.Load(tile + 16) + bias1;
             if (KeepGates)
             {
                 VectorMath.Store(v0, y, columns);
@@ -157,7 +180,8 @@ internal readonly unsafe struct EpilogueArguments
                 float* rowBias = RowBias + ((long)expert * groups + (row + r) / RowsPerGroup) * Columns + column;
                 if (columns < 32)
                 {
-                    for (int i = 0; i < columns; i++) bias[32 + i] = rowBias[i];
+                    for (int i = 0; i < columns; i++)
+                        bias[32 + i] = rowBias[i];
                     rowBias = bias + 32;
                 }
 
@@ -187,8 +211,10 @@ internal readonly unsafe struct EpilogueArguments
             {
                 v0.Store(temporary);
                 v1.Store(temporary + 16);
-                for (int i = 0; i < columns; i++) y[i] = residual == null ? temporary[i] : temporary[i] + residual[i];
-                if (residual != null) residual += Columns;
+                for (int i = 0; i < columns; i++)
+                    y[i] = residual == null ? temporary[i] : temporary[i] + residual[i];
+                if (residual != null)
+                    residual += Columns;
             }
         }
     }

@@ -17,7 +17,10 @@ public readonly record struct LinearShape(int Experts, int Rows, bool SharedInpu
     internal ConvolutionShape AsConvolution() => new(Experts, 1, 1, Rows, SharedInput, 1, 0, 0, 0, 0, 1, 1);
 }
 
-/// <summary>What a matrix multiply or convolution does to a finished sum before storing it, in this order: bias, row bias, activation, residual.</summary>
+/// <summary>
+/// What a matrix multiply or convolution does to a finished sum before storing it, in this order: bias, row bias, activation,
+/// residual.
+/// </summary>
 public readonly record struct Epilogue
 {
     /// <summary>[E, Out], or null.</summary>

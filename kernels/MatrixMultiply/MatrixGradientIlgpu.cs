@@ -4,7 +4,10 @@ using ILGPU.Runtime;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 
-/// <summary>Gradients of linear layers and convolutions on any ILGPU device, a thread per result. Weights lie as the arguments' strides say.</summary>
+/// <summary>
+/// Gradients of linear layers and convolutions on any ILGPU device, a thread per result. Weights lie as the arguments' strides
+/// say.
+/// </summary>
 internal static class MatrixGradientIlgpu<T, TStorage, W, WStorage>
     where T : unmanaged
     where TStorage : struct, IStorage<T>
@@ -14,15 +17,26 @@ internal static class MatrixGradientIlgpu<T, TStorage, W, WStorage>
     /// <summary>index = element of dx [E, B, H, W, In].</summary>
     public static void Input(Index1D index, MultiplyArguments s, ArrayView<T> dy, ArrayView<W> w, ArrayView<T> dx)
     {
-        int i = index % s.Inputs, pixel = index / s.Inputs, ix = pixel % s.Width, iy = pixel / s.Width % s.Height, image = pixel / s.Width / s.Height, e = image / s.Batch;
-        int taps = s.K / s.Inputs, half = s.PackedColumns / 2;
+        int i = index % s.Inputs,
+            pixel = index / s.Inputs,
+            ix = pixel % s.Width,
+            iy = pixel / s.Width % s.Height,
+            image = pixel / s.Width / s.Height,
+            e = image / s.Batch;
+        int taps = s.K / s.Inputs,
+            half = s.PackedColumns / 2;
         float sum = 0;
         for (int tap = 0; tap < taps; tap++)
         {
-            int ky = tap / s.KernelWidth, y = iy + s.PadTop - ky, x = ix + s.PadLeft - (tap - ky * s.KernelWidth), oy = y / s.Stride, ox = x / s.Stride;
+            int ky = tap / s.KernelWidth,
+                y = iy + s.PadTop - ky,
+                x = ix + s.PadLeft - (tap - ky * s.KernelWidth),
+                oy = y / s.Stride,
+                ox = x / s.Stride;
             if (y >= 0 && x >= 0 && oy * s.Stride == y && ox * s.Stride == x && oy < s.OutHeight && ox < s.OutWidth)
             {
-                int from = ((image * s.OutHeight + oy) * s.OutWidth + ox) * s.PackedColumns, at = e * s.WeightExpert + (tap * s.Inputs + i) * s.WeightK;
+                int from = ((image * s.OutHeight + oy) * s.OutWidth + ox) * s.PackedColumns,
+                    at = e * s.WeightExpert + (tap * s.Inputs + i) * s.WeightK;
                 for (int n = 0; n < s.PackedColumns; n++)
                 {
                     // A gated projection's values and gates alternate in the weights and follow each other in dy.
@@ -44,13 +58,26 @@ internal static class WeightGradientIlgpu<T, TStorage>
     /// <summary>index = element of dw [E, Out, In, taps], the file's order.</summary>
     public static void Weights(Index1D index, MultiplyArguments s, ArrayView<T> x, ArrayView<T> dy, ArrayView<T> dw)
     {
-        int taps = s.K / s.Inputs, tap = index % taps, i = index / taps % s.Inputs, n = index / taps / s.Inputs % s.PackedColumns, e = index / taps / s.Inputs / s.PackedColumns;
-        int ky = tap / s.KernelWidth, kx = tap - ky * s.KernelWidth, pixels = s.OutHeight * s.OutWidth;
+        int taps = s.K / s.Inputs,
+            tap = index % taps,
+            i = index / taps % s.Inputs,
+            n = index / taps / s.Inputs % s.PackedColumns,
+            e = index / taps / s.Inputs / s.PackedColumns;
+        int ky = tap / s.KernelWidth,
+            kx = tap - ky * s.KernelWidth,
+            pixels = s.OutHeight * s.OutWidth;
         float sum = 0;
         for (int row = 0; row < s.Rows; row++)
         {
-            int b = row / pixels, pixel = row - b * pixels, oy = pixel / s.OutWidth, iy = oy * s.Stride - s.PadTop + ky, ix = (pixel - oy * s.OutWidth) * s.Stride - s.PadLeft + kx;
-            if (iy >= 0 && iy < s.Height && ix >= 0 && ix < s.Width) sum += Load(dy, (e * s.Rows + row) * s.PackedColumns + n) * Load(x, e * s.ExpertStride + ((b * s.Height + iy) * s.Width + ix) * s.Inputs + i);
+            int b = row / pixels,
+                pixel = row - b * pixels,
+                oy = pixel / s.OutWidth,
+                iy = oy * s.Stride - s.PadTop + ky,
+                ix = (pixel - oy * s.OutWidth) * s.Stride - s.PadLeft + kx;
+            if (iy >= 0 && iy < s.Height && ix >= 0 && ix < s.Width)
+                sum +=
+                    Load(dy, (e * s.Rows + row) * s.PackedColumns + n)
+                    * Load(x, e * s.ExpertStride + ((b * s.Height + iy) * s.Width + ix) * s.Inputs + i);
         }
 
         Store(dw, index, sum);
@@ -59,10 +86,14 @@ internal static class WeightGradientIlgpu<T, TStorage>
     /// <summary>index = element of y [E, groups, columns].</summary>
     public static void SumRows(Index1D index, int rows, int rowsPerGroup, int columns, ArrayView<T> x, ArrayView<T> y)
     {
-        int groups = (rows + rowsPerGroup - 1) / rowsPerGroup, c = index % columns, g = index / columns % groups, e = index / columns / groups;
+        int groups = (rows + rowsPerGroup - 1) / rowsPerGroup,
+            c = index % columns,
+            g = index / columns % groups,
+            e = index / columns / groups;
         int last = (g + 1) * rowsPerGroup < rows ? (g + 1) * rowsPerGroup : rows;
         float sum = 0;
-        for (int r = g * rowsPerGroup; r < last; r++) sum += Load(x, (e * rows + r) * columns + c);
+        for (int r = g * rowsPerGroup; r < last; r++)
+            sum += Load(x, (e * rows + r) * columns + c);
         Store(y, index, sum);
     }
 

@@ -10,22 +10,36 @@ internal readonly unsafe struct TransposedRows(float* dy, long expertStride, int
         Transpose.Run(dy + expert * expertStride + (long)k0 * outputs + row, outputs, count, rows, to, stride);
 }
 
-/// <summary>What an input pixel sent its value to: row = (b, iy, ix), term = (ky, kx, out) of dy [E, B, OutHeight, OutWidth, Out]; zero where a tap fell between or outside.</summary>
+/// <summary>
+/// What an input pixel sent its value to: row = (b, iy, ix), term = (ky, kx, out) of dy [E, B, OutHeight, OutWidth, Out]; zero
+/// where a tap fell between or outside.
+/// </summary>
 internal readonly unsafe struct GradientPatchRows(float* dy, long expertStride, ConvolutionShape shape, int outputs) : IRowSource
 {
     public void Copy(int expert, int row, int rows, int k0, int count, float* to, int stride)
     {
-        int pixels = shape.Height * shape.Width, outWidth = shape.OutWidth, outHeight = shape.OutHeight;
+        int pixels = shape.Height * shape.Width,
+            outWidth = shape.OutWidth,
+            outHeight = shape.OutHeight;
         float* maps = dy + expert * expertStride;
         for (int r = 0; r < rows; r++, to += stride)
         {
-            int b = (row + r) / pixels, pixel = (row + r) - b * pixels, iy = pixel / shape.Width, ix = pixel - iy * shape.Width;
+            int b = (row + r) / pixels,
+                pixel = (row + r) - b * pixels,
+                iy = pixel / shape.Width,
+                ix = pixel - iy * shape.Width;
             float* map = maps + (long)b * outHeight * outWidth * outputs;
-            int tap = k0 / outputs, offset = k0 - tap * outputs;
+            int tap = k0 / outputs,
+                offset = k0 - tap * outputs;
             for (int done = 0; done < count; tap++, offset = 0)
             {
-                int length = Math.Min(outputs - offset, count - done), ky = tap / shape.KernelWidth, kx = tap - ky * shape.KernelWidth;
-                int y = iy + shape.PadTop - ky, x = ix + shape.PadLeft - kx, oy = y / shape.Stride, ox = x / shape.Stride;
+                int length = Math.Min(outputs - offset, count - done),
+                    ky = tap / shape.KernelWidth,
+                    kx = tap - ky * shape.KernelWidth;
+                int y = iy + shape.PadTop - ky,
+                    x = ix + shape.PadLeft - kx,
+                    oy = y / shape.Stride,
+                    ox = x / shape.Stride;
                 if (y >= 0 && x >= 0 && oy * shape.Stride == y && ox * shape.Stride == x && oy < outHeight && ox < outWidth)
                 {
                     RowCopy.Copy(map + ((long)oy * outWidth + ox) * outputs + offset, to + done, length);
@@ -45,45 +59,133 @@ internal readonly unsafe struct GradientPatchRows(float* dy, long expertStride, 
 internal static unsafe class MatrixGradientSimd
 {
     /// <summary>See <see cref="IGradients.LinearInput"/>.</summary>
-    public static void LinearInput(WorkerPool pool, SimdWidth simd, in LinearShape shape, float* dy, CpuPackedWeights weights, float* dx)
+    public static void LinearInput(
+        WorkerPool pool,
+        SimdWidth simd,
+        in LinearShape shape,
+        float* dy,
+        CpuPackedWeights weights,
+        float* dx
+    )
     {
         int outputs = weights.Shape.Out;
-        MatrixMultiplySimd.Run(pool, new Float32Product(simd), new MatrixRows(dy, (long)shape.Rows * outputs, outputs), shape.Experts, shape.Rows, new TransposedPanels(weights), Plain(dx, shape.Rows, weights.Shape.In));
+        MatrixMultiplySimd.Run(
+            pool,
+            new Float32Product(simd),
+            new MatrixRows(dy, (long)shape.Rows * outputs, outputs),
+            shape.Experts,
+            shape.Rows,
+            new TransposedPanels(weights),
+            Plain(dx, shape.Rows, weights.Shape.In)
+        );
     }
 
     /// <summary>See <see cref="IGradients.ConvolutionInput"/>.</summary>
-    public static void ConvolutionInput(WorkerPool pool, SimdWidth simd, Scratch shared, in ConvolutionShape shape, float* dy, CpuPackedWeights weights, float* dx)
+    public static void ConvolutionInput(
+        WorkerPool pool,
+        SimdWidth simd,
+        Scratch shared,
+        in ConvolutionShape shape,
+        float* dy,
+        CpuPackedWeights weights,
+        float* dx
+    )
     {
-        int rows = shape.Batch * shape.Height * shape.Width, outputs = weights.Shape.Out;
+        int rows = shape.Batch * shape.Height * shape.Width,
+            outputs = weights.Shape.Out;
         long stride = (long)shape.Batch * shape.OutHeight * shape.OutWidth * outputs;
         if (WinogradConvolution.Suits(shape, new WeightShape(weights.Shape.In, outputs, shape.KernelHeight, shape.KernelWidth)))
         {
             // With stride 1 and a border of 1 the gradient is a convolution of dy with the weights transposed and turned.
-            WinogradConvolution.Run(pool, simd, shared, dy, shape with { SharedInput = false }, new TransposedPanels(weights), outputs, true, Plain(dx, rows, weights.Shape.In));
+            WinogradConvolution.Run(
+                pool,
+                simd,
+                shared,
+                dy,
+                shape with
+                {
+                    SharedInput = false,
+                },
+                new TransposedPanels(weights),
+                outputs,
+                true,
+                Plain(dx, rows, weights.Shape.In)
+            );
             return;
         }
 
-        MatrixMultiplySimd.Run(pool, new Float32Product(simd), new GradientPatchRows(dy, stride, shape, outputs), shape.Experts, rows, new TransposedPanels(weights), Plain(dx, rows, weights.Shape.In));
+        MatrixMultiplySimd.Run(
+            pool,
+            new Float32Product(simd),
+            new GradientPatchRows(dy, stride, shape, outputs),
+            shape.Experts,
+            rows,
+            new TransposedPanels(weights),
+            Plain(dx, rows, weights.Shape.In)
+        );
     }
 
     /// <summary>See <see cref="IGradients.LinearWeights"/>.</summary>
-    public static void LinearWeights(WorkerPool pool, SimdWidth simd, in LinearShape shape, WeightShape weights, float* x, float* dy, float* dw)
+    public static void LinearWeights(
+        WorkerPool pool,
+        SimdWidth simd,
+        in LinearShape shape,
+        WeightShape weights,
+        float* x,
+        float* dy,
+        float* dw
+    )
     {
         var rows = new MatrixRows(x, shape.SharedInput ? 0 : (long)shape.Rows * weights.In, weights.In);
-        MatrixMultiplySimd.Run(pool, new Float32Product(simd), new TransposedRows(dy, (long)shape.Rows * weights.Out, weights.Out), shape.Experts, weights.Out,
-            new RowPanels<MatrixRows>(rows, shape.Rows, weights.In), Plain(dw, weights.Out, weights.In));
+        MatrixMultiplySimd.Run(
+            pool,
+            new Float32Product(simd),
+            new TransposedRows(dy, (long)shape.Rows * weights.Out, weights.Out),
+            shape.Experts,
+            weights.Out,
+            new RowPanels<MatrixRows>(rows, shape.Rows, weights.In),
+            Plain(dw, weights.Out, weights.In)
+        );
     }
 
     /// <summary>See <see cref="IGradients.ConvolutionWeights"/>; <paramref name="work"/> is as large as dw.</summary>
-    public static void ConvolutionWeights(WorkerPool pool, SimdWidth simd, in ConvolutionShape shape, WeightShape weights, float* x, float* dy, float* dw, float* work)
+    public static void ConvolutionWeights(
+        WorkerPool pool,
+        SimdWidth simd,
+        in ConvolutionShape shape,
+        WeightShape weights,
+        float* x,
+        float* dy,
+        float* dw,
+        float* work
+    )
     {
-        int rows = shape.Batch * shape.OutHeight * shape.OutWidth, taps = weights.KernelHeight * weights.KernelWidth, inputs = weights.In, k = weights.K;
+        int rows = shape.Batch * shape.OutHeight * shape.OutWidth,
+            taps = weights.KernelHeight * weights.KernelWidth,
+            inputs = weights.In,
+            k = weights.K;
         long stride = shape.SharedInput ? 0 : (long)shape.Batch * shape.Height * shape.Width * inputs;
-        MatrixMultiplySimd.Run(pool, new Float32Product(simd), new TransposedRows(dy, (long)rows * weights.Out, weights.Out), shape.Experts, weights.Out,
-            new RowPanels<PatchRows>(new PatchRows(x, stride, shape, inputs), rows, k), Plain(work, weights.Out, k));
+        MatrixMultiplySimd.Run(
+            pool,
+            new Float32Product(simd),
+            new TransposedRows(dy, (long)rows * weights.Out, weights.Out),
+            shape.Experts,
+            weights.Out,
+            new RowPanels<PatchRows>(new PatchRows(x, stride, shape, inputs), rows, k),
+            Plain(work, weights.Out, k)
+        );
         // (tap, input) to the file's (input, tap).
-        pool.Run(shape.Experts * weights.Out, (task, _) => Transpose.Run(work + (long)task * k, inputs, taps, inputs, dw + (long)task * k, taps));
+        pool.Run(
+            shape.Experts * weights.Out,
+            (task, _) => Transpose.Run(work + (long)task * k, inputs, taps, inputs, dw + (long)task * k, taps)
+        );
     }
 
-    private static EpilogueArguments Plain(float* y, int rows, int columns) => new() { Output = y, Rows = rows, Columns = columns };
+    private static EpilogueArguments Plain(float* y, int rows, int columns) =>
+        new()
+        {
+            Output = y,
+            Rows = rows,
+            Columns = columns,
+        };
 }

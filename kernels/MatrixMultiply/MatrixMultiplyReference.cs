@@ -9,7 +9,8 @@ internal static unsafe class MatrixMultiplyReference
     /// <summary>See <see cref="LinearShape"/>.</summary>
     public static void Linear(in LinearShape shape, float* x, CpuPackedWeights weights, in EpilogueArguments epilogue)
     {
-        int inputs = weights.Shape.In, outputs = weights.Shape.Out;
+        int inputs = weights.Shape.In,
+            outputs = weights.Shape.Out;
         var row = new double[outputs];
         for (int e = 0; e < shape.Experts; e++)
         {
@@ -19,7 +20,8 @@ internal static unsafe class MatrixMultiplyReference
                 for (int n = 0; n < outputs; n++)
                 {
                     double sum = 0;
-                    for (int k = 0; k < inputs; k++) sum += (double)from[k] * weights.At(e, n, k);
+                    for (int k = 0; k < inputs; k++)
+                        sum += (double)from[k] * weights.At(e, n, k);
                     row[n] = sum;
                 }
 
@@ -31,7 +33,8 @@ internal static unsafe class MatrixMultiplyReference
     /// <summary>See <see cref="ConvolutionShape"/>.</summary>
     public static void Convolution(in ConvolutionShape shape, float* x, CpuPackedWeights weights, in EpilogueArguments epilogue)
     {
-        int inputs = weights.Shape.In, outputs = weights.Shape.Out;
+        int inputs = weights.Shape.In,
+            outputs = weights.Shape.Out;
         var row = new double[outputs];
         for (int e = 0; e < shape.Experts; e++)
         {
@@ -47,13 +50,16 @@ internal static unsafe class MatrixMultiplyReference
                         {
                             for (int kx = 0; kx < shape.KernelWidth; kx++)
                             {
-                                int iy = oy * shape.Stride - shape.PadTop + ky, ix = ox * shape.Stride - shape.PadLeft + kx;
-                                if (iy < 0 || iy >= shape.Height || ix < 0 || ix >= shape.Width) continue;
+                                int iy = oy * shape.Stride - shape.PadTop + ky,
+                                    ix = ox * shape.Stride - shape.PadLeft + kx;
+                                if (iy < 0 || iy >= shape.Height || ix < 0 || ix >= shape.Width)
+                                    continue;
                                 float* pixel = map + ((long)iy * shape.Width + ix) * inputs;
                                 int k0 = (ky * shape.KernelWidth + kx) * inputs;
                                 for (int n = 0; n < outputs; n++)
                                 {
-                                    for (int i = 0; i < inputs; i++) row[n] += (double)pixel[i] * weights.At(e, n, k0 + i);
+                                    for (int i = 0; i < inputs; i++)
+                                        row[n] += (double)pixel[i] * weights.At(e, n, k0 + i);
                                 }
                             }
                         }
@@ -67,7 +73,8 @@ internal static unsafe class MatrixMultiplyReference
 
     private static void Finish(double[] sums, in EpilogueArguments epilogue, int expert, int row)
     {
-        int columns = epilogue.Columns, bias = epilogue.Geglu ? 2 * columns : columns;
+        int columns = epilogue.Columns,
+            bias = epilogue.Geglu ? 2 * columns : columns;
         for (int n = 0; n < columns; n++)
         {
             double value = sums[n] + (epilogue.Bias == null ? 0 : epilogue.Bias[(long)expert * bias + n]);
@@ -92,7 +99,8 @@ internal static unsafe class MatrixMultiplyReference
             }
 
             value = ActivationReference.Apply(epilogue.Activation, (float)value);
-            if (epilogue.Residual != null) value += epilogue.Residual[((epilogue.SharedResidual ? 0L : (long)expert * epilogue.Rows) + row) * columns + n];
+            if (epilogue.Residual != null)
+                value += epilogue.Residual[((epilogue.SharedResidual ? 0L : (long)expert * epilogue.Rows) + row) * columns + n];
             epilogue.Output[((long)expert * epilogue.Rows + row) * columns + n] = (float)value;
         }
     }

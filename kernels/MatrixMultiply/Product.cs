@@ -6,7 +6,8 @@ using AfaNative.Kernels.MachineCode;
 namespace AfaNative.Kernels.MatrixMultiply;
 
 /// <summary>
-/// How the blocked kernels multiply: rows of A times a panel of 32 columns of B, in float32 or in rounded operands with float32 sums. Pointers are to floats
+/// How the blocked kernels multiply: rows of A times a panel of 32 columns of B, in float32 or in rounded operands with float32
+/// sums. Pointers are to floats
 /// because sums are; packed operands may be narrower.
 /// </summary>
 internal unsafe interface IProduct
@@ -35,11 +36,15 @@ internal unsafe interface IProduct
     /// <summary>Rows of float32 to packed rows, <paramref name="stride"/> floats apart.</summary>
     void PackRows(float* from, long fromStride, int rows, int terms, float* to, int stride);
 
-    /// <summary>A panel [terms][32] of float32 to a packed one; returns where it is. <paramref name="to"/> may be <paramref name="panel"/>.</summary>
+    /// <summary>
+    /// A panel [terms][32] of float32 to a packed one; returns where it is. <paramref name="to"/> may be
+    /// <paramref name="panel"/>.
+    /// </summary>
     float* PackPanel(float* panel, int terms, float* to);
 
     /// <summary>Terms [k0, k0 + count) of a weights' panel, packed: in place or in <paramref name="buffer"/>.</summary>
-    float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer) where TPanels : struct, IPanelSource;
+    float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer)
+        where TPanels : struct, IPanelSource;
 
     /// <summary>c[r, 0..31] (+)= sum_k a[r, k] b[k, 0..31] for any number of rows.</summary>
     void Multiply(float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate);
@@ -48,7 +53,7 @@ internal unsafe interface IProduct
 /// <summary>Float32 throughout.</summary>
 internal readonly unsafe struct Float32Product(SimdWidth width) : IProduct
 {
-    private readonly delegate*<float*, nint, float*, nint, float*, bool, void>[] _tiles = RegisterTile.For(width);
+    private readonly delegate* <float*, nint, float*, nint, float*, bool, void>[] _tiles = RegisterTile.For(width);
 
     public bool Plain => true;
 
@@ -62,14 +67,17 @@ internal readonly unsafe struct Float32Product(SimdWidth width) : IProduct
 
     public void PackRows(float* from, long fromStride, int rows, int terms, float* to, int stride)
     {
-        for (int r = 0; r < rows; r++, from += fromStride, to += stride) RowCopy.Copy(from, to, terms);
+        for (int r = 0; r < rows; r++, from += fromStride, to += stride)
+            RowCopy.Copy(from, to, terms);
     }
 
     public float* PackPanel(float* panel, int terms, float* to) => panel;
 
-    public float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer) where TPanels : struct, IPanelSource => weights.Panel(expert, panel, k0, count, buffer);
+    public float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer)
+        where TPanels : struct, IPanelSource => weights.Panel(expert, panel, k0, count, buffer);
 
-    public void Multiply(float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate) => RegisterTile.Multiply(_tiles, a, stride, rows, b, terms, c, accumulate);
+    public void Multiply(float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate) =>
+        RegisterTile.Multiply(_tiles, a, stride, rows, b, terms, c, accumulate);
 }
 
 /// <summary>Operands rounded to bfloat16, two terms in a float's place; products and sums in float32 (AVX512-BF16).</summary>
@@ -83,7 +91,8 @@ internal readonly unsafe struct BFloat16Product : IProduct
 
     public void PackRows(float* from, long fromStride, int rows, int terms, float* to, int stride)
     {
-        for (int r = 0; r < rows; r++, from += fromStride, to += stride) Narrow(from, (ushort*)to, terms);
+        for (int r = 0; r < rows; r++, from += fromStride, to += stride)
+            Narrow(from, (ushort*)to, terms);
     }
 
     public float* PackPanel(float* panel, int terms, float* to)
@@ -94,7 +103,10 @@ internal readonly unsafe struct BFloat16Product : IProduct
             bool pair = k + 1 < terms;
             for (int half = 0; half < 32; half += 16)
             {
-                Vector512<uint> low = Rounded(Vector512.Load(panel + half)) >>> 16, high = pair ? Rounded(Vector512.Load(panel + 32 + half)) & Vector512.Create(0xFFFF0000) : Vector512<uint>.Zero;
+                Vector512<uint> low = Rounded(Vector512.Load(panel + half)) >>> 16,
+                    high = pair
+                        ? Rounded(Vector512.Load(panel + 32 + half)) & Vector512.Create(0xFFFF0000)
+                        : Vector512<uint>.Zero;
                 (low | high).AsSingle().Store(to + half);
             }
         }
@@ -102,7 +114,8 @@ internal readonly unsafe struct BFloat16Product : IProduct
         return result;
     }
 
-    public float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer) where TPanels : struct, IPanelSource
+    public float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer)
+        where TPanels : struct, IPanelSource
     {
         float* pairs = weights.Pairs(expert, panel, k0);
         return pairs != null ? pairs : PackPanel(weights.Panel(expert, panel, k0, count, buffer), count, buffer);
@@ -110,10 +123,30 @@ internal readonly unsafe struct BFloat16Product : IProduct
 
     public void Multiply(float* a, int stride, int rows, float* b, int terms, float* c, bool accumulate)
     {
-        int count = (rows + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows, size = rows / count, larger = rows - size * count;
-        GeneratedKernels.MultiplyBFloat16(size + 1, larger, (ushort*)a, (nint)stride * sizeof(float), (uint*)b, Packed(terms), c, accumulate);
+        int count = (rows + RegisterTile.MaxRows - 1) / RegisterTile.MaxRows,
+            size = rows / count,
+            larger = rows - size * count;
+        GeneratedKernels.MultiplyBFloat16(
+            size + 1,
+            larger,
+            (ushort*)a,
+            (nint)stride * sizeof(float),
+            (uint*)b,
+            Packed(terms),
+            c,
+            accumulate
+        );
         int done = larger * (size + 1);
-        GeneratedKernels.MultiplyBFloat16(size, count - larger, (ushort*)(a + (long)done * stride), (nint)stride * sizeof(float), (uint*)b, Packed(terms), c + done * RegisterTile.Columns, accumulate);
+        GeneratedKernels.MultiplyBFloat16(
+            size,
+            count - larger,
+            (ushort*)(a + (long)done * stride),
+            (nint)stride * sizeof(float),
+            (uint*)b,
+            Packed(terms),
+            c + done * RegisterTile.Columns,
+            accumulate
+        );
     }
 
     // An odd row ends in a zero.
@@ -122,12 +155,15 @@ internal readonly unsafe struct BFloat16Product : IProduct
         int i = 0;
         for (; i + 32 <= count; i += 32)
         {
-            Vector512<uint> low = Rounded(Vector512.Load(from + i)) >>> 16, high = Rounded(Vector512.Load(from + i + 16)) >>> 16;
+            Vector512<uint> low = Rounded(Vector512.Load(from + i)) >>> 16,
+                high = Rounded(Vector512.Load(from + i + 16)) >>> 16;
             Vector512.Narrow(low, high).Store(to + i);
         }
 
-        for (; i < count; i++) to[i] = (ushort)((BitConverter.SingleToUInt32Bits(from[i]) + 0x8000) >> 16);
-        if ((count & 1) != 0) to[count] = 0;
+        for (; i < count; i++)
+            to[i] = (ushort)((BitConverter.SingleToUInt32Bits(from[i]) + 0x8000) >> 16);
+        if ((count & 1) != 0)
+            to[count] = 0;
     }
 
     // To nearest, ties away from zero; infinities and the processor's own NaN stay what they are.
@@ -141,21 +177,26 @@ internal static unsafe class Prefetch
     /// <summary>Asks for some memory to come as near as the second-level cache.</summary>
     public static void Bytes(byte* from, byte* to)
     {
-        if (!Sse.IsSupported) return;
-        for (; from < to; from += 64) Sse.Prefetch1(from);
+        if (!Sse.IsSupported)
+            return;
+        for (; from < to; from += 64)
+            Sse.Prefetch1(from);
     }
 
     /// <summary>Asks for some floats.</summary>
     public static void Row(float* row, int count)
     {
-        if (!Sse.IsSupported) return;
-        for (float* end = row + count; row < end; row += 16) Sse.Prefetch0(row);
+        if (!Sse.IsSupported)
+            return;
+        for (float* end = row + count; row < end; row += 16)
+            Sse.Prefetch0(row);
     }
 
     /// <summary>Asks for the 128 bytes at each of some rows, <paramref name="pitch"/> floats apart.</summary>
     public static void Rows(float* first, int rows, long pitch)
     {
-        if (!Sse.IsSupported) return;
+        if (!Sse.IsSupported)
+            return;
         for (int r = 0; r < rows; r++, first += pitch)
         {
             Sse.Prefetch0(first);

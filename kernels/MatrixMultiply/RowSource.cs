@@ -7,10 +7,15 @@ namespace AfaNative.Kernels.MatrixMultiply;
 /// <summary>Where the rows of A come from: a matrix, or the patches of a map (implicit GEMM).</summary>
 internal unsafe interface IRowSource
 {
-    /// <summary>Copies terms [k0, k0 + count) of rows [row, row + rows) of an expert to <paramref name="to"/>, <paramref name="stride"/> floats apart.</summary>
+    /// <summary>
+    /// Copies terms [k0, k0 + count) of rows [row, row + rows) of an expert to <paramref name="to"/>, <paramref name="stride"/>
+    /// floats apart.
+    /// </summary>
     void Copy(int expert, int row, int rows, int k0, int count, float* to, int stride);
 
-    /// <summary>The same without a copy where rows can be multiplied as they lie, <paramref name="stride"/> floats apart; else null.</summary>
+    /// <summary>
+    /// The same without a copy where rows can be multiplied as they lie, <paramref name="stride"/> floats apart; else null.
+    /// </summary>
     float* InPlace(int expert, int row, int k0, out int stride)
     {
         stride = 0;
@@ -24,7 +29,8 @@ internal readonly unsafe struct MatrixRows(float* x, long expertStride, int k) :
     public void Copy(int expert, int row, int rows, int k0, int count, float* to, int stride)
     {
         float* from = x + expert * expertStride + (long)row * k + k0;
-        for (int r = 0; r < rows; r++, from += k, to += stride) RowCopy.Copy(from, to, count);
+        for (int r = 0; r < rows; r++, from += k, to += stride)
+            RowCopy.Copy(from, to, count);
     }
 
     public float* InPlace(int expert, int row, int k0, out int stride)
@@ -35,24 +41,33 @@ internal readonly unsafe struct MatrixRows(float* x, long expertStride, int k) :
     }
 }
 
-/// <summary>Patches of maps [E or 1, B, H, W, In]: row = (b, oy, ox), term = (ky, kx, in); outside the map everything is zero.</summary>
+/// <summary>
+/// Patches of maps [E or 1, B, H, W, In]: row = (b, oy, ox), term = (ky, kx, in); outside the map everything is zero.
+/// </summary>
 internal readonly unsafe struct PatchRows(float* x, long expertStride, ConvolutionShape shape, int inputs) : IRowSource
 {
     public void Copy(int expert, int row, int rows, int k0, int count, float* to, int stride)
     {
-        int outWidth = shape.OutWidth, outPixels = shape.OutHeight * outWidth;
+        int outWidth = shape.OutWidth,
+            outPixels = shape.OutHeight * outWidth;
         float* maps = x + expert * expertStride;
         for (int r = 0; r < rows; r++, to += stride)
         {
-            int b = (row + r) / outPixels, pixel = (row + r) - b * outPixels;
-            int oy = pixel / outWidth, ox = pixel - oy * outWidth;
-            int y0 = oy * shape.Stride - shape.PadTop, x0 = ox * shape.Stride - shape.PadLeft;
+            int b = (row + r) / outPixels,
+                pixel = (row + r) - b * outPixels;
+            int oy = pixel / outWidth,
+                ox = pixel - oy * outWidth;
+            int y0 = oy * shape.Stride - shape.PadTop,
+                x0 = ox * shape.Stride - shape.PadLeft;
             float* map = maps + (long)b * shape.Height * shape.Width * inputs;
-            int tap = k0 / inputs, offset = k0 - tap * inputs;
+            int tap = k0 / inputs,
+                offset = k0 - tap * inputs;
             for (int done = 0; done < count; tap++, offset = 0)
             {
                 int length = Math.Min(inputs - offset, count - done);
-                int ky = tap / shape.KernelWidth, iy = y0 + ky, ix = x0 + tap - ky * shape.KernelWidth;
+                int ky = tap / shape.KernelWidth,
+                    iy = y0 + ky,
+                    ix = x0 + tap - ky * shape.KernelWidth;
                 if ((uint)iy < (uint)shape.Height && (uint)ix < (uint)shape.Width)
                 {
                     RowCopy.Copy(map + ((long)iy * shape.Width + ix) * inputs + offset, to + done, length);
@@ -74,7 +89,9 @@ internal static unsafe class RowCopy
     public static void Copy(float* from, float* to, int count)
     {
         int i = 0;
-        for (; i + 16 <= count; i += 16) Vector512.Load(from + i).Store(to + i);
-        for (; i < count; i++) to[i] = from[i];
+        for (; i + 16 <= count; i += 16)
+            Vector512.Load(from + i).Store(to + i);
+        for (; i < count; i++)
+            to[i] = from[i];
     }
 }

@@ -13,9 +13,12 @@ public static unsafe class Widening
     {
         bool generated = type == ElementType.Float16 && GeneratedKernels.WidensHalves;
         long whole = generated ? count & ~63L : count & ~31L;
-        if (generated) GeneratedKernels.WidenHalves(source, destination, whole);
-        else Blocks(source, type, destination, whole);
-        for (long i = whole; i < count; i++) destination[i] = Element(new WeightSource(source, type), i);
+        if (generated)
+            GeneratedKernels.WidenHalves(source, destination, whole);
+        else
+            Blocks(source, type, destination, whole);
+        for (long i = whole; i < count; i++)
+            destination[i] = Element(new WeightSource(source, type), i);
     }
 
     /// <summary>Rows of 32 float16 to float32, either half of a row times its own scales.</summary>
@@ -50,7 +53,8 @@ public static unsafe class Widening
         for (int k = k0; k < k0 + count; k++, to += 32)
         {
             uint* from = panel + (k >> 1) * 32L;
-            Vector512<uint> first = Vector512.Load(from), second = Vector512.Load(from + 16);
+            Vector512<uint> first = Vector512.Load(from),
+                second = Vector512.Load(from + 16);
             bool high = (k & 1) != 0;
             (high ? first & Vector512.Create(0xFFFF0000) : first << 16).AsSingle().Store(to);
             (high ? second & Vector512.Create(0xFFFF0000) : second << 16).AsSingle().Store(to + 16);
@@ -85,9 +89,12 @@ public static unsafe class Widening
         var bytes = new byte[values.Length * (type == ElementType.Float32 ? 4 : 2)];
         for (int i = 0; i < values.Length; i++)
         {
-            if (type == ElementType.Float32) BinaryPrimitives.WriteSingleLittleEndian(bytes.AsSpan(4 * i), values[i]);
-            else if (type == ElementType.Float16) BinaryPrimitives.WriteHalfLittleEndian(bytes.AsSpan(2 * i), (Half)values[i]);
-            else BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(2 * i), ToBFloat16(values[i]));
+            if (type == ElementType.Float32)
+                BinaryPrimitives.WriteSingleLittleEndian(bytes.AsSpan(4 * i), values[i]);
+            else if (type == ElementType.Float16)
+                BinaryPrimitives.WriteHalfLittleEndian(bytes.AsSpan(2 * i), (Half)values[i]);
+            else
+                BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(2 * i), ToBFloat16(values[i]));
         }
 
         return bytes;
@@ -102,20 +109,23 @@ public static unsafe class Widening
     }
 
     /// <summary>One element of a weight source.</summary>
-    internal static float Element(in WeightSource source, long index) => source.Type switch
-    {
-        ElementType.Float32 => ((float*)source.Pointer)[index],
-        ElementType.Float16 => (float)((Half*)source.Pointer)[index],
-        _ => BitConverter.UInt32BitsToSingle((uint)((ushort*)source.Pointer)[index] << 16),
-    };
+    internal static float Element(in WeightSource source, long index) =>
+        source.Type switch
+        {
+            ElementType.Float32 => ((float*)source.Pointer)[index],
+            ElementType.Float16 => (float)((Half*)source.Pointer)[index],
+            _ => BitConverter.UInt32BitsToSingle((uint)((ushort*)source.Pointer)[index] << 16),
+        };
 
     private static Vector512<float> FromHalf(Vector512<int> h)
     {
-        // Exponent and mantissa moved into place are too small by 2^112: one multiplication repairs normals and subnormals alike. The sign was extended to all bits above.
+        // Exponent and mantissa moved into place are too small by 2^112: one multiplication repairs normals and subnormals alike.
+        // The sign was extended to all bits above.
         Vector512<int> bits = (h << 13) & Vector512.Create(unchecked((int)0x8FFFFFFF));
         Vector512<float> value = bits.AsSingle() * Vector512.Create(BitConverter.UInt32BitsToSingle(0x77800000));
         // Infinity and NaN came out as 65536 and beyond.
-        Vector512<int> special = Vector512.GreaterThanOrEqual(Vector512.Abs(value), Vector512.Create(65536f)).AsInt32() & Vector512.Create(0x7F800000);
+        Vector512<int> special =
+            Vector512.GreaterThanOrEqual(Vector512.Abs(value), Vector512.Create(65536f)).AsInt32() & Vector512.Create(0x7F800000);
         return (value.AsInt32() | special).AsSingle();
     }
 }

@@ -7,16 +7,30 @@ namespace AfaNative.Kernels.Normalization;
 /// <summary>Addresses and sizes of a norm on CUDA.</summary>
 internal struct NormCudaArguments
 {
-    public ulong X, Weight, Bias, Y, Partial, Statistics;
-    public int Batch, Pixels, Channels, Groups, Slices, SharedInput, Silu, Rows;
+    public ulong X,
+        Weight,
+        Bias,
+        Y,
+        Partial,
+        Statistics;
+    public int Batch,
+        Pixels,
+        Channels,
+        Groups,
+        Slices,
+        SharedInput,
+        Silu,
+        Rows;
     public float Epsilon;
 }
 
 /// <summary>
-/// Norms over 16-bit maps, eight channels a load. Group norm takes three launches: sums per slice of pixels, joined per group (both around a pixel's own
+/// Norms over 16-bit maps, eight channels a load. Group norm takes three launches: sums per slice of pixels, joined per group
+/// (both around a pixel's own
 /// value, so that a small variance on a large mean survives), then normalization fused with SiLU.
 /// </summary>
-internal static class NormCuda<TMath> where TMath : struct, IHalfMath
+internal static class NormCuda<TMath>
+    where TMath : struct, IHalfMath
 {
     /// <summary>Threads of a block.</summary>
     public const int Threads = 256;
@@ -30,17 +44,26 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
     /// <summary>Grid (slices, maps): count, mean and sum of squares around it of every group in a slice.</summary>
     public static void GroupStatistics(NormCudaArguments s)
     {
-        ArrayView<float> sums = SharedMemory.Allocate1D<float>(Sums), squares = SharedMemory.Allocate1D<float>(Sums);
-        int thread = Group.IdxX, chunks = s.Channels / 8, slice = Grid.IdxX, map = Grid.IdxY;
-        int lanes = chunks < Threads ? Threads / chunks : 1, lane = chunks < Threads ? thread / chunks : 0;
-        int first = (int)((long)s.Pixels * slice / s.Slices), last = (int)((long)s.Pixels * (slice + 1) / s.Slices);
-        ulong origin = s.X + (ulong)((long)map * s.Pixels * s.Channels) * 2, pitch = (ulong)s.Channels * 2;
+        ArrayView<float> sums = SharedMemory.Allocate1D<float>(Sums),
+            squares = SharedMemory.Allocate1D<float>(Sums);
+        int thread = Group.IdxX,
+            chunks = s.Channels / 8,
+            slice = Grid.IdxX,
+            map = Grid.IdxY;
+        int lanes = chunks < Threads ? Threads / chunks : 1,
+            lane = chunks < Threads ? thread / chunks : 0;
+        int first = (int)((long)s.Pixels * slice / s.Slices),
+            last = (int)((long)s.Pixels * (slice + 1) / s.Slices);
+        ulong origin = s.X + (ulong)((long)map * s.Pixels * s.Channels) * 2,
+            pitch = (ulong)s.Channels * 2;
         if (lane < lanes)
         {
             for (int chunk = chunks < Threads ? thread - lane * chunks : thread; chunk < chunks; chunk += Threads)
             {
                 ulong at = origin + (ulong)(chunk * 16);
-                F8 shift = Eight<TMath>.Scale(Eight<TMath>.Load(at + (ulong)first * pitch), -1), sum = default, square = default;
+                F8 shift = Eight<TMath>.Scale(Eight<TMath>.Load(at + (ulong)first * pitch), -1),
+                    sum = default,
+                    square = default;
                 for (int p = first + lane; p < last; p += lanes)
                 {
                     F8 d = Eight<TMath>.Add(Eight<TMath>.Load(at + (ulong)p * pitch), shift);
@@ -65,10 +88,13 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
         float pixels = last - first;
         for (int g = thread; g < s.Groups; g += Threads)
         {
-            float count = 0, mean = 0, m2 = 0;
+            float count = 0,
+                mean = 0,
+                m2 = 0;
             for (int c = g * width; c < (g + 1) * width; c++)
             {
-                float sum = 0, square = 0;
+                float sum = 0,
+                    square = 0;
                 for (int l = 0; l < lanes; l++)
                 {
                     sum += sums[l * s.Channels + c];
@@ -76,7 +102,9 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
                 }
 
                 float shift = Eight<TMath>.LoadOne(origin + (ulong)first * pitch + (ulong)(c * 2));
-                float within = sum / pixels, d = shift + within - mean, total = count + pixels;
+                float within = sum / pixels,
+                    d = shift + within - mean,
+                    total = count + pixels;
                 mean += d * pixels / total;
                 m2 += square - sum * within + d * d * count * pixels / total;
                 count = total;
@@ -93,12 +121,17 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
     public static void GroupJoin(NormCudaArguments s)
     {
         int index = Grid.IdxX * Threads + Group.IdxX;
-        if (index >= s.Rows) return;
-        float count = 0, mean = 0, m2 = 0;
+        if (index >= s.Rows)
+            return;
+        float count = 0,
+            mean = 0,
+            m2 = 0;
         for (int i = 0; i < s.Slices; i++)
         {
             ulong at = s.Partial + (ulong)((index * s.Slices + i) * 3) * 4;
-            float n = Ptx.LoadGlobalFloat(at), d = Ptx.LoadGlobalFloat(at + 4) - mean, total = count + n;
+            float n = Ptx.LoadGlobalFloat(at),
+                d = Ptx.LoadGlobalFloat(at + 4) - mean,
+                total = count + n;
             mean += d * n / total;
             m2 += Ptx.LoadGlobalFloat(at + 8) + d * d * count * n / total;
             count = total;
@@ -112,14 +145,24 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
     /// <summary>Grid (chunks of one image's map, experts x images): y from x, the statistics, weight and bias.</summary>
     public static void GroupApply(NormCudaArguments s)
     {
-        int index = Grid.IdxX * Threads + Group.IdxX, chunks = s.Channels / 8;
-        if (index >= s.Pixels * chunks) return;
-        int image = Grid.IdxY, e = image / s.Batch, map = s.SharedInput == 1 ? image - e * s.Batch : image;
-        int chunk = index % chunks, width = s.Channels / s.Groups, group = chunk * 8 / width, left = width - (chunk * 8 - group * width);
+        int index = Grid.IdxX * Threads + Group.IdxX,
+            chunks = s.Channels / 8;
+        if (index >= s.Pixels * chunks)
+            return;
+        int image = Grid.IdxY,
+            e = image / s.Batch,
+            map = s.SharedInput == 1 ? image - e * s.Batch : image;
+        int chunk = index % chunks,
+            width = s.Channels / s.Groups,
+            group = chunk * 8 / width,
+            left = width - (chunk * 8 - group * width);
         F8 v = Eight<TMath>.Load(s.X + (ulong)((long)map * s.Pixels * s.Channels + (long)index * 8) * 2);
-        ulong parameters = (ulong)((long)e * s.Channels + chunk * 8) * 2, statistics = s.Statistics + (ulong)((map * s.Groups + group) * 8);
-        F8 weight = Eight<TMath>.Load(s.Weight + parameters), bias = Eight<TMath>.Load(s.Bias + parameters);
-        float mean = Ptx.LoadGlobalFloat(statistics), inverse = Ptx.LoadGlobalFloat(statistics + 4);
+        ulong parameters = (ulong)((long)e * s.Channels + chunk * 8) * 2,
+            statistics = s.Statistics + (ulong)((map * s.Groups + group) * 8);
+        F8 weight = Eight<TMath>.Load(s.Weight + parameters),
+            bias = Eight<TMath>.Load(s.Bias + parameters);
+        float mean = Ptx.LoadGlobalFloat(statistics),
+            inverse = Ptx.LoadGlobalFloat(statistics + 4);
         // Values, weights and biases rotate through their first elements; a chunk may cross into the next group.
         for (int i = 0; i < 8; i++)
         {
@@ -133,7 +176,8 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
 
             left--;
             float value = (v.A - mean) * inverse * weight.A + bias.A;
-            if (s.Silu == 1) value *= Ptx.Reciprocal(1 + Ptx.Exp2(-1.44269504f * value));
+            if (s.Silu == 1)
+                value *= Ptx.Reciprocal(1 + Ptx.Exp2(-1.44269504f * value));
             v = Rotate(v, value);
             weight = Rotate(weight, 0);
             bias = Rotate(bias, 0);
@@ -145,12 +189,19 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
     /// <summary>A warp per row of y [E, Rows, Channels].</summary>
     public static void Layer(NormCudaArguments s)
     {
-        int row = Grid.IdxX * (Threads / 32) + (Group.IdxX >> 5), lane = Group.IdxX & 31, e = Grid.IdxY, chunks = s.Channels / 8;
-        if (row >= s.Rows) return;
-        ulong from = s.X + (ulong)((s.SharedInput == 1 ? row : (long)e * s.Rows + row) * s.Channels) * 2, to = s.Y + (ulong)(((long)e * s.Rows + row) * s.Channels) * 2;
+        int row = Grid.IdxX * (Threads / 32) + (Group.IdxX >> 5),
+            lane = Group.IdxX & 31,
+            e = Grid.IdxY,
+            chunks = s.Channels / 8;
+        if (row >= s.Rows)
+            return;
+        ulong from = s.X + (ulong)((s.SharedInput == 1 ? row : (long)e * s.Rows + row) * s.Channels) * 2,
+            to = s.Y + (ulong)(((long)e * s.Rows + row) * s.Channels) * 2;
         float sum = 0;
-        for (int c = lane; c < chunks; c += 32) sum += Total(Eight<TMath>.Load(from + (ulong)(c * 16)));
-        float mean = WarpSum(sum) / s.Channels, squares = 0;
+        for (int c = lane; c < chunks; c += 32)
+            sum += Total(Eight<TMath>.Load(from + (ulong)(c * 16)));
+        float mean = WarpSum(sum) / s.Channels,
+            squares = 0;
         for (int c = lane; c < chunks; c += 32)
         {
             F8 v = Eight<TMath>.Load(from + (ulong)(c * 16));
@@ -166,7 +217,9 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
         for (int c = lane; c < chunks; c += 32)
         {
             ulong parameters = (ulong)((long)e * s.Channels + c * 8) * 2;
-            F8 v = Eight<TMath>.Load(from + (ulong)(c * 16)), weight = Eight<TMath>.Load(s.Weight + parameters), bias = Eight<TMath>.Load(s.Bias + parameters);
+            F8 v = Eight<TMath>.Load(from + (ulong)(c * 16)),
+                weight = Eight<TMath>.Load(s.Weight + parameters),
+                bias = Eight<TMath>.Load(s.Bias + parameters);
             v = new F8
             {
                 A = (v.A - mean) * inverse * weight.A + bias.A,
@@ -193,7 +246,18 @@ internal static class NormCuda<TMath> where TMath : struct, IHalfMath
 
     private static float Total(F8 v) => v.A + v.B + (v.C + v.D) + (v.E + v.F + (v.G + v.H));
 
-    private static F8 Rotate(F8 v, float last) => new() { A = v.B, B = v.C, C = v.D, D = v.E, E = v.F, F = v.G, G = v.H, H = last };
+    private static F8 Rotate(F8 v, float last) =>
+        new()
+        {
+            A = v.B,
+            B = v.C,
+            C = v.D,
+            D = v.E,
+            E = v.F,
+            F = v.G,
+            G = v.H,
+            H = last,
+        };
 
     private static void Put(ArrayView<float> to, int at, F8 v)
     {

@@ -13,19 +13,25 @@ internal static unsafe class NormReference
         {
             for (int b = 0; b < s.Batch; b++)
             {
-                float* from = x + ((s.SharedInput ? 0L : (long)e * s.Batch) + b) * s.Pixels * s.Channels, to = y + ((long)e * s.Batch + b) * s.Pixels * s.Channels;
+                float* from = x + ((s.SharedInput ? 0L : (long)e * s.Batch) + b) * s.Pixels * s.Channels,
+                    to = y + ((long)e * s.Batch + b) * s.Pixels * s.Channels;
                 for (int g = 0; g < s.Groups; g++)
                 {
-                    double mean = 0, variance = 0;
-                    for (int i = 0; i < s.Pixels * width; i++) mean += from[(long)(i / width) * s.Channels + g * width + i % width];
+                    double mean = 0,
+                        variance = 0;
+                    for (int i = 0; i < s.Pixels * width; i++)
+                        mean += from[(long)(i / width) * s.Channels + g * width + i % width];
                     mean /= (double)s.Pixels * width;
-                    for (int i = 0; i < s.Pixels * width; i++) variance += Math.Pow(from[(long)(i / width) * s.Channels + g * width + i % width] - mean, 2);
+                    for (int i = 0; i < s.Pixels * width; i++)
+                        variance += Math.Pow(from[(long)(i / width) * s.Channels + g * width + i % width] - mean, 2);
                     variance /= (double)s.Pixels * width;
                     for (int i = 0; i < s.Pixels * width; i++)
                     {
                         int c = g * width + i % width;
                         long at = (long)(i / width) * s.Channels + c;
-                        double v = (from[at] - mean) / Math.Sqrt(variance + s.Epsilon) * weight[(long)e * s.Channels + c] + bias[(long)e * s.Channels + c];
+                        double v =
+                            (from[at] - mean) / Math.Sqrt(variance + s.Epsilon) * weight[(long)e * s.Channels + c]
+                            + bias[(long)e * s.Channels + c];
                         to[at] = (float)(s.Silu ? ActivationReference.Apply(ActivationKind.Silu, v) : v);
                     }
                 }
@@ -40,13 +46,21 @@ internal static unsafe class NormReference
         {
             for (int r = 0; r < s.Rows; r++)
             {
-                float* from = x + ((s.SharedInput ? 0L : (long)e * s.Rows) + r) * s.Channels, to = y + ((long)e * s.Rows + r) * s.Channels;
-                double mean = 0, variance = 0;
-                for (int c = 0; c < s.Channels; c++) mean += from[c];
+                float* from = x + ((s.SharedInput ? 0L : (long)e * s.Rows) + r) * s.Channels,
+                    to = y + ((long)e * s.Rows + r) * s.Channels;
+                double mean = 0,
+                    variance = 0;
+                for (int c = 0; c < s.Channels; c++)
+                    mean += from[c];
                 mean /= s.Channels;
-                for (int c = 0; c < s.Channels; c++) variance += (from[c] - mean) * (from[c] - mean);
+                for (int c = 0; c < s.Channels; c++)
+                    variance += (from[c] - mean) * (from[c] - mean);
                 variance /= s.Channels;
-                for (int c = 0; c < s.Channels; c++) to[c] = (float)((from[c] - mean) / Math.Sqrt(variance + s.Epsilon) * weight[(long)e * s.Channels + c] + bias[(long)e * s.Channels + c]);
+                for (int c = 0; c < s.Channels; c++)
+                    to[c] = (float)(
+                        (from[c] - mean) / Math.Sqrt(variance + s.Epsilon) * weight[(long)e * s.Channels + c]
+                        + bias[(long)e * s.Channels + c]
+                    );
             }
         }
     }
@@ -56,10 +70,14 @@ internal static unsafe class NormReference
     {
         for (long r = 0; r < rows; r++)
         {
-            double max = double.NegativeInfinity, sum = 0;
-            for (int i = 0; i < width; i++) max = Math.Max(max, x[r * width + i]);
-            for (int i = 0; i < width; i++) sum += Math.Exp(x[r * width + i] - max);
-            for (int i = 0; i < width; i++) y[r * width + i] = (float)(Math.Exp(x[r * width + i] - max) / sum);
+            double max = double.NegativeInfinity,
+                sum = 0;
+            for (int i = 0; i < width; i++)
+                max = Math.Max(max, x[r * width + i]);
+            for (int i = 0; i < width; i++)
+                sum += Math.Exp(x[r * width + i] - max);
+            for (int i = 0; i < width; i++)
+                y[r * width + i] = (float)(Math.Exp(x[r * width + i] - max) / sum);
         }
     }
 }

@@ -22,9 +22,12 @@ public static class GaussianNoise
             (float z0, float z1) = Pair(x0, x1);
             (float z2, float z3) = Pair(x2, x3);
             destination[index++] = z0;
-            if (index < destination.Length) destination[index++] = z1;
-            if (index < destination.Length) destination[index++] = z2;
-            if (index < destination.Length) destination[index++] = z3;
+            if (index < destination.Length)
+                destination[index++] = z1;
+            if (index < destination.Length)
+                destination[index++] = z2;
+            if (index < destination.Length)
+                destination[index++] = z3;
         }
     }
 

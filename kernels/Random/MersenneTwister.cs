@@ -3,7 +3,8 @@ namespace AfaNative.Kernels.Random;
 /// <summary>MT19937 (Matsumoto and Nishimura, 1998), as torch's generator on the CPU runs it.</summary>
 public sealed class MersenneTwister
 {
-    private const int Size = 624, Shift = 397;
+    private const int Size = 624,
+        Shift = 397;
     private readonly uint[] _state = new uint[Size];
     private int _next = Size;
 
@@ -11,13 +12,15 @@ public sealed class MersenneTwister
     public MersenneTwister(ulong seed)
     {
         _state[0] = (uint)seed;
-        for (uint i = 1; i < Size; i++) _state[i] = 1812433253u * (_state[i - 1] ^ (_state[i - 1] >> 30)) + i;
+        for (uint i = 1; i < Size; i++)
+            _state[i] = 1812433253u * (_state[i - 1] ^ (_state[i - 1] >> 30)) + i;
     }
 
     /// <summary>The next 32 bits.</summary>
     public uint Next()
     {
-        if (_next == Size) Turn();
+        if (_next == Size)
+            Turn();
         uint y = _state[_next++];
         y ^= y >> 11;
         y ^= (y << 7) & 0x9D2C5680u;

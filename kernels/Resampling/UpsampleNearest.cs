@@ -10,12 +10,18 @@ internal static unsafe class UpsampleNearest
     public static void Simd(WorkerPool pool, in UpsampleShape shape, float* x, float* y)
     {
         UpsampleShape s = shape;
-        pool.Run(s.Maps * s.OutHeight, (task, _) =>
-        {
-            int map = task / s.OutHeight, oy = task - map * s.OutHeight;
-            float* from = x + ((long)map * s.Height + Source(oy, s.Height, s.OutHeight)) * s.Width * s.Channels, to = y + (long)task * s.OutWidth * s.Channels;
-            for (int ox = 0; ox < s.OutWidth; ox++, to += s.Channels) RowCopy.Copy(from + (long)Source(ox, s.Width, s.OutWidth) * s.Channels, to, s.Channels);
-        });
+        pool.Run(
+            s.Maps * s.OutHeight,
+            (task, _) =>
+            {
+                int map = task / s.OutHeight,
+                    oy = task - map * s.OutHeight;
+                float* from = x + ((long)map * s.Height + Source(oy, s.Height, s.OutHeight)) * s.Width * s.Channels,
+                    to = y + (long)task * s.OutWidth * s.Channels;
+                for (int ox = 0; ox < s.OutWidth; ox++, to += s.Channels)
+                    RowCopy.Copy(from + (long)Source(ox, s.Width, s.OutWidth) * s.Channels, to, s.Channels);
+            }
+        );
     }
 
     /// <summary>See <see cref="UpsampleShape"/>.</summary>
@@ -23,9 +29,15 @@ internal static unsafe class UpsampleNearest
     {
         for (long i = 0; i < (long)s.Maps * s.OutHeight * s.OutWidth * s.Channels; i++)
         {
-            long pixel = i / s.Channels, row = pixel / s.OutWidth;
-            int oy = (int)(row % s.OutHeight), ox = (int)(pixel % s.OutWidth);
-            y[i] = x[((row / s.OutHeight * s.Height + Source(oy, s.Height, s.OutHeight)) * s.Width + Source(ox, s.Width, s.OutWidth)) * s.Channels + i % s.Channels];
+            long pixel = i / s.Channels,
+                row = pixel / s.OutWidth;
+            int oy = (int)(row % s.OutHeight),
+                ox = (int)(pixel % s.OutWidth);
+            y[i] = x[
+                ((row / s.OutHeight * s.Height + Source(oy, s.Height, s.OutHeight)) * s.Width + Source(ox, s.Width, s.OutWidth))
+                    * s.Channels
+                    + i % s.Channels
+            ];
         }
     }
 

@@ -11,10 +11,17 @@ using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;
 
-/// <summary>Configurations with values no network has: one sentence with file and key, before memory is taken. What is not acted on is said.</summary>
+/// <summary>
+/// Configurations with values no network has: one sentence with file and key, before memory is taken. What is not acted on is
+/// said.
+/// </summary>
 public sealed class ConfigurationTests(ConfigurationTests.Model model) : IClassFixture<ConfigurationTests.Model>
 {
-    private const string UNet = "unet/config.json", Vae = "vae/config.json", Text = "text_encoder/config.json", Aggregator = "aggregator_0/config.json", Whole = "model_config.json";
+    private const string UNet = "unet/config.json",
+        Vae = "vae/config.json",
+        Text = "text_encoder/config.json",
+        Aggregator = "aggregator_0/config.json",
+        Whole = "model_config.json";
 
     [Theory]
     [InlineData(UNet, "attention_head_dim", "0")]
@@ -100,9 +107,19 @@ public sealed class ConfigurationTests(ConfigurationTests.Model model) : IClassF
     public void Absurd_values_are_named(string file, string key, string value)
     {
         long before = GC.GetTotalAllocatedBytes();
-        string message = With(file, json => json.Insert(json.LastIndexOf('}'), $", \"{key}\": {value}\n"), key, () => Assert.Throws<CheckpointException>(Load).Message);
-        Assert.StartsWith(Path.Combine(model.Path, file.Replace('/', Path.DirectorySeparatorChar)), message, StringComparison.Ordinal);
-        if (value != "null123" && key is not "num_models" and not "num_aggregators") Assert.Contains($"'{key}'", message, StringComparison.Ordinal);
+        string message = With(
+            file,
+            json => json.Insert(json.LastIndexOf('}'), $", \"{key}\": {value}\n"),
+            key,
+            () => Assert.Throws<CheckpointException>(Load).Message
+        );
+        Assert.StartsWith(
+            Path.Combine(model.Path, file.Replace('/', Path.DirectorySeparatorChar)),
+            message,
+            StringComparison.Ordinal
+        );
+        if (value != "null123" && key is not "num_models" and not "num_aggregators")
+            Assert.Contains($"'{key}'", message, StringComparison.Ordinal);
         Assert.True(GC.GetTotalAllocatedBytes() - before < 100 << 20);
     }
 
@@ -116,62 +133,118 @@ public sealed class ConfigurationTests(ConfigurationTests.Model model) : IClassF
     [InlineData(Vae, "_class_name", "\"AsymmetricAutoencoderKL\"")]
     [InlineData("model_index.json", "controlnet", "[\"diffusers\", \"ControlNetModel\"]")]
     [InlineData("model_index.json", "_class_name", "\"StableDiffusionXLPipeline\"")]
-    public void Unknown_keys_are_warned_of(string file, string key, string value) => With(file, json => json.Insert(json.LastIndexOf('}'), $", \"{key}\": {value}\n"), key, () =>
-    {
-        using DiffusionModel loaded = Load();
-        string warning = Assert.Single(loaded.Warnings, w => w.Contains(key == "_class_name" ? value.Trim('"') : $"'{key}'", StringComparison.Ordinal));
-        Assert.StartsWith(Path.Combine(model.Path, file.Replace('/', Path.DirectorySeparatorChar)), warning, StringComparison.Ordinal);
-        return "";
-    });
+    public void Unknown_keys_are_warned_of(string file, string key, string value) =>
+        With(
+            file,
+            json => json.Insert(json.LastIndexOf('}'), $", \"{key}\": {value}\n"),
+            key,
+            () =>
+            {
+                using DiffusionModel loaded = Load();
+                string warning = Assert.Single(
+                    loaded.Warnings,
+                    w => w.Contains(key == "_class_name" ? value.Trim('"') : $"'{key}'", StringComparison.Ordinal)
+                );
+                Assert.StartsWith(
+                    Path.Combine(model.Path, file.Replace('/', Path.DirectorySeparatorChar)),
+                    warning,
+                    StringComparison.Ordinal
+                );
+                return "";
+            }
+        );
 
     [Fact]
     public void What_diffusers_and_transformers_write_is_known()
     {
-        With(UNet, json => json.Insert(json.LastIndexOf('}'), """
-            , "_diffusers_version": "0.42.1", "addition_embed_type": null, "addition_embed_type_num_heads": 64, "addition_time_embed_dim": null, "attention_type": "default", "center_input_sample": false,
-            "class_embed_type": null, "class_embeddings_concat": false, "conv_in_kernel": 3, "conv_out_kernel": 3, "cross_attention_norm": null, "downsample_padding": 1, "dropout": 0.0,
-            "dual_cross_attention": false, "encoder_hid_dim": null, "encoder_hid_dim_type": null, "flip_sin_to_cos": true, "freq_shift": 0, "mid_block_only_cross_attention": null, "mid_block_scale_factor": 1,
-            "mid_block_type": "UNetMidBlock2DCrossAttn", "num_attention_heads": null, "num_class_embeds": null, "only_cross_attention": false, "projection_class_embeddings_input_dim": null,
-            "resnet_out_scale_factor": 1.0, "resnet_skip_time_act": false, "resnet_time_scale_shift": "default", "reverse_transformer_layers_per_block": null, "time_cond_proj_dim": null,
-            "time_embedding_act_fn": null, "time_embedding_dim": null, "time_embedding_type": "positional", "timestep_post_act": null, "transformer_layers_per_block": 1, "upcast_attention": false,
-            "use_linear_projection": false
+        With(
+            UNet,
+            json =>
+                json.Insert(
+                    json.LastIndexOf('}'),
+                    """
+                    , "_diffusers_version": "0.42.1", "addition_embed_type": null, "addition_embed_type_num_heads": 64,
+                    "addition_time_embed_dim": null, "attention_type": "default", "center_input_sample": false,
+                    "class_embed_type": null, "class_embeddings_concat": false, "conv_in_kernel": 3, "conv_out_kernel": 3,
+                    "cross_attention_norm": null, "downsample_padding": 1, "dropout": 0.0,
+                    "dual_cross_attention": false, "encoder_hid_dim": null, "encoder_hid_dim_type": null,
+                    "flip_sin_to_cos": true, "freq_shift": 0, "mid_block_only_cross_attention": null,
+                    "mid_block_scale_factor": 1,
+                    "mid_block_type": "UNetMidBlock2DCrossAttn", "num_attention_heads": null, "num_class_embeds": null,
+                    "only_cross_attention": false, "projection_class_embeddings_input_dim": null,
+                    "resnet_out_scale_factor": 1.0, "resnet_skip_time_act": false, "resnet_time_scale_shift": "default",
+                    "reverse_transformer_layers_per_block": null, "time_cond_proj_dim": null,
+                    "time_embedding_act_fn": null, "time_embedding_dim": null, "time_embedding_type": "positional",
+                    "timestep_post_act": null, "transformer_layers_per_block": 1, "upcast_attention": false,
+                    "use_linear_projection": false
 
-            """), null, () =>
-        {
-            Assert.Empty(UNetConfig.Load(Path.Combine(model.Path, "unet")).Warnings);
-            return "";
-        });
-        With(Vae, json => json.Insert(json.LastIndexOf('}'), """
-            , "_diffusers_version": "0.42.1", "force_upcast": true, "latents_mean": null, "latents_std": null, "mid_block_add_attention": true, "sample_size": 512, "shift_factor": null,
-            "use_post_quant_conv": true, "use_quant_conv": true
+                    """
+                ),
+            null,
+            () =>
+            {
+                Assert.Empty(UNetConfig.Load(Path.Combine(model.Path, "unet")).Warnings);
+                return "";
+            }
+        );
+        With(
+            Vae,
+            json =>
+                json.Insert(
+                    json.LastIndexOf('}'),
+                    """
+                    , "_diffusers_version": "0.42.1", "force_upcast": true, "latents_mean": null, "latents_std": null,
+                    "mid_block_add_attention": true, "sample_size": 512, "shift_factor": null,
+                    "use_post_quant_conv": true, "use_quant_conv": true
 
-            """), null, () =>
-        {
-            Assert.Empty(VaeConfig.Load(Path.Combine(model.Path, "vae")).Warnings);
-            return "";
-        });
-        With(Text, json => json.Insert(json.LastIndexOf('}'), """
-            , "_name_or_path": "x", "attention_dropout": 0.0, "bos_token_id": 0, "dropout": 0.0, "initializer_factor": 1.0, "initializer_range": 0.02, "model_type": "clip_text_model", "pad_token_id": 1,
-            "projection_dim": 768, "torch_dtype": "float16", "transformers_version": "4.33.0"
+                    """
+                ),
+            null,
+            () =>
+            {
+                Assert.Empty(VaeConfig.Load(Path.Combine(model.Path, "vae")).Warnings);
+                return "";
+            }
+        );
+        With(
+            Text,
+            json =>
+                json.Insert(
+                    json.LastIndexOf('}'),
+                    """
+                    , "_name_or_path": "x", "attention_dropout": 0.0, "bos_token_id": 0, "dropout": 0.0,
+                    "initializer_factor": 1.0, "initializer_range": 0.02, "model_type": "clip_text_model", "pad_token_id": 1,
+                    "projection_dim": 768, "torch_dtype": "float16", "transformers_version": "4.33.0"
 
-            """), null, () =>
-        {
-            Assert.Empty(ClipTextConfig.Load(Path.Combine(model.Path, "text_encoder")).Warnings);
-            return "";
-        });
+                    """
+                ),
+            null,
+            () =>
+            {
+                Assert.Empty(ClipTextConfig.Load(Path.Combine(model.Path, "text_encoder")).Warnings);
+                return "";
+            }
+        );
     }
 
     [Fact]
     public void A_whole_clips_configuration_has_the_text_halfs_in_it()
     {
         ClipTextConfig plain = ClipTextConfig.Load(Path.Combine(model.Path, "text_encoder"));
-        With(Text, json => $$"""{"architectures": ["CLIPModel"], "model_type": "clip", "projection_dim": 768, "logit_scale_init_value": 2.6592, "vision_config": {"hidden_size": 1024}, "text_config": {{json}} }""", null, () =>
-        {
-            ClipTextConfig whole = ClipTextConfig.Load(Path.Combine(model.Path, "text_encoder"));
-            Assert.Equal(System.Text.Json.JsonSerializer.Serialize(plain), System.Text.Json.JsonSerializer.Serialize(whole));
-            Assert.Empty(whole.Warnings);
-            return "";
-        });
+        With(
+            Text,
+            json =>
+                $$"""{"architectures": ["CLIPModel"], "model_type": "clip", "projection_dim": 768"""
+                + $$""", "logit_scale_init_value": 2.6592, "vision_config": {"hidden_size": 1024}, "text_config": {{json}} }""",
+            null,
+            () =>
+            {
+                ClipTextConfig whole = ClipTextConfig.Load(Path.Combine(model.Path, "text_encoder"));
+                Assert.Equal(System.Text.Json.JsonSerializer.Serialize(plain), System.Text.Json.JsonSerializer.Serialize(whole));
+                Assert.Empty(whole.Warnings);
+                return "";
+            }
+        );
     }
 
     [Theory]
@@ -186,32 +259,46 @@ public sealed class ConfigurationTests(ConfigurationTests.Model model) : IClassF
     {
         foreach (string file in (string[])[UNet, Vae, Text, Aggregator, Whole, "model_index.json"])
         {
-            With(file, _ => text, null, () =>
-            {
-                try
+            With(
+                file,
+                _ => text,
+                null,
+                () =>
                 {
-                    using DiffusionModel loaded = Load();
-                    Assert.Contains("u001b", text.Replace("\u001b", "u001b", StringComparison.Ordinal), StringComparison.Ordinal);
-                }
-                catch (CheckpointException e)
-                {
-                    Assert.Contains(Path.GetFileName(file), e.Message, StringComparison.Ordinal);
-                    Assert.DoesNotContain('\u001b', e.Message);
-                }
+                    try
+                    {
+                        using DiffusionModel loaded = Load();
+                        Assert.Contains(
+                            "u001b",
+                            text.Replace("\u001b", "u001b", StringComparison.Ordinal),
+                            StringComparison.Ordinal
+                        );
+                    }
+                    catch (CheckpointException e)
+                    {
+                        Assert.Contains(Path.GetFileName(file), e.Message, StringComparison.Ordinal);
+                        Assert.DoesNotContain('\u001b', e.Message);
+                    }
 
-                return "";
-            });
+                    return "";
+                }
+            );
         }
     }
 
     [Fact]
     public void A_file_that_cannot_be_a_configuration_is_not_read()
     {
-        With(UNet, _ => new string(' ', 5 << 20), null, () =>
-        {
-            Assert.Contains("at most", Assert.Throws<CheckpointException>(Load).Message, StringComparison.Ordinal);
-            return "";
-        });
+        With(
+            UNet,
+            _ => new string(' ', 5 << 20),
+            null,
+            () =>
+            {
+                Assert.Contains("at most", Assert.Throws<CheckpointException>(Load).Message, StringComparison.Ordinal);
+                return "";
+            }
+        );
     }
 
     private DiffusionModel Load() => DiffusionModel.Load(model.Device, model.Path);
@@ -219,7 +306,9 @@ public sealed class ConfigurationTests(ConfigurationTests.Model model) : IClassF
     // The file as changed while something is tried; a key that is there already is taken out first.
     private string With(string file, Func<string, string> change, string? key, Func<string> attempt)
     {
-        string path = Path.Combine(model.Path, file), before = File.ReadAllText(path), plain = before;
+        string path = Path.Combine(model.Path, file),
+            before = File.ReadAllText(path),
+            plain = before;
         if (key is not null)
         {
             JsonObject json = JsonNode.Parse(before)!.AsObject();

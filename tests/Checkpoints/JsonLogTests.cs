@@ -23,8 +23,10 @@ public sealed class JsonLogTests : IDisposable
         Assert.Equal([1, 2, 3], read.Entries.Select(e => e.Value));
         Assert.Equal([1, 3, 7], read.Entries.Select(e => e.Number));
         Assert.True(read.Torn);
-        Assert.Equal(["line 2 is no", "line 4 is no", "line 5 is no", "line 6 is no", "line 8, the last, was cut off"],
-            read.Damage.Select(d => d[(log.Length + 2)..]).Select((d, i) => d[..(i < 4 ? 12 : 29)]));
+        Assert.Equal(
+            ["line 2 is no", "line 4 is no", "line 5 is no", "line 6 is no", "line 8, the last, was cut off"],
+            read.Damage.Select(d => d[(log.Length + 2)..]).Select((d, i) => d[..(i < 4 ? 12 : 29)])
+        );
         // Whole but for its end: it may be a number cut in two.
         File.WriteAllText(log, Line(1));
         Assert.Empty(JsonLines.Read(log, e => e.GetProperty("step").GetInt32()).Entries);
@@ -36,7 +38,12 @@ public sealed class JsonLogTests : IDisposable
     [Fact]
     public void A_report_draws_the_rest_and_says_what_is_left_out()
     {
-        _folder.Write("log.jsonl", $"{Line(1)}\n{{\"kind\":\"evaluation\",\"step\":1,\"loss\":1,\"weights\":[],\"from_uniform\":[]}}\n{Line(2)}\n{Line(3)[..30]}");
+        _folder.Write(
+            "log.jsonl",
+            $"{Line(1)}\n"
+                + $"{{\"kind\":\"evaluation\",\"step\":1,\"loss\":1,\"weights\":[],\"from_uniform\":[]}}\n"
+                + $"{Line(2)}\n{Line(3)[..30]}"
+        );
         _folder.Write("report.html.tmp", "mine");
         IReadOnlyList<string> warnings = TrainingReport.Write(_folder.Path, _folder.File("report.html"));
         Assert.Equal(2, warnings.Count);
@@ -50,7 +57,13 @@ public sealed class JsonLogTests : IDisposable
     public void A_search_says_what_it_runs_again_and_does_not_go_on_without_a_trial()
     {
         string log = _folder.File("trials.jsonl");
-        var options = new BlockWeightSearchOptions { Models = 2, Trials = 6, Seed = 4, Subject = "a test" };
+        var options = new BlockWeightSearchOptions
+        {
+            Models = 2,
+            Trials = 6,
+            Seed = 4,
+            Subject = "a test",
+        };
         int calls = 0;
         double Score(double[][] blocks) => ++calls;
         BlockWeightSearch.Run(options, Score, log);
@@ -64,12 +77,16 @@ public sealed class JsonLogTests : IDisposable
         Assert.Contains("line 7, the last, was cut off", Assert.Single(warnings));
         lines[3] = "\0\0";
         File.WriteAllText(log, string.Join('\n', lines));
-        Assert.Contains("line 4 is no entry", Assert.Throws<AfaException>(() => BlockWeightSearch.Run(options, Score, log)).Message);
+        Assert.Contains(
+            "line 4 is no entry",
+            Assert.Throws<AfaException>(() => BlockWeightSearch.Run(options, Score, log)).Message
+        );
         // A file of somebody else's is not written over, be it one line without an end.
         File.WriteAllText(log, "my notes");
         Assert.Contains("another search", Assert.Throws<AfaException>(() => BlockWeightSearch.Run(options, Score, log)).Message);
         Assert.Equal("my notes", File.ReadAllText(log));
     }
 
-    private static string Line(int step) => Step.Replace("NUMBER", step.ToString(System.Globalization.CultureInfo.InvariantCulture), StringComparison.Ordinal);
+    private static string Line(int step) =>
+        Step.Replace("NUMBER", step.ToString(System.Globalization.CultureInfo.InvariantCulture), StringComparison.Ordinal);
 }

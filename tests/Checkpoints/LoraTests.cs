@@ -17,8 +17,13 @@ public sealed class LoraTests : IDisposable
     // Attention, feed-forward, a 1x1 and a 3x3 convolution of the U-Net, and two layers of the text encoder.
     private static readonly (string Component, string Module)[] s_layers =
     [
-        ("unet", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"), ("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0"), ("unet", "up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj"),
-        ("unet", "down_blocks.1.attentions.1.proj_in"), ("unet", "down_blocks.0.resnets.1.conv1"), ("text_encoder", "text_model.encoder.layers.0.self_attn.q_proj"), ("text_encoder", "text_model.encoder.layers.1.mlp.fc1"),
+        ("unet", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"),
+        ("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0"),
+        ("unet", "up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj"),
+        ("unet", "down_blocks.1.attentions.1.proj_in"),
+        ("unet", "down_blocks.0.resnets.1.conv1"),
+        ("text_encoder", "text_model.encoder.layers.0.self_attn.q_proj"),
+        ("text_encoder", "text_model.encoder.layers.1.mlp.fc1"),
     ];
 
     private readonly TemporaryFolder _folder = new();
@@ -39,7 +44,8 @@ public sealed class LoraTests : IDisposable
         string changed = ByHand(0.75);
         float[] expected = Draw(changed, expert: 0);
         Assert.NotEqual(plain, expected);
-        foreach (string style in (string[])["kohya", "peft", "diffusers", "old"]) Assert.Equal(expected, Draw(_model, 0, new LoraRequest(Write(style), 0.75)));
+        foreach (string style in (string[])["kohya", "peft", "diffusers", "old"])
+            Assert.Equal(expected, Draw(_model, 0, new LoraRequest(Write(style), 0.75)));
         // Twice half of it is all of it, to rounding; no weight is nothing.
         float[] halves = Draw(_model, 0, new LoraRequest(Write("kohya"), 0.375), new LoraRequest(Write("peft"), 0.375));
         Assert.True(halves.Zip(expected).Max(p => Math.Abs(p.First - p.Second)) < 1e-3);
@@ -50,12 +56,19 @@ public sealed class LoraTests : IDisposable
     public void One_expert_can_have_it_alone()
     {
         string lora = Write("kohya");
-        Assert.Equal(Draw(_model, 1), Draw(_model, 1, new LoraRequest(lora, 1, 0)));
+        Assert.Contains(
+            "would have no effect",
+            Assert.Throws<AfaException>(() => Draw(_model, 1, new LoraRequest(lora, 1, 0))).Message
+        );
         Assert.Equal(Draw(_model, 0, new LoraRequest(lora)), Draw(_model, 0, new LoraRequest(lora, 1, 0)));
-        float[] both = Draw(_model, null, new LoraRequest(lora)), first = Draw(_model, null, new LoraRequest(lora, 1, 0));
+        float[] both = Draw(_model, null, new LoraRequest(lora)),
+            first = Draw(_model, null, new LoraRequest(lora, 1, 0));
         Assert.NotEqual(both, first);
         Assert.NotEqual(Draw(_model, null), first);
-        Assert.Contains("experts 0 to 1", Assert.Throws<AfaException>(() => Draw(_model, null, new LoraRequest(lora, 1, 2))).Message);
+        Assert.Contains(
+            "experts 0 to 1",
+            Assert.Throws<AfaException>(() => Draw(_model, null, new LoraRequest(lora, 1, 2))).Message
+        );
     }
 
     [Fact]
@@ -68,11 +81,24 @@ public sealed class LoraTests : IDisposable
             Assert.Contains(expected, Assert.Throws<CheckpointException>(() => Draw(_model, 0, new LoraRequest(path))).Message);
         }
 
-        TensorEntry Tensor(string name, params long[] shape) => TensorEntry.FromFloat32(name, shape, new float[shape.Aggregate(1L, (a, b) => a * b)]);
+        TensorEntry Tensor(string name, params long[] shape) =>
+            TensorEntry.FromFloat32(name, shape, new float[shape.Aggregate(1L, (a, b) => a * b)]);
         Refused("holds no LoRA layers", Tensor("conv_in.weight", 4, 4));
-        Refused("Stable Diffusion XL", Tensor("lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", 2, 32), Tensor("lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight", 32, 2));
-        Refused("made for another base model", Tensor("lora_unet_down_blocks_7_attentions_0_proj_in.lora_down.weight", 2, 32), Tensor("lora_unet_down_blocks_7_attentions_0_proj_in.lora_up.weight", 32, 2));
-        Refused("the model's is [32, 32]", Tensor("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight", 2, 320), Tensor("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight", 320, 2));
+        Refused(
+            "Stable Diffusion XL",
+            Tensor("lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", 2, 32),
+            Tensor("lora_te2_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight", 32, 2)
+        );
+        Refused(
+            "made for another base model",
+            Tensor("lora_unet_down_blocks_7_attentions_0_proj_in.lora_down.weight", 2, 32),
+            Tensor("lora_unet_down_blocks_7_attentions_0_proj_in.lora_up.weight", 32, 2)
+        );
+        Refused(
+            "the model's is [32, 32]",
+            Tensor("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight", 2, 320),
+            Tensor("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight", 320, 2)
+        );
         Refused("has no", Tensor("lora_unet_conv_in.lora_down.weight", 2, 32));
         Refused("LoHa", Tensor("lora_unet_conv_in.hada_w1_a", 2, 32));
         Refused("neither of a U-Net", Tensor("something.lora_down.weight", 2, 32), Tensor("something.lora_up.weight", 32, 2));
@@ -84,25 +110,37 @@ public sealed class LoraTests : IDisposable
     [InlineData("dir/a.safetensors:-0.5@2", "dir/a.safetensors", -0.5, 2)]
     [InlineData("a.safetensors@1", "a.safetensors", 1, 1)]
     [InlineData("C:/a.safetensors", "C:/a.safetensors", 1, null)]
-    public void Requests_are_read_as_written(string text, string path, double weight, int? expert) => Assert.Equal(new LoraRequest(path, weight, expert), LoraRequest.Parse(text));
+    public void Requests_are_read_as_written(string text, string path, double weight, int? expert) =>
+        Assert.Equal(new LoraRequest(path, weight, expert), LoraRequest.Parse(text));
 
     private static float[] Draw(string model, int? expert, params LoraRequest[] loras)
     {
         using var device = new CpuDevice(2);
         using DiffusionModel loaded = DiffusionModel.Load(device, EnsembleFolder.Open(model), expert, loras: loras);
-        return new TextToImagePipeline(loaded).Generate(new GenerationOptions { Prompt = "a red circle", Steps = 2, Width = 32, Height = 32, Seeds = [1] })[0];
+        return new TextToImagePipeline(loaded).Generate(
+            new GenerationOptions
+            {
+                Prompt = "a red circle",
+                Steps = 2,
+                Width = 32,
+                Height = 32,
+                Seeds = [1],
+            }
+        )[0];
     }
 
     private static (float[] Down, float[] Up, long[] Shape) Matrices(Checkpoint checkpoint, string module)
     {
         checkpoint.TryGet(module + ".weight", out _, out SafetensorsTensor? tensor);
-        long outputs = tensor!.Shape[0], inputs = tensor.ElementCount / outputs;
+        long outputs = tensor!.Shape[0],
+            inputs = tensor.ElementCount / outputs;
         var random = new System.Random(module.Length);
         float[] Values(long count) => [.. Enumerable.Range(0, (int)count).Select(_ => random.NextSingle() - 0.5f)];
         return (Values(Rank * inputs), Values(outputs * Rank), [.. tensor.Shape]);
     }
 
-    private Checkpoint Open(string component) => Checkpoint.Open(Path.Combine(_model, component), "diffusion_pytorch_model", "model");
+    private Checkpoint Open(string component) =>
+        Checkpoint.Open(Path.Combine(_model, component), "diffusion_pytorch_model", "model");
 
     private string Write(string style)
     {
@@ -111,7 +149,8 @@ public sealed class LoraTests : IDisposable
         {
             using Checkpoint checkpoint = Open(component);
             (float[] down, float[] up, long[] shape) = Matrices(checkpoint, module);
-            long[] downShape = [Rank, .. shape[1..]], upShape = shape.Length == 4 ? [shape[0], Rank, 1, 1] : [shape[0], Rank];
+            long[] downShape = [Rank, .. shape[1..]],
+                upShape = shape.Length == 4 ? [shape[0], Rank, 1, 1] : [shape[0], Rank];
             string dotted = (component == "unet" ? "unet." : "text_encoder.") + module;
             (string a, string b, string alpha) = style switch
             {
@@ -134,8 +173,11 @@ public sealed class LoraTests : IDisposable
         // The attention's processor in between, without the output's list.
         (string, string, string) Old(string name)
         {
-            foreach (string attention in (string[])[".attn1.", ".attn2."]) name = name.Replace(attention, attention + "processor.").Replace("to_out.0", "to_out");
-            return name.Contains("processor") ? (name + "_lora.down.weight", name + "_lora.up.weight", name + ".alpha") : (name + ".lora.down.weight", name + ".lora.up.weight", name + ".alpha");
+            foreach (string attention in (string[])[".attn1.", ".attn2."])
+                name = name.Replace(attention, attention + "processor.").Replace("to_out.0", "to_out");
+            return name.Contains("processor")
+                ? (name + "_lora.down.weight", name + "_lora.up.weight", name + ".alpha")
+                : (name + ".lora.down.weight", name + ".lora.up.weight", name + ".alpha");
         }
     }
 
@@ -164,7 +206,8 @@ public sealed class LoraTests : IDisposable
                     for (int i = 0; i < values.Length; i++)
                     {
                         double sum = 0;
-                        for (int r = 0; r < Rank; r++) sum += (double)up[i / inputs * Rank + r] * down[r * inputs + i % inputs];
+                        for (int r = 0; r < Rank; r++)
+                            sum += (double)up[i / inputs * Rank + r] * down[r * inputs + i % inputs];
                         values[i] = (float)(values[i] + weight * Alpha / Rank * sum);
                     }
                 }

@@ -19,7 +19,8 @@ public sealed class OutputLockTests : IDisposable
         using (OutputLock held = OutputLock.Take(path))
         {
             Assert.Empty(held.Warnings);
-            using (OutputLock again = OutputLock.Take(path)) Assert.Empty(again.Warnings);
+            using (OutputLock again = OutputLock.Take(path))
+                Assert.Empty(again.Warnings);
             string message = Elsewhere(() => OutputLock.Take(path).Dispose())!;
             Assert.Contains("another program is writing there (", message);
             Assert.Contains(string.Create(CultureInfo.InvariantCulture, $"process {Environment.ProcessId} on "), message);
@@ -34,7 +35,8 @@ public sealed class OutputLockTests : IDisposable
     [Fact]
     public void A_link_and_what_it_leads_to_are_one()
     {
-        if (OperatingSystem.IsWindows()) Assert.Skip("links need rights there");
+        if (OperatingSystem.IsWindows())
+            Assert.Skip("links need rights there");
         Directory.CreateDirectory(_folder.File("run"));
         File.CreateSymbolicLink(_folder.File("link"), "run");
         using OutputLock held = OutputLock.TakeFolder(_folder.File("link"));
@@ -46,42 +48,54 @@ public sealed class OutputLockTests : IDisposable
     {
         File.WriteAllText(_folder.File(".out.afa-native.lock"), "left");
         File.WriteAllText(_folder.File(".out.afa-native.lock.holder"), "12-34-56\nsomebody long gone\n");
-        using (OutputLock held = OutputLock.Take(_folder.File("out"))) Assert.Contains("process " + Environment.ProcessId.ToString(CultureInfo.InvariantCulture), File.ReadAllText(_folder.File(".out.afa-native.lock.holder")));
+        using (OutputLock held = OutputLock.Take(_folder.File("out")))
+            Assert.Contains(
+                "process " + Environment.ProcessId.ToString(CultureInfo.InvariantCulture),
+                File.ReadAllText(_folder.File(".out.afa-native.lock.holder"))
+            );
         Assert.Empty(Directory.EnumerateFileSystemEntries(_folder.Path));
     }
 
     [Fact]
     public void Of_many_one_at_a_time_holds_it()
     {
-        int inside = 0, most = 0, got = 0;
-        var threads = Enumerable.Range(0, 8).Select(_ => new Thread(() =>
-        {
-            for (int i = 0; i < 40; i++)
+        int inside = 0,
+            most = 0,
+            got = 0;
+        var threads = Enumerable
+            .Range(0, 8)
+            .Select(_ => new Thread(() =>
             {
-                try
+                for (int i = 0; i < 40; i++)
                 {
-                    using OutputLock held = OutputLock.Take(_folder.File("out"));
-                    int now = Interlocked.Increment(ref inside);
-                    InterlockedMax(ref most, now);
-                    Interlocked.Increment(ref got);
-                    Thread.Yield();
-                    Interlocked.Decrement(ref inside);
+                    try
+                    {
+                        using OutputLock held = OutputLock.Take(_folder.File("out"));
+                        int now = Interlocked.Increment(ref inside);
+                        InterlockedMax(ref most, now);
+                        Interlocked.Increment(ref got);
+                        Thread.Yield();
+                        Interlocked.Decrement(ref inside);
+                    }
+                    catch (AfaException)
+                    {
+                        // Another thread has it.
+                    }
                 }
-                catch (AfaException)
-                {
-                    // Another thread has it.
-                }
-            }
-        })).ToArray();
-        foreach (Thread thread in threads) thread.Start();
-        foreach (Thread thread in threads) thread.Join();
+            }))
+            .ToArray();
+        foreach (Thread thread in threads)
+            thread.Start();
+        foreach (Thread thread in threads)
+            thread.Join();
         Assert.Equal(1, most);
         Assert.True(got >= 8);
     }
 
     private static void InterlockedMax(ref int target, int value)
     {
-        for (int seen = target; value > seen && Interlocked.CompareExchange(ref target, value, seen) != seen;) seen = target;
+        for (int seen = target; value > seen && Interlocked.CompareExchange(ref target, value, seen) != seen; )
+            seen = target;
     }
 
     // What a program apart from this one is told, or null.
@@ -99,7 +113,8 @@ public sealed class OutputLockTests : IDisposable
                 message = e.Message;
             }
         });
-        using (ExecutionContext.SuppressFlow()) thread.Start();
+        using (ExecutionContext.SuppressFlow())
+            thread.Start();
         thread.Join();
         return message;
     }

@@ -17,19 +17,45 @@ public sealed class RegularFileTests : IDisposable
     [Fact]
     public void What_is_no_file_is_refused_without_waiting()
     {
-        if (!OperatingSystem.IsLinux()) return;
-        string pipe = Pipe("pipe.safetensors"), socket = _folder.File("socket.safetensors");
+        if (!OperatingSystem.IsLinux())
+            return;
+        string pipe = Pipe("pipe.safetensors"),
+            socket = _folder.File("socket.safetensors");
         using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         listener.Bind(new UnixDomainSocketEndPoint(socket));
-        foreach ((string path, string kind) in ((string, string)[])[(pipe, "a named pipe"), (socket, "a socket"), ("/dev/zero", "a device"), (Path.GetDirectoryName(pipe)!, "a folder")])
+        foreach (
+            (string path, string kind) in ((string, string)[])
+                [
+                    (pipe, "a named pipe"),
+                    (socket, "a socket"),
+                    ("/dev/zero", "a device"),
+                    (Path.GetDirectoryName(pipe)!, "a folder"),
+                ]
+        )
         {
-            Assert.Contains(kind, Assert.Throws<CheckpointException>(() => SafetensorsFile.Open(path)).Message, StringComparison.Ordinal);
-            Assert.Contains(kind, Assert.Throws<CheckpointException>(() => RegularFile.Open(path, "a picture")).Message, StringComparison.Ordinal);
-            Assert.Contains(kind, Assert.Throws<CheckpointException>(() => FileHash.Short([path])).Message, StringComparison.Ordinal);
+            Assert.Contains(
+                kind,
+                Assert.Throws<CheckpointException>(() => SafetensorsFile.Open(path)).Message,
+                StringComparison.Ordinal
+            );
+            Assert.Contains(
+                kind,
+                Assert.Throws<CheckpointException>(() => RegularFile.Open(path, "a picture")).Message,
+                StringComparison.Ordinal
+            );
+            Assert.Contains(
+                kind,
+                Assert.Throws<CheckpointException>(() => FileHash.Short([path])).Message,
+                StringComparison.Ordinal
+            );
         }
 
         Assert.Equal(FileKind.Missing, RegularFile.Kind(_folder.File("nothing")));
-        Assert.Contains("there is none", Assert.Throws<CheckpointException>(() => RegularFile.Open(_folder.File("nothing"))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "there is none",
+            Assert.Throws<CheckpointException>(() => RegularFile.Open(_folder.File("nothing"))).Message,
+            StringComparison.Ordinal
+        );
         Assert.Throws<CheckpointException>(() => RegularFile.Open(""));
         Assert.Throws<CheckpointException>(() => RegularFile.Open("a\0b"));
     }
@@ -40,13 +66,19 @@ public sealed class RegularFileTests : IDisposable
         string path = _folder.File("a");
         File.WriteAllBytes(path, [1, 2, 3]);
         Assert.Equal([1, 2, 3], RegularFile.ReadAllBytes(path));
-        Assert.Contains("at most 2 bytes", Assert.Throws<CheckpointException>(() => RegularFile.ReadAllBytes(path, "a note", 2)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "at most 2 bytes",
+            Assert.Throws<CheckpointException>(() => RegularFile.ReadAllBytes(path, "a note", 2)).Message,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
     public void Loops_of_links_are_walked_once()
     {
-        string root = _folder.File("root"), inner = Path.Combine(root, "inner"), outside = _folder.File("outside");
+        string root = _folder.File("root"),
+            inner = Path.Combine(root, "inner"),
+            outside = _folder.File("outside");
         Directory.CreateDirectory(inner);
         Directory.CreateDirectory(outside);
         File.WriteAllText(Path.Combine(root, "a.txt"), "");
@@ -59,7 +91,10 @@ public sealed class RegularFileTests : IDisposable
         File.CreateSymbolicLink(Path.Combine(root, "z.txt"), Path.Combine(root, "a.txt"));
         var skipped = new List<string>();
         string[] found = [.. FolderFiles.Enumerate(root, (path, _) => skipped.Add(Path.GetFileName(path)))];
-        Assert.Equal(["a.txt", "z.txt", "inner/b.txt", "out/c.txt"], found.Select(f => Path.GetRelativePath(root, f).Replace('\\', '/')));
+        Assert.Equal(
+            ["a.txt", "z.txt", "inner/b.txt", "out/c.txt"],
+            found.Select(f => Path.GetRelativePath(root, f).Replace('\\', '/'))
+        );
         Assert.Equal(["self"], skipped);
     }
 
@@ -68,9 +103,13 @@ public sealed class RegularFileTests : IDisposable
     {
         string root = _folder.File("root");
         Directory.CreateDirectory(root);
-        SafetensorsWriter.Write(Path.Combine(root, "word.safetensors"), [TensorEntry.FromFloat32("emb_params", [1, 4], [1, 2, 3, 4])]);
+        SafetensorsWriter.Write(
+            Path.Combine(root, "word.safetensors"),
+            [TensorEntry.FromFloat32("emb_params", [1, 4], [1, 2, 3, 4])]
+        );
         Directory.CreateSymbolicLink(Path.Combine(root, "loop"), root);
-        if (OperatingSystem.IsLinux()) Pipe("root/pipe.safetensors");
+        if (OperatingSystem.IsLinux())
+            Pipe("root/pipe.safetensors");
         Assert.Equal(Path.Combine(root, "word.safetensors"), Assert.Single(EmbeddingRequest.InFolder(root)).Path);
         Assert.Equal(Path.Combine(root, "word.safetensors"), Assert.Single(LoraFolder.Collect([], ["<lora:word:1>"], root)).Path);
     }
@@ -78,7 +117,10 @@ public sealed class RegularFileTests : IDisposable
     [Theory]
     [InlineData("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")]
     [InlineData("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")]
-    [InlineData("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1")]
+    [InlineData(
+        "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+        "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"
+    )]
     public void Sha256_gives_the_standards_digests(string text, string digest)
     {
         foreach (bool system in (bool[])[false, true])
@@ -98,7 +140,7 @@ public sealed class RegularFileTests : IDisposable
             var bytes = new byte[length * (length % 7 == 0 ? 41 : 1)];
             random.NextBytes(bytes);
             using var own = new Sha256(system: false);
-            for (int at = 0; at < bytes.Length;)
+            for (int at = 0; at < bytes.Length; )
             {
                 int taken = Math.Min(random.Next(1, 150), bytes.Length - at);
                 own.Append(bytes.AsSpan(at, taken));

@@ -50,8 +50,14 @@ public class SafetensorsTests
     [InlineData("""{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}""", "'t'")]
     [InlineData("""{"t":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}""", "'t'")]
     [InlineData("""{"t":{"dtype":"F8","shape":[1],"data_offsets":[0,4]}}""", "dtype")]
-    [InlineData("""{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", "again")]
-    [InlineData("""{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"u":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", "start")]
+    [InlineData(
+        """{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""",
+        "again"
+    )]
+    [InlineData(
+        """{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"u":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""",
+        "start"
+    )]
     [InlineData("""{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", "bytes")]
     [InlineData("""{"\ud800":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", "JSON")]
     [InlineData("""{"t":[[[[[[[[[[[[[]]]]]]]]]]]]]}""", "JSON")]
@@ -79,30 +85,45 @@ public class SafetensorsTests
         byte[] good = File.ReadAllBytes(sample);
         string path = folder.File("mutated");
         (string From, string To)[] swaps =
-            [("F32", "F16"), ("F32", "X32"), ("[0,", "[-8,"), ("[0,", "[9223372036854775807,"), (",16]", ",999]"), ("half", "w"), ("[2,2]", "[2,-2]"), ("[2,2]", "[[[[[[[[[[[2,2]")];
+        [
+            ("F32", "F16"),
+            ("F32", "X32"),
+            ("[0,", "[-8,"),
+            ("[0,", "[9223372036854775807,"),
+            (",16]", ",999]"),
+            ("half", "w"),
+            ("[2,2]", "[2,-2]"),
+            ("[2,2]", "[[[[[[[[[[[2,2]"),
+        ];
         Gen<byte[]> mutated = Gen.OneOf(
             Gen.Int[0, good.Length].Select(n => good[..n]),
-            Gen.Select(Gen.Int[0, good.Length - 1], Gen.Int[0, 7]).Array[1, 4].Select(flips =>
-            {
-                byte[] bytes = [.. good];
-                foreach ((int at, int bit) in flips)
-                    bytes[at] ^= (byte)(1 << bit);
-                return bytes;
-            }),
+            Gen.Select(Gen.Int[0, good.Length - 1], Gen.Int[0, 7])
+                .Array[1, 4]
+                .Select(flips =>
+                {
+                    byte[] bytes = [.. good];
+                    foreach ((int at, int bit) in flips)
+                        bytes[at] ^= (byte)(1 << bit);
+                    return bytes;
+                }),
             Gen.ULong.Select(n =>
             {
                 byte[] bytes = [.. good];
                 BinaryPrimitives.WriteUInt64LittleEndian(bytes, n);
                 return bytes;
             }),
-            Gen.Int[0, swaps.Length - 1].Select(i =>
-            {
-                int length = (int)BinaryPrimitives.ReadInt64LittleEndian(good);
-                byte[] json = Encoding.UTF8.GetBytes(Encoding.UTF8.GetString(good, 8, length).Replace(swaps[i].From, swaps[i].To));
-                byte[] bytes = [.. BitConverter.GetBytes((long)json.Length), .. json, .. good[(8 + length)..]];
-                return bytes;
-            }),
-            Gen.Byte.Array[0, 40].Select(more => (byte[])[.. good, .. more]));
+            Gen.Int[0, swaps.Length - 1]
+                .Select(i =>
+                {
+                    int length = (int)BinaryPrimitives.ReadInt64LittleEndian(good);
+                    byte[] json = Encoding.UTF8.GetBytes(
+                        Encoding.UTF8.GetString(good, 8, length).Replace(swaps[i].From, swaps[i].To)
+                    );
+                    byte[] bytes = [.. BitConverter.GetBytes((long)json.Length), .. json, .. good[(8 + length)..]];
+                    return bytes;
+                }),
+            Gen.Byte.Array[0, 40].Select(more => (byte[])[.. good, .. more])
+        );
         mutated.Sample(
             bytes =>
             {
@@ -112,7 +133,10 @@ public class SafetensorsTests
                     using var file = SafetensorsFile.Open(path);
                     foreach (SafetensorsTensor tensor in file.Tensors.Values)
                     {
-                        if (file.ReadFloat32(tensor.Name).Length != tensor.ElementCount || file.Bytes(tensor).Length != tensor.ByteLength)
+                        if (
+                            file.ReadFloat32(tensor.Name).Length != tensor.ElementCount
+                            || file.Bytes(tensor).Length != tensor.ByteLength
+                        )
                             return false;
                     }
                 }
@@ -125,7 +149,8 @@ public class SafetensorsTests
             },
             iter: 2500,
             threads: 1,
-            print: Convert.ToHexString);
+            print: Convert.ToHexString
+        );
     }
 
     [Fact]
@@ -137,7 +162,11 @@ public class SafetensorsTests
         byte[] before = File.ReadAllBytes(path);
         Assert.Throws<CheckpointException>(() => SafetensorsWriter.Write(path, [TensorEntry.FromFloat32("w", [3], [1f])]));
         Assert.Throws<InvalidOperationException>(() =>
-            SafetensorsWriter.Write(path, [new TensorEntry("w", ElementType.UInt8, [1], _ => throw new InvalidOperationException())]));
+            SafetensorsWriter.Write(
+                path,
+                [new TensorEntry("w", ElementType.UInt8, [1], _ => throw new InvalidOperationException())]
+            )
+        );
         Assert.Equal(before, File.ReadAllBytes(path));
         Assert.Single(Directory.GetFiles(folder.Path));
     }
@@ -158,7 +187,10 @@ public class SafetensorsTests
         }
 
         File.Delete(folder.File("s2.safetensors"));
-        Assert.Contains("'s2.safetensors'", Assert.Throws<CheckpointException>(() => Checkpoint.Open(folder.Path, "model")).Message);
+        Assert.Contains(
+            "'s2.safetensors'",
+            Assert.Throws<CheckpointException>(() => Checkpoint.Open(folder.Path, "model")).Message
+        );
         folder.Write("model.safetensors.index.json", """{"weight_map":{"a":"../s1.safetensors"}}""");
         Assert.Contains("plain", Assert.Throws<CheckpointException>(() => Checkpoint.Open(folder.Path, "model")).Message);
     }
@@ -169,21 +201,26 @@ public class SafetensorsTests
         using var folder = new TemporaryFolder();
         Assert.Contains("holds none", Assert.Throws<CheckpointException>(() => Checkpoint.Open(folder.Path, "model")).Message);
         folder.Write("pytorch_model.bin", "x");
-        Assert.Contains("safe_serialization=True", Assert.Throws<CheckpointException>(() => Checkpoint.Open(folder.Path, "model")).Message);
+        Assert.Contains(
+            "safe_serialization=True",
+            Assert.Throws<CheckpointException>(() => Checkpoint.Open(folder.Path, "model")).Message
+        );
         Assert.Contains("run code", Assert.Throws<CheckpointException>(() => Checkpoint.OpenFile(folder.File("x.ckpt"))).Message);
         WriteSample(folder.File("model.fp16.safetensors"));
         using var checkpoint = Checkpoint.Open(folder.Path, "model");
         Assert.EndsWith("model.fp16.safetensors", checkpoint.Description);
     }
 
-    private static void WriteSample(string path) => SafetensorsWriter.Write(
-        path,
-        [
-            TensorEntry.FromFloat32("w", [2, 2], [1f, -2.5f, 3f, 4f]),
-            new TensorEntry("half", ElementType.Float16, [2], s => s.Write([0x00, 0x3c, 0x00, 0xc0])),
-            new TensorEntry("brain", ElementType.BFloat16, [2], s => s.Write([0x80, 0x3f, 0x00, 0xc0])),
-            new TensorEntry("ids", ElementType.Int32, [2], s => s.Write([0xf9, 0xff, 0xff, 0xff, 9, 0, 0, 0])),
-            TensorEntry.FromFloat32("none", [3, 0], []),
-        ],
-        new Dictionary<string, string> { ["format"] = "pt" });
+    private static void WriteSample(string path) =>
+        SafetensorsWriter.Write(
+            path,
+            [
+                TensorEntry.FromFloat32("w", [2, 2], [1f, -2.5f, 3f, 4f]),
+                new TensorEntry("half", ElementType.Float16, [2], s => s.Write([0x00, 0x3c, 0x00, 0xc0])),
+                new TensorEntry("brain", ElementType.BFloat16, [2], s => s.Write([0x80, 0x3f, 0x00, 0xc0])),
+                new TensorEntry("ids", ElementType.Int32, [2], s => s.Write([0xf9, 0xff, 0xff, 0xff, 9, 0, 0, 0])),
+                TensorEntry.FromFloat32("none", [3, 0], []),
+            ],
+            new Dictionary<string, string> { ["format"] = "pt" }
+        );
 }

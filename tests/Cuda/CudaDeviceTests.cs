@@ -10,7 +10,8 @@ namespace AfaNative.Tests.Cuda;
 /// <summary>CUDA devices of every storage type over the stand-in driver; tests skip where it cannot be built.</summary>
 public sealed class StandInFixture : IDisposable
 {
-    private readonly Dictionary<ElementType, IlgpuDevice> _devices = [], _narrow = [];
+    private readonly Dictionary<ElementType, IlgpuDevice> _devices = [],
+        _narrow = [];
     private readonly StandInCuda? _cuda = StandInCuda.TryLoad(out s_reason);
     private static string s_reason = "";
 
@@ -18,7 +19,8 @@ public sealed class StandInFixture : IDisposable
     {
         get
         {
-            if (_cuda is null) Assert.Skip(s_reason);
+            if (_cuda is null)
+                Assert.Skip(s_reason);
             return _cuda;
         }
     }
@@ -26,14 +28,16 @@ public sealed class StandInFixture : IDisposable
     internal IlgpuDevice Device(ElementType storage)
     {
         _ = Cuda;
-        if (!_devices.TryGetValue(storage, out IlgpuDevice? device)) _devices[storage] = device = IlgpuDevice.Open("cuda:0", storage);
+        if (!_devices.TryGetValue(storage, out IlgpuDevice? device))
+            _devices[storage] = device = IlgpuDevice.Open("cuda:0", storage);
         return device;
     }
 
     /// <summary>A device of one multiprocessor, for which large tiles pay early.</summary>
     internal IlgpuDevice Narrow(ElementType storage)
     {
-        if (_narrow.TryGetValue(storage, out IlgpuDevice? device)) return device;
+        if (_narrow.TryGetValue(storage, out IlgpuDevice? device))
+            return device;
         Cuda.Multiprocessors = 1;
         try
         {
@@ -47,8 +51,10 @@ public sealed class StandInFixture : IDisposable
 
     public void Dispose()
     {
-        foreach (IlgpuDevice device in _narrow.Values) device.Dispose();
-        foreach (IlgpuDevice device in _devices.Values) device.Dispose();
+        foreach (IlgpuDevice device in _narrow.Values)
+            device.Dispose();
+        foreach (IlgpuDevice device in _devices.Values)
+            device.Dispose();
     }
 }
 
@@ -66,9 +72,17 @@ public sealed class CudaDeviceTests(StandInFixture fixture)
         var data = new TheoryData<string, ElementType>();
         // The first points of an ensemble take minutes in the interpreter: AFA_SLOW_TESTS=1 includes them.
         bool slow = Environment.GetEnvironmentVariable("AFA_SLOW_TESTS") == "1";
-        foreach (string path in CaseRunner.Find(Compact).Select(f => Path.GetRelativePath(Compact, f)).Where(p => slow || !p.StartsWith("afa", StringComparison.Ordinal)))
+        foreach (
+            string path in CaseRunner
+                .Find(Compact)
+                .Select(f => Path.GetRelativePath(Compact, f))
+                .Where(p => slow || !p.StartsWith("afa", StringComparison.Ordinal))
+        )
         {
-            foreach (ElementType storage in (ReadOnlySpan<ElementType>)[ElementType.Float32, ElementType.Float16, ElementType.BFloat16]) data.Add(path, storage);
+            foreach (
+                ElementType storage in (ReadOnlySpan<ElementType>)[ElementType.Float32, ElementType.Float16, ElementType.BFloat16]
+            )
+                data.Add(path, storage);
         }
 
         return data;
@@ -90,7 +104,8 @@ public sealed class CudaDeviceTests(StandInFixture fixture)
             return;
         }
 
-        if (result.Verdict == CaseVerdict.Skipped) Assert.Skip(result.Detail);
+        if (result.Verdict == CaseVerdict.Skipped)
+            Assert.Skip(result.Detail);
         Assert.True(result.Verdict == CaseVerdict.Passed, $"{result.Detail} {fixture.Cuda.LastFault}");
     }
 }

@@ -10,11 +10,23 @@ using Xunit;
 
 namespace AfaNative.Tests.Cuda;
 
-/// <summary>What the host asks of the driver: modules, launches, recorded steps, memory. Kernels are counted, not run, unless a test says so.</summary>
+/// <summary>
+/// What the host asks of the driver: modules, launches, recorded steps, memory. Kernels are counted, not run, unless a test says
+/// so.
+/// </summary>
 [Collection("CUDA")]
 public sealed class CudaHostTests(StandInFixture fixture)
 {
-    private static GenerationOptions Options => new() { Prompt = "a red circle", Steps = 4, Width = 64, Height = 64, Seeds = [7], Unchecked = true };
+    private static GenerationOptions Options =>
+        new()
+        {
+            Prompt = "a red circle",
+            Steps = 4,
+            Width = 64,
+            Height = 64,
+            Seeds = [7],
+            Unchecked = true,
+        };
 
     [Fact]
     public void Steps_after_the_second_are_one_call_and_the_first_waits_for_nothing()
@@ -30,14 +42,25 @@ public sealed class CudaHostTests(StandInFixture fixture)
             pipeline.GenerateLatents(Options with { Steps = 1 });
             var perStep = new List<(int Launched, int Replayed, int Waits, int Allocations)>();
             cuda.Clear();
-            pipeline.GenerateLatents(Options, new GenerationObserver
-            {
-                Step = (step, _) =>
+            pipeline.GenerateLatents(
+                Options,
+                new GenerationObserver
                 {
-                    if (step > 0) perStep.Add((cuda.CountOf("cuLaunchKernel"), cuda.CountOf("cuGraphLaunch"), cuda.CountOf("cuStreamSynchronize") + cuda.CountOf("cuCtxSynchronize"), cuda.CountOf("cuMemAlloc_v2")));
-                    cuda.Clear();
-                },
-            });
+                    Step = (step, _) =>
+                    {
+                        if (step > 0)
+                            perStep.Add(
+                                (
+                                    cuda.CountOf("cuLaunchKernel"),
+                                    cuda.CountOf("cuGraphLaunch"),
+                                    cuda.CountOf("cuStreamSynchronize") + cuda.CountOf("cuCtxSynchronize"),
+                                    cuda.CountOf("cuMemAlloc_v2")
+                                )
+                            );
+                        cuda.Clear();
+                    },
+                }
+            );
             Assert.Equal(4, perStep.Count);
             // Latents and sinusoids go in, the prediction comes out: three waits, whatever is between.
             Assert.All(perStep, s => Assert.Equal((3, 0), (s.Waits, s.Allocations)));
@@ -56,7 +79,8 @@ public sealed class CudaHostTests(StandInFixture fixture)
     public void Replayed_work_reads_its_inputs_anew()
     {
         IlgpuDevice device = fixture.Device(ElementType.Float16);
-        using DeviceBuffer x = device.Allocate(64), y = device.Allocate(64);
+        using DeviceBuffer x = device.Allocate(64),
+            y = device.Allocate(64);
         device.Upload(Enumerable.Repeat(1f, 64).ToArray(), x);
         void Work() => device.Kernels.Activate(ActivationKind.Silu, 64, x, y);
         Work();
@@ -89,7 +113,8 @@ public sealed class CudaHostTests(StandInFixture fixture)
     {
         StandInCuda cuda = fixture.Cuda;
         using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
-        using DeviceBuffer x = device.Allocate(64), y = device.Allocate(64);
+        using DeviceBuffer x = device.Allocate(64),
+            y = device.Allocate(64);
         void Work() => device.Kernels.Activate(ActivationKind.Silu, 64, x, y);
         Work();
         using IRecordedWork? recorded = device.Record(Work);
@@ -130,7 +155,8 @@ public sealed class CudaHostTests(StandInFixture fixture)
     {
         StandInCuda cuda = fixture.Cuda;
         using var tiny = new TinyEnsemble();
-        int before = cuda.LiveAllocations, errors = cuda.Errors;
+        int before = cuda.LiveAllocations,
+            errors = cuda.Errors;
         cuda.Execute = false;
         try
         {
@@ -161,15 +187,19 @@ public sealed class CudaHostTests(StandInFixture fixture)
             Assert.True(device.StreamedBytes > 0);
             var copies = new List<int>();
             cuda.Clear();
-            new TextToImagePipeline(model).GenerateLatents(Options, new GenerationObserver
-            {
-                Step = (_, _) =>
+            new TextToImagePipeline(model).GenerateLatents(
+                Options,
+                new GenerationObserver
                 {
-                    copies.Add(cuda.CountOf("cuMemcpyAsync"));
-                    cuda.Clear();
-                },
-            });
-            // The first step copies every weight, the second records those copies, the others are replays: latents, sinusoids, prediction.
+                    Step = (_, _) =>
+                    {
+                        copies.Add(cuda.CountOf("cuMemcpyAsync"));
+                        cuda.Clear();
+                    },
+                }
+            );
+            // The first step copies every weight, the second records those copies, the others are replays: latents, sinusoids,
+            // prediction.
             Assert.True(copies[1] > 50 && copies[2] >= copies[1], $"{copies[1]}, {copies[2]}");
             Assert.Equal([3, 3], copies[3..]);
         }
@@ -188,9 +218,13 @@ public sealed class CudaHostTests(StandInFixture fixture)
         {
             using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
             cuda.Modules.Clear();
-            using DeviceBuffer x = device.Allocate(64), y = device.Allocate(64);
+            using DeviceBuffer x = device.Allocate(64),
+                y = device.Allocate(64);
             device.Kernels.Activate(ActivationKind.Silu, 64, x, y);
-            Assert.DoesNotContain(cuda.Modules, m => m.Contains("cp.async", StringComparison.Ordinal) || m.Contains("v4.b32", StringComparison.Ordinal));
+            Assert.DoesNotContain(
+                cuda.Modules,
+                m => m.Contains("cp.async", StringComparison.Ordinal) || m.Contains("v4.b32", StringComparison.Ordinal)
+            );
         }
         finally
         {
@@ -202,6 +236,9 @@ public sealed class CudaHostTests(StandInFixture fixture)
     public void The_device_is_listed()
     {
         _ = fixture.Cuda;
-        Assert.Contains(IlgpuDevice.List(), d => d.Name == "cuda:0" && d.Unusable is null && d.Description.Contains("Stand-in", StringComparison.Ordinal));
+        Assert.Contains(
+            IlgpuDevice.List(),
+            d => d.Name == "cuda:0" && d.Unusable is null && d.Description.Contains("Stand-in", StringComparison.Ordinal)
+        );
     }
 }

@@ -18,7 +18,10 @@ using Xunit;
 
 namespace AfaNative.Tests.Cuda;
 
-/// <summary>The CUDA-only kernels, as PTX in the interpreter, against the plain reference on the same rounded inputs: every tile edge, E in 1..3.</summary>
+/// <summary>
+/// The CUDA-only kernels, as PTX in the interpreter, against the plain reference on the same rounded inputs: every tile edge, E
+/// in 1..3.
+/// </summary>
 [Collection("CUDA")]
 public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
 {
@@ -35,7 +38,8 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
     [InlineData(2, 33, 104, 131, 11)]
     [InlineData(1, 70, 136, 320, 3)]
     [InlineData(3, 5, 320, 65, 31)]
-    public void Linear_layers_on_small_tiles(int experts, int rows, int inputs, int outputs, int flags) => Linear(fixture.Device, experts, rows, inputs, outputs, flags);
+    public void Linear_layers_on_small_tiles(int experts, int rows, int inputs, int outputs, int flags) =>
+        Linear(fixture.Device, experts, rows, inputs, outputs, flags);
 
     [Theory]
     [InlineData(1, 256, 64, 128, 2, 256)]
@@ -58,58 +62,142 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
         foreach (ElementType storage in s_storages)
         {
             var shape = new LinearShape(experts, rows, false);
-            Multiply(fixture.Device(storage), new WeightShape(2 * outputs, inputs, Geglu: true), experts, (long)experts * rows * inputs, rows, outputs, 2, rows, ActivationKind.None,
-                (d, x, w, e, y) => d.Kernels.Linear(shape, x, w, e, y));
+            Multiply(
+                fixture.Device(storage),
+                new WeightShape(2 * outputs, inputs, Geglu: true),
+                experts,
+                (long)experts * rows * inputs,
+                rows,
+                outputs,
+                2,
+                rows,
+                ActivationKind.None,
+                (d, x, w, e, y) => d.Kernels.Linear(shape, x, w, e, y)
+            );
         }
     }
 
     [Fact]
     public void Convolutions_of_random_shapes() =>
-        (from experts in Gen.Int[1, 3]
-         from batch in Gen.Int[1, 2]
-         from height in Gen.Int[1, 11]
-         from width in Gen.Int[1, 11]
-         from inputs in Gen.Int[1, 6]
-         from outputs in Gen.Int[1, 80]
-         from variant in Gen.Int[0, 4]
-         from flags in Gen.Int[0, 31]
-         select (experts, batch, height, width, inputs: inputs * 8, outputs, variant, flags)).Sample(s =>
-        {
-            bool shared = (s.flags & 1) != 0;
-            (int kernel, int stride, int before, int after) = s.variant switch { 0 => (3, 1, 1, 1), 1 => (3, 2, 1, 1), 2 => (3, 2, 0, 1), 3 => (1, 1, 0, 0), _ => (1, 2, 0, 0) };
-            var shape = new ConvolutionShape(s.experts, s.batch, s.height, s.width, shared, stride, before, before, after, after, kernel, kernel);
-            if (shape.OutHeight < 1 || shape.OutWidth < 1) return;
-            int pixels = shape.OutHeight * shape.OutWidth;
-            ElementType storage = s_storages[s.flags & 1];
-            Multiply((s.flags & 2) == 0 ? fixture.Device(storage) : fixture.Narrow(storage), new WeightShape(s.outputs, s.inputs, kernel, kernel), s.experts,
-                (shared ? 1 : s.experts) * (long)s.batch * s.height * s.width * s.inputs, s.batch * pixels, s.outputs, s.flags, pixels, ActivationKind.None,
-                (d, x, w, e, y) => d.Kernels.Convolution(shape, x, w, e, y));
-        }, iter: 25, threads: 1);
+        (
+            from experts in Gen.Int[1, 3]
+            from batch in Gen.Int[1, 2]
+            from height in Gen.Int[1, 11]
+            from width in Gen.Int[1, 11]
+            from inputs in Gen.Int[1, 6]
+            from outputs in Gen.Int[1, 80]
+            from variant in Gen.Int[0, 4]
+            from flags in Gen.Int[0, 31]
+            select (experts, batch, height, width, inputs: inputs * 8, outputs, variant, flags)
+        ).Sample(
+            s =>
+            {
+                bool shared = (s.flags & 1) != 0;
+                (int kernel, int stride, int before, int after) = s.variant switch
+                {
+                    0 => (3, 1, 1, 1),
+                    1 => (3, 2, 1, 1),
+                    2 => (3, 2, 0, 1),
+                    3 => (1, 1, 0, 0),
+                    _ => (1, 2, 0, 0),
+                };
+                var shape = new ConvolutionShape(
+                    s.experts,
+                    s.batch,
+                    s.height,
+                    s.width,
+                    shared,
+                    stride,
+                    before,
+                    before,
+                    after,
+                    after,
+                    kernel,
+                    kernel
+                );
+                if (shape.OutHeight < 1 || shape.OutWidth < 1)
+                    return;
+                int pixels = shape.OutHeight * shape.OutWidth;
+                ElementType storage = s_storages[s.flags & 1];
+                Multiply(
+                    (s.flags & 2) == 0 ? fixture.Device(storage) : fixture.Narrow(storage),
+                    new WeightShape(s.outputs, s.inputs, kernel, kernel),
+                    s.experts,
+                    (shared ? 1 : s.experts) * (long)s.batch * s.height * s.width * s.inputs,
+                    s.batch * pixels,
+                    s.outputs,
+                    s.flags,
+                    pixels,
+                    ActivationKind.None,
+                    (d, x, w, e, y) => d.Kernels.Convolution(shape, x, w, e, y)
+                );
+            },
+            iter: 25,
+            threads: 1
+        );
 
     [Fact]
     public void Input_gradients_of_random_shapes() =>
-        (from experts in Gen.Int[1, 3]
-         from height in Gen.Int[1, 9]
-         from width in Gen.Int[1, 9]
-         from inputs in Gen.Int[1, 9]
-         from outputs in Gen.Int[1, 9]
-         from variant in Gen.Int[0, 6]
-         from flags in Gen.Int[0, 3]
-         select (experts, height, width, inputs: inputs * 8, outputs: outputs * 8, variant, flags)).Sample(s =>
-        {
-            (int kernel, int stride, int before, int after) = s.variant switch { 0 or 1 => (3, 1, 1, 1), 2 => (3, 2, 1, 1), 3 => (3, 2, 0, 1), 4 => (3, 1, 2, 0), _ => (1, 1, 0, 0) };
-            var shape = new ConvolutionShape(s.experts, 2, s.height, s.width, (s.flags & 1) != 0, stride, before, before, after, after, kernel, kernel);
-            if (shape.OutHeight < 1 || shape.OutWidth < 1) return;
-            ElementType storage = s_storages[s.flags & 1];
-            // A gated projection's columns alternate in the weights, but not in what comes back.
-            var weights = new WeightShape(s.outputs + (s.variant == 0 ? 4 : 0), s.inputs, kernel, kernel, Geglu: s.variant == 6);
-            float[] values = Noise((long)s.experts * weights.Out * weights.K, 9, 1);
-            Compare(fixture.Device(storage), (long)s.experts * 2 * s.height * s.width * s.inputs, [Noise((long)s.experts * 2 * shape.OutHeight * shape.OutWidth * weights.Out, 1, 1)], (d, dy, dx) =>
+        (
+            from experts in Gen.Int[1, 3]
+            from height in Gen.Int[1, 9]
+            from width in Gen.Int[1, 9]
+            from inputs in Gen.Int[1, 9]
+            from outputs in Gen.Int[1, 9]
+            from variant in Gen.Int[0, 6]
+            from flags in Gen.Int[0, 3]
+            select (experts, height, width, inputs: inputs * 8, outputs: outputs * 8, variant, flags)
+        ).Sample(
+            s =>
             {
-                using PackedWeights packed = Pack(d, weights, values, s.experts, storage);
-                d.Gradients!.ConvolutionInput(shape, dy[0], packed, dx);
-            });
-        }, iter: 25, threads: 1);
+                (int kernel, int stride, int before, int after) = s.variant switch
+                {
+                    0 or 1 => (3, 1, 1, 1),
+                    2 => (3, 2, 1, 1),
+                    3 => (3, 2, 0, 1),
+                    4 => (3, 1, 2, 0),
+                    _ => (1, 1, 0, 0),
+                };
+                var shape = new ConvolutionShape(
+                    s.experts,
+                    2,
+                    s.height,
+                    s.width,
+                    (s.flags & 1) != 0,
+                    stride,
+                    before,
+                    before,
+                    after,
+                    after,
+                    kernel,
+                    kernel
+                );
+                if (shape.OutHeight < 1 || shape.OutWidth < 1)
+                    return;
+                ElementType storage = s_storages[s.flags & 1];
+                // A gated projection's columns alternate in the weights, but not in what comes back.
+                var weights = new WeightShape(
+                    s.outputs + (s.variant == 0 ? 4 : 0),
+                    s.inputs,
+                    kernel,
+                    kernel,
+                    Geglu: s.variant == 6
+                );
+                float[] values = Noise((long)s.experts * weights.Out * weights.K, 9, 1);
+                Compare(
+                    fixture.Device(storage),
+                    (long)s.experts * 2 * s.height * s.width * s.inputs,
+                    [Noise((long)s.experts * 2 * shape.OutHeight * shape.OutWidth * weights.Out, 1, 1)],
+                    (d, dy, dx) =>
+                    {
+                        using PackedWeights packed = Pack(d, weights, values, s.experts, storage);
+                        d.Gradients!.ConvolutionInput(shape, dy[0], packed, dx);
+                    }
+                );
+            },
+            iter: 25,
+            threads: 1
+        );
 
     [Theory]
     [InlineData(1, 1, 1, 8, 1, 1)]
@@ -128,8 +216,16 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
         long images = experts * batch;
         foreach (ElementType storage in s_storages)
         {
-            Compare(fixture.Device(storage), images * queries * shape.Channels, [Noise(images * queries * shape.Channels, 1, 2), Noise(images * keys * shape.Channels, 2, 2), Noise(images * keys * shape.Channels, 3, 1)],
-                (d, x, y) => d.Kernels.Attention(shape, x[0], x[1], x[2], y));
+            Compare(
+                fixture.Device(storage),
+                images * queries * shape.Channels,
+                [
+                    Noise(images * queries * shape.Channels, 1, 2),
+                    Noise(images * keys * shape.Channels, 2, 2),
+                    Noise(images * keys * shape.Channels, 3, 1),
+                ],
+                (d, x, y) => d.Kernels.Attention(shape, x[0], x[1], x[2], y)
+            );
         }
     }
 
@@ -147,10 +243,15 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
             foreach (bool shared in (bool[])[false, true])
             {
                 var shape = new GroupNormShape(experts, batch, pixels, channels, groups, 1e-5f, shared, shared);
-                long maps = (shared ? 1 : experts) * batch, count = (long)experts * batch * pixels * channels;
+                long maps = (shared ? 1 : experts) * batch,
+                    count = (long)experts * batch * pixels * channels;
                 // A mean ten times the deviation: sums of raw squares would lose it.
-                Compare(fixture.Device(storage), count, [Noise(maps * pixels * channels, 1, 1, 10), Noise(experts * channels, 2, 1), Noise(experts * channels, 3, 1)],
-                    (d, x, y) => d.Kernels.GroupNorm(shape, x[0], x[1], x[2], y));
+                Compare(
+                    fixture.Device(storage),
+                    count,
+                    [Noise(maps * pixels * channels, 1, 1, 10), Noise(experts * channels, 2, 1), Noise(experts * channels, 3, 1)],
+                    (d, x, y) => d.Kernels.GroupNorm(shape, x[0], x[1], x[2], y)
+                );
             }
         }
     }
@@ -167,8 +268,16 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
             foreach (bool shared in (bool[])[false, true])
             {
                 var shape = new LayerNormShape(experts, rows, channels, 1e-5f, shared);
-                Compare(fixture.Device(storage), (long)experts * rows * channels, [Noise((shared ? 1 : experts) * (long)rows * channels, 1, 1, 5), Noise(experts * channels, 2, 1), Noise(experts * channels, 3, 1)],
-                    (d, x, y) => d.Kernels.LayerNorm(shape, x[0], x[1], x[2], y));
+                Compare(
+                    fixture.Device(storage),
+                    (long)experts * rows * channels,
+                    [
+                        Noise((shared ? 1 : experts) * (long)rows * channels, 1, 1, 5),
+                        Noise(experts * channels, 2, 1),
+                        Noise(experts * channels, 3, 1),
+                    ],
+                    (d, x, y) => d.Kernels.LayerNorm(shape, x[0], x[1], x[2], y)
+                );
             }
         }
     }
@@ -179,30 +288,57 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
         foreach (ElementType storage in s_storages)
         {
             IlgpuDevice device = fixture.Device(storage);
-            foreach (ActivationKind kind in Enum.GetValues<ActivationKind>()) Compare(device, 264, [Noise(264, 1, 4)], (d, x, y) => d.Kernels.Activate(kind, 264, x[0], y));
+            foreach (ActivationKind kind in Enum.GetValues<ActivationKind>())
+                Compare(device, 264, [Noise(264, 1, 4)], (d, x, y) => d.Kernels.Activate(kind, 264, x[0], y));
             foreach ((bool a, bool b) in ((bool, bool)[])[(false, false), (true, false), (false, true)])
             {
-                Compare(device, 3 * 80, [Noise(a ? 80 : 240, 1, 1), Noise(b ? 80 : 240, 2, 1)], (d, x, y) => d.Kernels.Add(new AddShape(3, 80, a, b), x[0], x[1], y));
-                Compare(device, 3 * 10 * 40, [Noise((a ? 1 : 3) * 10 * 24, 1, 1), Noise((b ? 1 : 3) * 10 * 16, 2, 1)], (d, x, y) => d.Kernels.Concat(new ConcatShape(3, 10, 24, 16, a, b), x[0], x[1], y));
+                Compare(
+                    device,
+                    3 * 80,
+                    [Noise(a ? 80 : 240, 1, 1), Noise(b ? 80 : 240, 2, 1)],
+                    (d, x, y) => d.Kernels.Add(new AddShape(3, 80, a, b), x[0], x[1], y)
+                );
+                Compare(
+                    device,
+                    3 * 10 * 40,
+                    [Noise((a ? 1 : 3) * 10 * 24, 1, 1), Noise((b ? 1 : 3) * 10 * 16, 2, 1)],
+                    (d, x, y) => d.Kernels.Concat(new ConcatShape(3, 10, 24, 16, a, b), x[0], x[1], y)
+                );
             }
 
             Compare(device, 88, [Noise(3 * 88, 1, 1)], (d, x, y) => d.Kernels.MeanOverExperts(3, 88, x[0], y));
             Compare(device, 3 * 7 * 16, [Noise(3 * 7 * 16, 1, 1)], (d, x, y) => d.Kernels.ExpertsToChannels(3, 7, 16, x[0], y));
-            Compare(device, 2 * 9 * 13 * 8, [Noise(2 * 5 * 7 * 8, 1, 1)], (d, x, y) => d.Kernels.UpsampleNearest(new UpsampleShape(2, 5, 7, 8, 9, 13), x[0], y));
+            Compare(
+                device,
+                2 * 9 * 13 * 8,
+                [Noise(2 * 5 * 7 * 8, 1, 1)],
+                (d, x, y) => d.Kernels.UpsampleNearest(new UpsampleShape(2, 5, 7, 8, 9, 13), x[0], y)
+            );
             foreach (int experts in (int[])[1, 2, 3])
             {
                 var shape = new FusionShape(experts, 2, 33, 24);
-                float[] features = Noise(experts * 66 * 24, 1, 1), logits = Noise(66 * experts, 2, 3);
-                Compare(device, 66 * 24, [features, logits], (d, x, y) =>
-                {
-                    using DeviceBuffer maps = d.Allocate(66 * experts);
-                    d.Kernels.FuseExperts(shape, x[0], x[1], y, maps);
-                });
-                Compare(device, 66 * experts, [features, logits], (d, x, maps) =>
-                {
-                    using DeviceBuffer y = d.Allocate(66 * 24);
-                    d.Kernels.FuseExperts(shape, x[0], x[1], y, maps);
-                });
+                float[] features = Noise(experts * 66 * 24, 1, 1),
+                    logits = Noise(66 * experts, 2, 3);
+                Compare(
+                    device,
+                    66 * 24,
+                    [features, logits],
+                    (d, x, y) =>
+                    {
+                        using DeviceBuffer maps = d.Allocate(66 * experts);
+                        d.Kernels.FuseExperts(shape, x[0], x[1], y, maps);
+                    }
+                );
+                Compare(
+                    device,
+                    66 * experts,
+                    [features, logits],
+                    (d, x, maps) =>
+                    {
+                        using DeviceBuffer y = d.Allocate(66 * 24);
+                        d.Kernels.FuseExperts(shape, x[0], x[1], y, maps);
+                    }
+                );
             }
         }
     }
@@ -238,7 +374,8 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
 
     public void Dispose()
     {
-        foreach (DeviceBuffer buffer in _buffers) buffer.Dispose();
+        foreach (DeviceBuffer buffer in _buffers)
+            buffer.Dispose();
         _reference.Dispose();
     }
 
@@ -247,40 +384,81 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
         var shape = new LinearShape(experts, rows, (flags & 1) != 0);
         foreach (ElementType storage in s_storages)
         {
-            Multiply(device(storage), new WeightShape(outputs, inputs), experts, (shape.SharedInput ? 1 : experts) * (long)rows * inputs, rows, outputs, flags, Math.Max(1, rows / 3),
-                (ActivationKind)(flags % 4), (d, x, w, e, y) => d.Kernels.Linear(shape, x, w, e, y));
+            Multiply(
+                device(storage),
+                new WeightShape(outputs, inputs),
+                experts,
+                (shape.SharedInput ? 1 : experts) * (long)rows * inputs,
+                rows,
+                outputs,
+                flags,
+                Math.Max(1, rows / 3),
+                (ActivationKind)(flags % 4),
+                (d, x, w, e, y) => d.Kernels.Linear(shape, x, w, e, y)
+            );
         }
     }
 
     /// <summary>Bits of <paramref name="flags"/>: 1 shared input, 2 bias, 4 row bias, 8 residual, 16 shared residual.</summary>
-    private void Multiply(IlgpuDevice device, WeightShape shape, int experts, long inputLength, int rows, int outputs, int flags, int rowsPerGroup, ActivationKind activation,
-        Action<IDevice, DeviceBuffer, PackedWeights, Epilogue, DeviceBuffer> run)
+    private void Multiply(
+        IlgpuDevice device,
+        WeightShape shape,
+        int experts,
+        long inputLength,
+        int rows,
+        int outputs,
+        int flags,
+        int rowsPerGroup,
+        ActivationKind activation,
+        Action<IDevice, DeviceBuffer, PackedWeights, Epilogue, DeviceBuffer> run
+    )
     {
         int groups = (rows + rowsPerGroup - 1) / rowsPerGroup;
         bool sharedResidual = (flags & 16) != 0;
         float[] weights = Noise((long)experts * shape.Out * shape.K, 9, 1);
-        Compare(device, (long)experts * rows * outputs,
-            [Noise(inputLength, 1, 1), Noise((long)experts * shape.Out, 2, 1), Noise((long)experts * groups * outputs, 3, 1), Noise((sharedResidual ? 1 : experts) * (long)rows * outputs, 4, 1)],
+        Compare(
+            device,
+            (long)experts * rows * outputs,
+            [
+                Noise(inputLength, 1, 1),
+                Noise((long)experts * shape.Out, 2, 1),
+                Noise((long)experts * groups * outputs, 3, 1),
+                Noise((sharedResidual ? 1 : experts) * (long)rows * outputs, 4, 1),
+            ],
             (d, x, y) =>
             {
                 using PackedWeights packed = Pack(d, shape, weights, experts, device.Storage);
-                run(d, x[0], packed, new Epilogue
-                {
-                    Bias = (flags & 2) != 0 ? x[1] : null,
-                    RowBias = (flags & 4) != 0 ? x[2] : null,
-                    RowsPerGroup = rowsPerGroup,
-                    Residual = (flags & 8) != 0 ? x[3] : null,
-                    SharedResidual = sharedResidual,
-                    Activation = activation,
-                }, y);
-            });
+                run(
+                    d,
+                    x[0],
+                    packed,
+                    new Epilogue
+                    {
+                        Bias = (flags & 2) != 0 ? x[1] : null,
+                        RowBias = (flags & 4) != 0 ? x[2] : null,
+                        RowsPerGroup = rowsPerGroup,
+                        Residual = (flags & 8) != 0 ? x[3] : null,
+                        SharedResidual = sharedResidual,
+                        Activation = activation,
+                    },
+                    y
+                );
+            }
+        );
     }
 
-    // Both devices get what the storage type makes of the inputs; the output's rounding is all that may differ, but for what sums round on their way.
-    private void Compare(IlgpuDevice device, long outputLength, float[][] inputs, Action<IDevice, DeviceBuffer[], DeviceBuffer> run)
+    // Both devices get what the storage type makes of the inputs; the output's rounding is all that may differ, but for what sums
+    // round on their way.
+    private void Compare(
+        IlgpuDevice device,
+        long outputLength,
+        float[][] inputs,
+        Action<IDevice, DeviceBuffer[], DeviceBuffer> run
+    )
     {
         float[][] rounded = [.. inputs.Select(i => Rounded(device.Storage, i))];
-        float[] expected = Run(_reference, outputLength, rounded, run), came;
+        float[] expected = Run(_reference, outputLength, rounded, run),
+            came;
         try
         {
             came = Run(device, outputLength, rounded, run);
@@ -298,13 +476,15 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
     {
         DeviceBuffer[] buffers = [.. inputs.Select(i => device.Allocate(i.Length))];
         using DeviceBuffer y = device.Allocate(outputLength);
-        for (int i = 0; i < inputs.Length; i++) device.Upload(inputs[i], buffers[i]);
+        for (int i = 0; i < inputs.Length; i++)
+            device.Upload(inputs[i], buffers[i]);
         var came = new float[outputLength];
         Array.Fill(came, float.NaN);
         device.Upload(came, y);
         run(device, buffers, y);
         device.Download(y, came);
-        foreach (DeviceBuffer buffer in buffers) buffer.Dispose();
+        foreach (DeviceBuffer buffer in buffers)
+            buffer.Dispose();
         return came;
     }
 
@@ -314,21 +494,28 @@ public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
         fixed (ushort* p = bits)
         {
             var sources = new WeightSource[experts];
-            for (int e = 0; e < experts; e++) sources[e] = new WeightSource(p + (long)e * shape.Out * shape.K, storage);
+            for (int e = 0; e < experts; e++)
+                sources[e] = new WeightSource(p + (long)e * shape.Out * shape.K, storage);
             return device.Pack(shape, sources);
         }
     }
 
     private static float[] Rounded(ElementType storage, float[] values) =>
-        [.. values.Select(v => storage == ElementType.Float16 ? (float)(Half)v : BitConverter.UInt32BitsToSingle((uint)Bits(storage, v) << 16))];
+        [
+            .. values.Select(v =>
+                storage == ElementType.Float16 ? (float)(Half)v : BitConverter.UInt32BitsToSingle((uint)Bits(storage, v) << 16)
+            ),
+        ];
 
-    private static ushort Bits(ElementType storage, float value) => storage == ElementType.Float16 ? BitConverter.HalfToUInt16Bits((Half)value) : PortableMath.NarrowBFloat(value);
+    private static ushort Bits(ElementType storage, float value) =>
+        storage == ElementType.Float16 ? BitConverter.HalfToUInt16Bits((Half)value) : PortableMath.NarrowBFloat(value);
 
     private static float[] Noise(long count, int seed, float spread, float center = 0)
     {
         var random = new System.Random(seed);
         var values = new float[count];
-        for (int i = 0; i < values.Length; i++) values[i] = center + spread * (2 * random.NextSingle() - 1);
+        for (int i = 0; i < values.Length; i++)
+            values[i] = center + spread * (2 * random.NextSingle() - 1);
         return values;
     }
 }

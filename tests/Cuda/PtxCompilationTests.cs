@@ -17,8 +17,10 @@ public sealed partial class PtxCompilationTests : IDisposable
         var problems = new List<string>();
         foreach ((MethodInfo kernel, bool grouped) in PtxCompiler.AllKernels())
         {
-            string ptx = _compiler.Compile(kernel, target, grouped), name = PtxCompiler.Name(kernel);
-            foreach (string problem in Problems(ptx)) problems.Add($"{name} for {target}: {problem}");
+            string ptx = _compiler.Compile(kernel, target, grouped),
+                name = PtxCompiler.Name(kernel);
+            foreach (string problem in Problems(ptx))
+                problems.Add($"{name} for {target}: {problem}");
         }
 
         Assert.Empty(problems);
@@ -29,7 +31,8 @@ public sealed partial class PtxCompilationTests : IDisposable
     {
         foreach (MethodInfo kernel in PtxCompiler.CudaOnly())
         {
-            string ptx = _compiler.Compile(kernel, "sm_80"), name = PtxCompiler.Name(kernel);
+            string ptx = _compiler.Compile(kernel, "sm_80"),
+                name = PtxCompiler.Name(kernel);
             if (name.StartsWith("TensorCore", StringComparison.Ordinal))
             {
                 string type = name.Contains("BFloat16", StringComparison.Ordinal) ? "bf16" : "f16";
@@ -38,12 +41,19 @@ public sealed partial class PtxCompilationTests : IDisposable
                 Assert.True(Count(ptx, @"cp\.async\.cg\.shared\.global \[[^\]]+\], \[[^\]]+\], 16") >= 3, name);
                 Assert.True(Count(ptx, @"cp\.async\.wait_group") >= 1, name);
                 // Accumulators written out: the inner loop multiplies without moving data between registers and memory.
-                if (name.Contains("Multiply", StringComparison.Ordinal)) Assert.Equal(32, Count(ptx, @"mma\.sync"));
+                if (name.Contains("Multiply", StringComparison.Ordinal))
+                    Assert.Equal(32, Count(ptx, @"mma\.sync"));
             }
 
-            bool byElement = name.Contains("Unaligned", StringComparison.Ordinal) || name.Contains("Noise", StringComparison.Ordinal) || name.Contains("GroupStatistics", StringComparison.Ordinal) || name.Contains("GroupJoin", StringComparison.Ordinal);
-            if (!byElement) Assert.True(Count(ptx, @"st\.global\.v4\.b32") >= 1, $"{name} stores no 16 bytes at once");
-            if (name.Contains("Norm", StringComparison.Ordinal) && !name.Contains("Join", StringComparison.Ordinal)) Assert.True(Count(ptx, @"ld\.global\.v4\.b32") >= 1, name);
+            bool byElement =
+                name.Contains("Unaligned", StringComparison.Ordinal)
+                || name.Contains("Noise", StringComparison.Ordinal)
+                || name.Contains("GroupStatistics", StringComparison.Ordinal)
+                || name.Contains("GroupJoin", StringComparison.Ordinal);
+            if (!byElement)
+                Assert.True(Count(ptx, @"st\.global\.v4\.b32") >= 1, $"{name} stores no 16 bytes at once");
+            if (name.Contains("Norm", StringComparison.Ordinal) && !name.Contains("Join", StringComparison.Ordinal))
+                Assert.True(Count(ptx, @"ld\.global\.v4\.b32") >= 1, name);
         }
     }
 
@@ -52,7 +62,9 @@ public sealed partial class PtxCompilationTests : IDisposable
     {
         foreach ((MethodInfo kernel, bool grouped) in PtxCompiler.AllKernels())
         {
-            int bytes = SharedArray().Matches(_compiler.Compile(kernel, "sm_80", grouped)).Sum(m => int.Parse(m.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture));
+            int bytes = SharedArray()
+                .Matches(_compiler.Compile(kernel, "sm_80", grouped))
+                .Sum(m => int.Parse(m.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture));
             Assert.True(bytes <= 48 * 1024, $"{PtxCompiler.Name(kernel)}: {bytes} bytes");
         }
     }
@@ -72,11 +84,16 @@ public sealed partial class PtxCompilationTests : IDisposable
 
     private static IEnumerable<string> Problems(string ptx)
     {
-        if (LocalMemory().IsMatch(ptx)) yield return "uses local memory";
-        if (ptx.Contains(".extern .func", StringComparison.Ordinal)) yield return "calls a function no one defines";
-        if (Call().IsMatch(ptx)) yield return "calls a function: it was not inlined";
-        if (ptx.Contains("brx.idx", StringComparison.Ordinal)) yield return "has an indirect branch";
-        if (ptx.Contains(".f64", StringComparison.Ordinal)) yield return "computes in float64";
+        if (LocalMemory().IsMatch(ptx))
+            yield return "uses local memory";
+        if (ptx.Contains(".extern .func", StringComparison.Ordinal))
+            yield return "calls a function no one defines";
+        if (Call().IsMatch(ptx))
+            yield return "calls a function: it was not inlined";
+        if (ptx.Contains("brx.idx", StringComparison.Ordinal))
+            yield return "has an indirect branch";
+        if (ptx.Contains(".f64", StringComparison.Ordinal))
+            yield return "computes in float64";
     }
 
     private static int Count(string ptx, string pattern) => Regex.Count(ptx, pattern);

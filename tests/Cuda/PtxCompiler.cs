@@ -32,7 +32,12 @@ internal sealed class PtxCompiler : IDisposable
         Portable(IlgpuKernels<float, Float32Storage>.All);
         Portable(IlgpuKernels<ushort, Float16Storage>.All);
         Portable(IlgpuKernels<ushort, BFloat16Storage>.All);
-        all.AddRange(IlgpuGradients<float, Float32Storage>.All.Concat(IlgpuGradients<ushort, Float16Storage>.All).Concat(IlgpuGradients<ushort, BFloat16Storage>.All).Select(m => (m, false)));
+        all.AddRange(
+            IlgpuGradients<float, Float32Storage>
+                .All.Concat(IlgpuGradients<ushort, Float16Storage>.All)
+                .Concat(IlgpuGradients<ushort, BFloat16Storage>.All)
+                .Select(m => (m, false))
+        );
         all.Add((((Action<TransposeArguments, ArrayView<ushort>, ArrayView<ushort>>)TransposeWeights.Run).Method, true));
         all.AddRange(CudaOnly().Select(m => (m, true)));
         return all;
@@ -46,21 +51,31 @@ internal sealed class PtxCompiler : IDisposable
 
     /// <summary>The kernels that only CUDA runs.</summary>
     public static IReadOnlyList<MethodInfo> CudaOnly() =>
-        [.. CudaKernels<Float16Storage, Float16Math>.CudaOnly, .. CudaKernels<BFloat16Storage, BFloat16Math>.CudaOnly, ((Action<NoiseCudaArguments>)GaussianNoiseCuda.Run).Method];
+        [
+            .. CudaKernels<Float16Storage, Float16Math>.CudaOnly,
+            .. CudaKernels<BFloat16Storage, BFloat16Math>.CudaOnly,
+            ((Action<NoiseCudaArguments>)GaussianNoiseCuda.Run).Method,
+        ];
 
     /// <summary>The PTX of a kernel for "sm_80" or "sm_90".</summary>
     public string Compile(MethodInfo kernel, string target, bool grouped = true)
     {
-        EntryPointDescription entry = grouped ? EntryPointDescription.FromExplicitlyGroupedKernel(kernel) : EntryPointDescription.FromImplicitlyGroupedKernel(kernel);
+        EntryPointDescription entry = grouped
+            ? EntryPointDescription.FromExplicitlyGroupedKernel(kernel)
+            : EntryPointDescription.FromImplicitlyGroupedKernel(kernel);
         return ((PTXCompiledKernel)_backends[target].Compile(entry, default)).PTXAssembly;
     }
 
-    public static string Name(MethodInfo kernel) =>
-        $"{kernel.DeclaringType!.Name.Split('`')[0]}<{string.Join(", ", kernel.DeclaringType.GetGenericArguments().Select(a => a.Name))}>.{kernel.Name}";
+    public static string Name(MethodInfo kernel)
+    {
+        string arguments = string.Join(", ", kernel.DeclaringType!.GetGenericArguments().Select(a => a.Name));
+        return $"{kernel.DeclaringType.Name.Split('`')[0]}<{arguments}>.{kernel.Name}";
+    }
 
     public void Dispose()
     {
-        foreach (PTXBackend backend in _backends.Values) backend.Dispose();
+        foreach (PTXBackend backend in _backends.Values)
+            backend.Dispose();
         _context.Dispose();
     }
 }

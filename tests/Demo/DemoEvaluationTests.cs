@@ -14,9 +14,28 @@ public class DemoEvaluationTests
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(2);
         var training = new DemoTraining(device, folder.File("run"), DemoOptions.Miniature);
-        foreach (string stage in DemoTraining.Stages) training.Run(stage);
-        var options = new DemoEvaluationOptions { Training = folder.File("run"), MixedPrompts = 3, FamilyPrompts = 1, Seeds = 2, Steps = 2, Size = 32, ValidationPrompts = 2, Trials = 5, ErrorScenes = 2 };
-        IReadOnlyList<DemoVerdict> part = new DemoEvaluation(device, options with { Only = ["AFA"] }, folder.File("results")).Run();
+        foreach (string stage in DemoTraining.Stages)
+            training.Run(stage);
+        var options = new DemoEvaluationOptions
+        {
+            Training = folder.File("run"),
+            MixedPrompts = 3,
+            FamilyPrompts = 1,
+            Seeds = 2,
+            Steps = 2,
+            Size = 32,
+            ValidationPrompts = 2,
+            Trials = 5,
+            ErrorScenes = 2,
+        };
+        IReadOnlyList<DemoVerdict> part = new DemoEvaluation(
+            device,
+            options with
+            {
+                Only = ["AFA"],
+            },
+            folder.File("results")
+        ).Run();
         Assert.All(part, v => Assert.Equal("AFA", v.Method));
         IReadOnlyList<DemoVerdict> verdicts = new DemoEvaluation(device, options, folder.File("results")).Run();
         Assert.Equal(part, verdicts.Where(v => v.Method == "AFA"));
@@ -29,7 +48,10 @@ public class DemoEvaluationTests
         string[] lines = File.ReadAllLines(log);
         File.WriteAllText(log, string.Join('\n', lines[..^1]) + "\n" + lines[^1][..20]);
         var told = new List<(string, int)>();
-        Assert.Equal(verdicts, new DemoEvaluation(device, options, folder.File("results")).Run((what, done, _) => told.Add((what, done))));
+        Assert.Equal(
+            verdicts,
+            new DemoEvaluation(device, options, folder.File("results")).Run((what, done, _) => told.Add((what, done)))
+        );
         Assert.Equal([("AFA, half the steps", 1)], told);
         IReadOnlyList<DemoError> errors = new DemoEvaluation(device, options, folder.File("results")).Errors;
         Assert.Equal(10 * 2, errors.Count);
@@ -50,7 +72,8 @@ public class DemoEvaluationTests
     {
         // Prompt averages: AFA 1, 0.5, 1; merge 0, 0.5, 0.5. Differences 1, 0, 0.5: mean 0.5, deviation 0.5, error 0.5 / sqrt 3.
         var verdicts = new List<DemoVerdict>();
-        void Add(string method, int prompt, bool a, bool b) => verdicts.AddRange([new(method, "mixed", prompt, 0, a, a ? 1 : 0.5), new(method, "mixed", prompt, 1, b, b ? 1 : 0.5)]);
+        void Add(string method, int prompt, bool a, bool b) =>
+            verdicts.AddRange([new(method, "mixed", prompt, 0, a, a ? 1 : 0.5), new(method, "mixed", prompt, 1, b, b ? 1 : 0.5)]);
         Add("AFA", 0, true, true);
         Add("AFA", 1, true, false);
         Add("AFA", 2, true, true);

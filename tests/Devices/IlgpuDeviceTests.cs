@@ -13,13 +13,15 @@ namespace AfaNative.Tests.Devices;
 /// <summary>One OpenCL device for all tests that want it; null where there is none.</summary>
 public sealed class OpenClDevice : IDisposable
 {
-    private readonly IlgpuDevice? _device, _half;
+    private readonly IlgpuDevice? _device,
+        _half;
 
     public OpenClDevice()
     {
         // ILGPU looks for CUDA's driver once in a process: the stand-in must be there before anything lists or opens a device.
         _ = StandInCuda.TryLoad(out _);
-        if (!IlgpuDevice.List().Any(d => d.Name == "opencl:0" && d.Unusable is null)) return;
+        if (!IlgpuDevice.List().Any(d => d.Name == "opencl:0" && d.Unusable is null))
+            return;
         _device = IlgpuDevice.Open("opencl:0");
         _half = IlgpuDevice.Open("opencl:0", ElementType.Float16);
     }
@@ -28,7 +30,8 @@ public sealed class OpenClDevice : IDisposable
 
     internal IlgpuDevice Get()
     {
-        if (_device is null) Assert.Skip("no OpenCL device (pocl-opencl-icd gives one without a GPU)");
+        if (_device is null)
+            Assert.Skip("no OpenCL device (pocl-opencl-icd gives one without a GPU)");
         return _device;
     }
 
@@ -51,18 +54,29 @@ public sealed class OpenClDevice : IDisposable
 [CollectionDefinition("OpenCL")]
 public sealed class OpenClCollection : ICollectionFixture<OpenClDevice>;
 
-/// <summary>The portable kernels: every compact case on OpenCL, the full set where it lies beside the checkout, and the smallest on ILGPU's CPU accelerator.</summary>
+/// <summary>
+/// The portable kernels: every compact case on OpenCL, the full set where it lies beside the checkout, and the smallest on
+/// ILGPU's CPU accelerator.
+/// </summary>
 [Collection("OpenCL")]
 public sealed class IlgpuDeviceTests(OpenClDevice opencl)
 {
     private static string Compact => Path.Combine(AppContext.BaseDirectory, "goldens");
 
-    public static TheoryData<string> CompactCases() => [.. CaseRunner.Find(Compact).Select(f => Path.GetRelativePath(Compact, f))];
+    public static TheoryData<string> CompactCases() =>
+        [.. CaseRunner.Find(Compact).Select(f => Path.GetRelativePath(Compact, f))];
 
     public static TheoryData<string> SharedNetworks()
     {
-        if (SharedFiles.Goldens() is not { } goldens) return [""];
-        return [.. CaseRunner.Find(goldens).Select(f => Path.GetRelativePath(goldens, f)).Where(f => !f.Contains("ops") && !f.Contains("schedulers") && !f.Contains("ldm") && !f.Contains("tokenizer"))];
+        if (SharedFiles.Goldens() is not { } goldens)
+            return [""];
+        return
+        [
+            .. CaseRunner
+                .Find(goldens)
+                .Select(f => Path.GetRelativePath(goldens, f))
+                .Where(f => !f.Contains("ops") && !f.Contains("schedulers") && !f.Contains("ldm") && !f.Contains("tokenizer")),
+        ];
     }
 
     [Theory]
@@ -89,7 +103,8 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
     public void Half_precision_survives_the_way_in_and_out()
     {
         float[] values = [0f, -0f, 1f, 65504f, 6e-8f, -3.1415927f, 1e-5f, 70000f, float.NegativeInfinity];
-        using DeviceBuffer a = opencl.Half.Allocate(values.Length), b = opencl.Half.Allocate(values.Length);
+        using DeviceBuffer a = opencl.Half.Allocate(values.Length),
+            b = opencl.Half.Allocate(values.Length);
         opencl.Half.Upload(values, a);
         // None copies through the kernel's own widening and narrowing.
         opencl.Half.Kernels.Activate(AfaNative.Kernels.Activation.ActivationKind.None, values.Length, a, b);
@@ -128,7 +143,8 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
         Check(Path.Combine(Compact, path), device);
     }
 
-    // Random aggregators choose experts at random, and so make much more of a difference in the last bits than a single expert does.
+    // Random aggregators choose experts at random, and so make much more of a difference in the last bits than a single expert
+    // does.
     [Theory]
     [InlineData(0, 1e-4f)]
     [InlineData(null, 2e-3f)]
@@ -136,7 +152,14 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
     {
         IlgpuDevice device = opencl.Get();
         using var tiny = new TinyEnsemble();
-        var options = new GenerationOptions { Prompt = "a red circle", Steps = 2, Width = 64, Height = 64, Seeds = [7] };
+        var options = new GenerationOptions
+        {
+            Prompt = "a red circle",
+            Steps = 2,
+            Width = 64,
+            Height = 64,
+            Seeds = [7],
+        };
         using var cpu = new CpuDevice(2);
         float[][] pictures = new float[2][];
         foreach (IDevice one in new IDevice[] { cpu, device })
@@ -145,7 +168,8 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
             pictures[one == cpu ? 0 : 1] = new TextToImagePipeline(model).GenerateLatents(options);
         }
 
-        float largest = pictures[0].Max(MathF.Abs), apart = pictures[0].Zip(pictures[1]).Max(p => Math.Abs(p.First - p.Second));
+        float largest = pictures[0].Max(MathF.Abs),
+            apart = pictures[0].Zip(pictures[1]).Max(p => Math.Abs(p.First - p.Second));
         Assert.True(apart <= tolerance * largest, $"{apart} apart, the largest value is {largest}");
     }
 
@@ -154,12 +178,14 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
     [InlineData("opencl:99")]
     [InlineData("opencl:x")]
     [InlineData("abacus")]
-    public void A_device_that_is_not_there_is_named(string name) => Assert.Contains(name, Assert.Throws<ArgumentException>(() => IlgpuDevice.Open(name)).Message);
+    public void A_device_that_is_not_there_is_named(string name) =>
+        Assert.Contains(name, Assert.Throws<ArgumentException>(() => IlgpuDevice.Open(name)).Message);
 
     private static void Check(string folder, IDevice device)
     {
         CaseResult result = CaseRunner.Run(folder, device, gradients: true);
-        if (result.Verdict == CaseVerdict.Skipped) Assert.Skip(result.Detail);
+        if (result.Verdict == CaseVerdict.Skipped)
+            Assert.Skip(result.Detail);
         Assert.True(result.Verdict == CaseVerdict.Passed, result.Detail);
     }
 }

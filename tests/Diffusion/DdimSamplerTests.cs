@@ -34,7 +34,12 @@ public class DdimSamplerTests
                 Assert.Equal(sampler.NeedsNoise(k), goldens.Has(noise));
                 sampler.Step(k, output, sampler.NeedsNoise(k) ? goldens.Tensor(noise) : [], sample);
             }
-            SchedulerGoldens.AssertClose(goldens.Tensor($"n{steps}.sample.{steps}"), sample, Tolerance, $"n{steps}.sample.{steps}");
+            SchedulerGoldens.AssertClose(
+                goldens.Tensor($"n{steps}.sample.{steps}"),
+                sample,
+                Tolerance,
+                $"n{steps}.sample.{steps}"
+            );
         }
     }
 
@@ -47,7 +52,8 @@ public class DdimSamplerTests
         foreach (JsonProperty entry in goldens.Case.GetProperty("schedule").EnumerateObject())
         {
             // A single step starts at the highest noise level here.
-            if (!int.TryParse(entry.Name, out int steps) || steps == 1) continue;
+            if (!int.TryParse(entry.Name, out int steps) || steps == 1)
+                continue;
             DdimSampler sampler = new(schedule, steps, eta);
             int[] expected = entry.Value.GetProperty("timesteps").EnumerateArray().Select(t => (int)t.GetDouble()).ToArray();
             Assert.Equal(expected.Select(t => (double)t), sampler.Timesteps);
@@ -61,9 +67,19 @@ public class DdimSamplerTests
     {
         SchedulerGoldens goldens = SchedulerGoldens.Open(name);
         (NoiseSchedule schedule, _) = Read(goldens);
-        Compare("add_noise", goldens.Case.GetProperty("schedule").GetProperty("add_noise").GetProperty("timesteps"), "noisy", schedule.AddNoise);
+        Compare(
+            "add_noise",
+            goldens.Case.GetProperty("schedule").GetProperty("add_noise").GetProperty("timesteps"),
+            "noisy",
+            schedule.AddNoise
+        );
         if (goldens.Has("get_velocity.v"))
-            Compare("get_velocity", goldens.Case.GetProperty("schedule").GetProperty("get_velocity_timesteps"), "v", schedule.GetVelocity);
+            Compare(
+                "get_velocity",
+                goldens.Case.GetProperty("schedule").GetProperty("get_velocity_timesteps"),
+                "v",
+                schedule.GetVelocity
+            );
 
         void Compare(string group, JsonElement timesteps, string result, Mixer mix)
         {
@@ -93,26 +109,36 @@ public class DdimSamplerTests
     [Fact]
     public void A_sample_prediction_of_the_truth_walks_to_it()
     {
-        NoiseSchedule schedule = new(SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.Sample, SetAlphaToOne = true, StepsOffset = 0 });
+        NoiseSchedule schedule = new(
+            SchedulerConfig.StableDiffusion with
+            {
+                PredictionType = PredictionType.Sample,
+                SetAlphaToOne = true,
+                StepsOffset = 0,
+            }
+        );
         DdimSampler sampler = new(schedule, 25, 0);
         float[] truth = [0.5f, -2f, 3f];
         float[] sample = new float[3];
         schedule.AddNoise(truth, [1f, -1f, 0.3f], (int)sampler.Timesteps[0], sample);
-        for (int k = 0; k < 25; k++) sampler.Step(k, truth, [], sample);
+        for (int k = 0; k < 25; k++)
+            sampler.Step(k, truth, [], sample);
         SchedulerGoldens.AssertClose(truth, sample, 1e-6, "sample");
     }
 
     [Fact]
     public void A_clipped_sample_stays_in_range()
     {
-        NoiseSchedule schedule = new(SchedulerConfig.StableDiffusion with
-        {
-            PredictionType = PredictionType.Sample,
-            SetAlphaToOne = true,
-            StepsOffset = 0,
-            ClipSample = true,
-            ClipSampleRange = 1.5,
-        });
+        NoiseSchedule schedule = new(
+            SchedulerConfig.StableDiffusion with
+            {
+                PredictionType = PredictionType.Sample,
+                SetAlphaToOne = true,
+                StepsOffset = 0,
+                ClipSample = true,
+                ClipSampleRange = 1.5,
+            }
+        );
         float[] sample = [4f, -4f];
         new DdimSampler(schedule, 1, 0).Step(0, [9f, -9f], [], sample);
         Assert.Equal([1.5f, -1.5f], sample);

@@ -28,7 +28,8 @@ public sealed class ImageToImageTests : IClassFixture<TinyEnsemble>, IDisposable
     [Fact]
     public void No_strength_is_the_picture_through_the_autoencoder()
     {
-        float[] none = Draw(0), again = Draw(0, seed: 9);
+        float[] none = Draw(0),
+            again = Draw(0, seed: 9);
         Assert.Equal(none, again);
         Assert.NotEqual(none, Draw(0.5));
         Assert.Equal(Draw(0.5), Draw(0.5));
@@ -44,11 +45,19 @@ public sealed class ImageToImageTests : IClassFixture<TinyEnsemble>, IDisposable
         SamplerChoice sampler = SamplerChoice.Find(id);
         foreach (double strength in (double[])[0, 0.3, 0.75, 1])
         {
-            int told = 0, total = -1;
+            int told = 0,
+                total = -1;
             GenerationOptions options = Options(strength) with { Sampler = sampler, Steps = 8 };
-            float[] picture = new TextToImagePipeline(_model).Generate(options, new GenerationObserver { Step = (step, of) => (told, total) = (step, of) })[0];
+            float[] picture = new TextToImagePipeline(_model).Generate(
+                options,
+                new GenerationObserver { Step = (step, of) => (told, total) = (step, of) }
+            )[0];
             Assert.All(picture, v => Assert.InRange(v, 0f, 1f));
-            int run = (int)(8 * strength), expected = run == 0 ? 0 : id.StartsWith("heun", StringComparison.Ordinal) ? 2 * run - 1 : id == "pndm" && run > 1 ? run + 1 : run;
+            int run = (int)(8 * strength),
+                expected = run == 0 ? 0
+                : id.StartsWith("heun", StringComparison.Ordinal) ? 2 * run - 1
+                : id == "pndm" && run > 1 ? run + 1
+                : run;
             Assert.Equal((expected, expected), (told, total));
             Assert.Equal(expected, new TextToImagePipeline(_model).Evaluations(options));
         }
@@ -63,12 +72,22 @@ public sealed class ImageToImageTests : IClassFixture<TinyEnsemble>, IDisposable
         {
             Sampler sampler = choice.Create(schedule, 20, 0);
             int begin = sampler.Begin(8);
-            float[] truth = [0.8f, -1.3f, 0.1f, 2f], noise = [0.5f, -1, 2, 0.1f], noisy = new float[4], input = new float[4];
+            float[] truth = [0.8f, -1.3f, 0.1f, 2f],
+                noise = [0.5f, -1, 2, 0.1f],
+                noisy = new float[4],
+                input = new float[4];
             sampler.AddNoise(begin, truth, noise, noisy);
             sampler.ScaleInput(begin, noisy, input);
-            double t = sampler.Timesteps[begin], a = Sigma((int)t), sigma = a + (t - (int)t) * (Sigma(Math.Min((int)t + 1, 999)) - a), alpha = 1 / (sigma * sigma + 1);
+            double t = sampler.Timesteps[begin],
+                a = Sigma((int)t),
+                sigma = a + (t - (int)t) * (Sigma(Math.Min((int)t + 1, 999)) - a),
+                alpha = 1 / (sigma * sigma + 1);
             // What the denoiser is shown has signal sqrt(alpha) and noise sqrt(1 - alpha).
-            for (int i = 0; i < 4; i++) Assert.True(Math.Abs(Math.Sqrt(alpha) * truth[i] + Math.Sqrt(1 - alpha) * noise[i] - input[i]) < 2e-2, $"{choice.Id}: {input[i]}");
+            for (int i = 0; i < 4; i++)
+                Assert.True(
+                    Math.Abs(Math.Sqrt(alpha) * truth[i] + Math.Sqrt(1 - alpha) * noise[i] - input[i]) < 2e-2,
+                    $"{choice.Id}: {input[i]}"
+                );
         }
 
         double Sigma(int step) => Math.Sqrt((1 - schedule.AlphasCumprod[step]) / (double)schedule.AlphasCumprod[step]);
@@ -78,11 +97,14 @@ public sealed class ImageToImageTests : IClassFixture<TinyEnsemble>, IDisposable
     public void What_the_mask_keeps_is_kept_to_the_pixel()
     {
         var mask = new float[Size * Size];
-        for (int i = 0; i < mask.Length; i++) mask[i] = i % Size < Size / 2 ? 1 : 0;
-        float[] half = Draw(0.8, mask: mask), whole = Draw(0.8);
+        for (int i = 0; i < mask.Length; i++)
+            mask[i] = i % Size < Size / 2 ? 1 : 0;
+        float[] half = Draw(0.8, mask: mask),
+            whole = Draw(0.8);
         for (int i = 0; i < half.Length; i++)
         {
-            if (i / 3 % Size >= Size / 2) Assert.Equal(_picture[i], half[i]);
+            if (i / 3 % Size >= Size / 2)
+                Assert.Equal(_picture[i], half[i]);
         }
 
         Assert.NotEqual(_picture[0], half[0]);
@@ -95,22 +117,26 @@ public sealed class ImageToImageTests : IClassFixture<TinyEnsemble>, IDisposable
     [Fact]
     public void Sizes_and_shares_that_make_no_sense_are_refused()
     {
-        Assert.Contains("to start from holds", Assert.Throws<AfaException>(() => Generate(Options(0.5) with { InitImage = new float[5] })).Message);
+        Assert.Contains(
+            "to start from holds",
+            Assert.Throws<AfaException>(() => Generate(Options(0.5) with { InitImage = new float[5] })).Message
+        );
         Assert.Contains("strength", Assert.Throws<AfaException>(() => Draw(1.5)).Message);
         Assert.Contains("mask holds", Assert.Throws<AfaException>(() => Draw(0.5, mask: new float[3])).Message);
     }
 
-    private GenerationOptions Options(double strength, ulong seed = 1, float[]? mask = null) => new()
-    {
-        Prompt = "a red circle",
-        Steps = 6,
-        Width = Size,
-        Height = Size,
-        Seeds = [seed],
-        InitImage = _picture,
-        Strength = strength,
-        Mask = mask,
-    };
+    private GenerationOptions Options(double strength, ulong seed = 1, float[]? mask = null) =>
+        new()
+        {
+            Prompt = "a red circle",
+            Steps = 6,
+            Width = Size,
+            Height = Size,
+            Seeds = [seed],
+            InitImage = _picture,
+            Strength = strength,
+            Mask = mask,
+        };
 
     private float[] Draw(double strength, ulong seed = 1, float[]? mask = null) => Generate(Options(strength, seed, mask));
 

@@ -24,14 +24,17 @@ public class NoiseFusionTests
     [Fact]
     public void Saliency_is_a_smoothed_difference()
     {
-        // One channel, 5x5, a single difference of -3 in the middle, scale 2: |6| / 16 wherever the 4x4 window, shifted by one, covers it.
+        // One channel, 5x5, a single difference of -3 in the middle, scale 2: |6| / 16 wherever the 4x4 window, shifted by one,
+        // covers it.
         var conditional = new float[25];
         conditional[12] = -3;
         double[] saliency = NoiseFusion.Saliency(conditional, new float[25], 2, 1, 5, 5);
-        // Windows of the 4x4 result start at -1..2 and all hold row 2, except none; the nearest neighbour of 5 rows is 0, 0, 1, 2, 3.
+        // Windows of the 4x4 result start at -1..2 and all hold row 2, except none; the nearest neighbour of 5 rows is 0, 0, 1,
+        // 2, 3.
         for (int y = 0; y < 5; y++)
         {
-            for (int x = 0; x < 5; x++) Assert.Equal(6.0 / 16, saliency[y * 5 + x]);
+            for (int x = 0; x < 5; x++)
+                Assert.Equal(6.0 / 16, saliency[y * 5 + x]);
         }
 
         conditional = new float[25];
@@ -40,7 +43,8 @@ public class NoiseFusionTests
         // Only windows that start at -1 or 0 hold the corner: result rows 0 and 1, which rows 0, 1 and 2 of the picture show.
         for (int y = 0; y < 5; y++)
         {
-            for (int x = 0; x < 5; x++) Assert.Equal(y <= 2 && x <= 2 ? 1 : 0, saliency[y * 5 + x]);
+            for (int x = 0; x < 5; x++)
+                Assert.Equal(y <= 2 && x <= 2 ? 1 : 0, saliency[y * 5 + x]);
         }
     }
 
@@ -60,12 +64,20 @@ public class NoiseFusionTests
 
         float[] result = NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 900, new MagicFusionOptions());
         float[][] own = NoiseFusion.Guide(predicted, 2, true, 2);
-        for (int x = 0; x < 4; x++) Assert.Equal(own[0][x], result[x]);
-        for (int x = 12; x < width; x++) Assert.Equal(own[1][x], result[x]);
+        for (int x = 0; x < 4; x++)
+            Assert.Equal(own[0][x], result[x]);
+        for (int x = 12; x < width; x++)
+            Assert.Equal(own[1][x], result[x]);
         // At and below the switch expert 0 goes alone; the other mode has it the other way round.
         Assert.Equal(own[0], NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 600, new MagicFusionOptions()));
-        Assert.Equal(own[0], NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 900, new MagicFusionOptions { BlendLast = true }));
-        Assert.Equal(result, NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 600, new MagicFusionOptions { BlendLast = true }));
+        Assert.Equal(
+            own[0],
+            NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 900, new MagicFusionOptions { BlendLast = true })
+        );
+        Assert.Equal(
+            result,
+            NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 600, new MagicFusionOptions { BlendLast = true })
+        );
     }
 
     [Fact]
@@ -73,19 +85,51 @@ public class NoiseFusionTests
     {
         using var tiny = new TinyEnsemble();
         using var device = new CpuDevice(2);
-        EnsembleFolder folder = EnsembleFolder.Open(tiny.Path), twins = folder.WithoutAggregators() with { UNets = [folder.UNets[1], folder.UNets[1]], TextEncoders = [folder.TextEncoders[1], folder.TextEncoders[1]] };
-        var options = new GenerationOptions { Prompt = "a", Steps = 3, Width = 64, Height = 64, Seeds = [1, 2], Fusion = FusionMode.Mean };
-        using DiffusionModel apart = DiffusionModel.Load(device, folder.WithoutAggregators()), same = DiffusionModel.Load(device, twins), one = DiffusionModel.Load(device, folder, expert: 1), afa = DiffusionModel.Load(device, folder);
-        float[] alone = new TextToImagePipeline(one).GenerateLatents(options with { Fusion = FusionMode.Afa }), twin = new TextToImagePipeline(same).GenerateLatents(options);
-        for (int i = 0; i < alone.Length; i++) Assert.Equal(alone[i], twin[i], 1e-4f);
-        float[] mean = new TextToImagePipeline(apart).GenerateLatents(options), magic = new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Magic, Magic = new MagicFusionOptions { SwitchTimestep = 300 } });
+        EnsembleFolder folder = EnsembleFolder.Open(tiny.Path),
+            twins =
+                folder.WithoutAggregators() with
+                {
+                    UNets = [folder.UNets[1], folder.UNets[1]],
+                    TextEncoders = [folder.TextEncoders[1], folder.TextEncoders[1]],
+                };
+        var options = new GenerationOptions
+        {
+            Prompt = "a",
+            Steps = 3,
+            Width = 64,
+            Height = 64,
+            Seeds = [1, 2],
+            Fusion = FusionMode.Mean,
+        };
+        using DiffusionModel apart = DiffusionModel.Load(device, folder.WithoutAggregators()),
+            same = DiffusionModel.Load(device, twins),
+            one = DiffusionModel.Load(device, folder, expert: 1),
+            afa = DiffusionModel.Load(device, folder);
+        float[] alone = new TextToImagePipeline(one).GenerateLatents(options with { Fusion = FusionMode.Afa }),
+            twin = new TextToImagePipeline(same).GenerateLatents(options);
+        for (int i = 0; i < alone.Length; i++)
+            Assert.Equal(alone[i], twin[i], 1e-4f);
+        float[] mean = new TextToImagePipeline(apart).GenerateLatents(options),
+            magic = new TextToImagePipeline(apart).GenerateLatents(
+                options with
+                {
+                    Fusion = FusionMode.Magic,
+                    Magic = new MagicFusionOptions { SwitchTimestep = 300 },
+                }
+            );
         Assert.NotEqual(mean, magic);
         Assert.Equal(mean[..(mean.Length / 2)], new TextToImagePipeline(apart).GenerateLatents(options with { Seeds = [1] }));
-        Assert.Throws<AfaException>(() => new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Afa }));
-        Assert.Throws<AfaException>(() => new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Magic, GuidanceScale = 1 }));
+        Assert.Throws<AfaException>(() =>
+            new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Afa })
+        );
+        Assert.Throws<AfaException>(() =>
+            new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Magic, GuidanceScale = 1 })
+        );
         // An ensemble with aggregators can be run apart as well, on the weights it has.
         Assert.Equal(mean, new TextToImagePipeline(afa).GenerateLatents(options));
-        Assert.Throws<AfaException>(() => new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Average }));
+        Assert.Throws<AfaException>(() =>
+            new TextToImagePipeline(apart).GenerateLatents(options with { Fusion = FusionMode.Average })
+        );
         Assert.Throws<AfaException>(() => new TextToImagePipeline(one).GenerateLatents(options));
     }
 }

@@ -7,7 +7,10 @@ using Xunit;
 
 namespace AfaNative.Tests.Diffusion;
 
-/// <summary>Noise of other programs' seeds. The reference cases compare torch's on the CPU with what torch drew (16 elements and more); fewer, and CUDA's, no case confirms.</summary>
+/// <summary>
+/// Noise of other programs' seeds. The reference cases compare torch's on the CPU with what torch drew (16 elements and more);
+/// fewer, and CUDA's, no case confirms.
+/// </summary>
 public sealed class NoiseStreamTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 {
     [Fact]
@@ -16,7 +19,8 @@ public sealed class NoiseStreamTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
         // C++ requires the 10000th number of the default seed to be this one.
         var random = new MersenneTwister(5489);
         Assert.Equal(3499211612u, random.Next());
-        for (int i = 1; i < 9999; i++) random.Next();
+        for (int i = 1; i < 9999; i++)
+            random.Next();
         Assert.Equal(4123659995u, random.Next());
     }
 
@@ -27,12 +31,15 @@ public sealed class NoiseStreamTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     public void Noise_is_normal_and_every_draw_is_new(NoiseSource source)
     {
         NoiseStream stream = NoiseStream.Of(source, 42);
-        float[] first = new float[20000], second = new float[20000];
+        float[] first = new float[20000],
+            second = new float[20000];
         stream.Fill(first, 0);
         stream.Fill(second, 1);
         foreach (float[] values in (float[][])[first, second])
         {
-            double mean = values.Average(v => (double)v), variance = values.Average(v => (double)v * v) - mean * mean, fourth = values.Average(v => Math.Pow(v, 4));
+            double mean = values.Average(v => (double)v),
+                variance = values.Average(v => (double)v * v) - mean * mean,
+                fourth = values.Average(v => Math.Pow(v, 4));
             Assert.Equal(0, mean, 0.03);
             Assert.Equal(1, variance, 0.04);
             Assert.Equal(3, fourth, 0.25);
@@ -49,7 +56,8 @@ public sealed class NoiseStreamTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     [Fact]
     public void What_is_left_over_of_sixteen_is_drawn_again()
     {
-        float[] whole = new float[32], cut = new float[20];
+        float[] whole = new float[32],
+            cut = new float[20];
         NoiseStream.Of(NoiseSource.TorchCpu, 7).Fill(whole, 0);
         NoiseStream.Of(NoiseSource.TorchCpu, 7).Fill(cut, 0);
         // The first four stay; the last sixteen come from the numbers after the first twenty.
@@ -69,7 +77,19 @@ public sealed class NoiseStreamTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     {
         using var device = new CpuDevice(2);
         using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
-        IReadOnlyList<float[]> Draw(params ulong[] seeds) => new TextToImagePipeline(model).Generate(new GenerationOptions { Prompt = "a", Seeds = seeds, Noise = source, Steps = 3, Width = 32, Height = 32, Sampler = AfaNative.Engine.Diffusion.Samplers.SamplerChoice.Find("euler_a") });
+        IReadOnlyList<float[]> Draw(params ulong[] seeds) =>
+            new TextToImagePipeline(model).Generate(
+                new GenerationOptions
+                {
+                    Prompt = "a",
+                    Seeds = seeds,
+                    Noise = source,
+                    Steps = 3,
+                    Width = 32,
+                    Height = 32,
+                    Sampler = AfaNative.Engine.Diffusion.Samplers.SamplerChoice.Find("euler_a"),
+                }
+            );
         Assert.Equal(Draw(6)[0], Draw(5, 6)[1]);
     }
 }

@@ -16,11 +16,14 @@ public sealed class SamplerSettingsTests
     private static float[] Run(string id, double? eta, int steps = 8)
     {
         Sampler sampler = SamplerChoice.Find(id).Create(s_schedule, steps, eta);
-        float[] sample = [1, -2, 0.5f], output = new float[3], noise = new float[3];
+        float[] sample = [1, -2, 0.5f],
+            output = new float[3],
+            noise = new float[3];
         var random = new System.Random(4);
         for (int k = 0; k < sampler.Timesteps.Count; k++)
         {
-            for (int i = 0; i < 3; i++) (output[i], noise[i]) = (random.NextSingle() - 0.5f, random.NextSingle() - 0.5f);
+            for (int i = 0; i < 3; i++)
+                (output[i], noise[i]) = (random.NextSingle() - 0.5f, random.NextSingle() - 0.5f);
             sampler.Step(k, output, sampler.NeedsNoise(k) ? noise : [], sample);
         }
 
@@ -48,15 +51,21 @@ public sealed class SamplerSettingsTests
     [MemberData(nameof(All))]
     public void A_single_step_starts_at_the_highest_noise_level(string id)
     {
-        foreach (SchedulerConfig config in (SchedulerConfig[])
-            [SchedulerConfig.StableDiffusion,
-                .. Enum.GetValues<TimestepSpacing>()
-                .Select(s => SchedulerConfig.StableDiffusion with { StatesSpacing = true, TimestepSpacing = s })])
+        foreach (
+            SchedulerConfig config in (SchedulerConfig[])
+                [
+                    SchedulerConfig.StableDiffusion,
+                    .. Enum.GetValues<TimestepSpacing>()
+                        .Select(s => SchedulerConfig.StableDiffusion with { StatesSpacing = true, TimestepSpacing = s }),
+                ]
+        )
         {
             Sampler sampler = SamplerChoice.Find(id).Create(new NoiseSchedule(config), 1);
             Assert.Equal(999, Assert.Single(sampler.Timesteps), 1e-3);
-            Assert.True(sampler is not SigmaSampler || sampler.InitNoiseSigma > 14.6,
-                $"{config.TimestepSpacing}: {sampler.InitNoiseSigma}");
+            Assert.True(
+                sampler is not SigmaSampler || sampler.InitNoiseSigma > 14.6,
+                $"{config.TimestepSpacing}: {sampler.InitNoiseSigma}"
+            );
             float[] sample = [1, 2];
             sampler.Step(0, [0.1f, 0.2f], [0.3f, 0.4f], sample);
             Assert.All(sample, v => Assert.True(float.IsFinite(v)));
@@ -126,7 +135,7 @@ public sealed class SamplerSettingsTests
         Assert.Equal(0.5, BetaDistribution.Quantile(0.5, 0.6, 0.6), 1e-12);
         Assert.Equal(0.25, BetaDistribution.Quantile(0.25, 1, 1), 1e-12);
         Assert.Equal(Math.Pow(Math.Sin(Math.PI * 0.05), 2), BetaDistribution.Quantile(0.1, 0.5, 0.5), 1e-12);
-        foreach (double p in (double[])[1e-6, 0.01, 0.3, 0.77, 0.999]) Assert.Equal(
-            p, BetaDistribution.Cumulative(BetaDistribution.Quantile(p, 0.6, 0.6), 0.6, 0.6), 1e-12);
+        foreach (double p in (double[])[1e-6, 0.01, 0.3, 0.77, 0.999])
+            Assert.Equal(p, BetaDistribution.Cumulative(BetaDistribution.Quantile(p, 0.6, 0.6), 0.6, 0.6), 1e-12);
     }
 }

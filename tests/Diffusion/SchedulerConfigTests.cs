@@ -14,14 +14,24 @@ public class SchedulerConfigTests
         string folder = Directory.CreateTempSubdirectory("scheduler").FullName;
         try
         {
-            File.WriteAllText(Path.Combine(folder, SchedulerConfig.FileName), """
+            File.WriteAllText(
+                Path.Combine(folder, SchedulerConfig.FileName),
+                """
                 {"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
                  "num_train_timesteps": 1000, "clip_sample": false, "set_alpha_to_one": false, "steps_offset": 1,
                  "skip_prk_steps": true, "trained_betas": null, "future": {"a": [1]}}
-                """);
+                """
+            );
             SchedulerConfig config = SchedulerConfig.Load(folder);
-            Assert.Equal(SchedulerConfig.StableDiffusion,
-                config with { ClassName = null, Sampler = SamplerChoice.Default, Warnings = [] });
+            Assert.Equal(
+                SchedulerConfig.StableDiffusion,
+                config with
+                {
+                    ClassName = null,
+                    Sampler = SamplerChoice.Default,
+                    Warnings = [],
+                }
+            );
             Assert.Equal("pndm", config.Sampler.Id);
             Assert.Contains("future is no key of a scheduler", Assert.Single(config.Warnings));
         }
@@ -54,7 +64,10 @@ public class SchedulerConfigTests
     [InlineData("""{"\ud800": 1}""", "surrogate")]
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "solver_order": 4}""", "solver_order")]
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "best"}""", "algorithm_type")]
-    [InlineData("""{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true, "use_beta_sigmas": true}""", "use_beta_sigmas")]
+    [InlineData(
+        """{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true, "use_beta_sigmas": true}""",
+        "use_beta_sigmas"
+    )]
     [InlineData("""{"_class_name": "EulerDiscreteScheduler", "sigma_min": 3, "sigma_max": 2}""", "sigma_min")]
     [InlineData("""{"trained_betas": [0.1]}""", "trained_betas")]
     [InlineData("[]", "JSON object")]

@@ -9,7 +9,8 @@ namespace AfaNative.Tests.Diffusion;
 /// </summary>
 public sealed class SchedulerKeysTests
 {
-    private const string Betas = """ "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000 """;
+    private const string Betas =
+        """ "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000 """;
 
     private static SchedulerConfig Load(string keys)
     {
@@ -31,7 +32,8 @@ public sealed class SchedulerKeysTests
         var stated = new DdimSampler(new NoiseSchedule(SchedulerConfig.StableDiffusion with { SetAlphaToOne = true }), 10, 0);
         var left = new DdimSampler(new NoiseSchedule(config), 10, 0);
         Assert.Equal(stated.Timesteps, left.Timesteps);
-        float[] one = [3, -4], other = [3, -4];
+        float[] one = [3, -4],
+            other = [3, -4];
         stated.Step(2, [0.5f, 0.25f], [], one);
         left.Step(2, [0.5f, 0.25f], [], other);
         Assert.Equal(one, other);
@@ -58,9 +60,18 @@ public sealed class SchedulerKeysTests
     [InlineData(""" "_class_name": "PNDMScheduler" """, "pndm [skip_prk_steps=false]")]
     [InlineData(""" "_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true """, "euler_karras")]
     [InlineData(""" "_class_name": "EulerAncestralDiscreteScheduler", "use_karras_sigmas": true """, "euler_a")]
-    [InlineData(""" "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": true """, "dpmpp_2m_sde_karras")]
-    [InlineData(""" "_class_name": "DPMSolverMultistepScheduler", "solver_order": 3, "lower_order_final": false """, "dpmpp_2m [solver_order=3 lower_order_final=false]")]
-    [InlineData(""" "_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "variance_type": null """, "dpmpp_2m")]
+    [InlineData(
+        """ "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": true """,
+        "dpmpp_2m_sde_karras"
+    )]
+    [InlineData(
+        """ "_class_name": "DPMSolverMultistepScheduler", "solver_order": 3, "lower_order_final": false """,
+        "dpmpp_2m [solver_order=3 lower_order_final=false]"
+    )]
+    [InlineData(
+        """ "_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "variance_type": null """,
+        "dpmpp_2m"
+    )]
     [InlineData(""" "_class_name": "UniPCMultistepScheduler", "solver_type": "bh1" """, "unipc [solver_type=bh1]")]
     [InlineData(""" "_class_name": "LCMScheduler", "original_inference_steps": 100 """, "lcm [original_inference_steps=100]")]
     public void The_class_and_its_keys_choose_the_sampler(string keys, string id)
@@ -72,7 +83,10 @@ public sealed class SchedulerKeysTests
     }
 
     [Theory]
-    [InlineData("""{"a": -Infinity, "b": "-Infinity", "c": [NaN, Infinity]}""", """{"a": "-Infinity", "b": "-Infinity", "c": ["NaN", "Infinity"]}""")]
+    [InlineData(
+        """{"a": -Infinity, "b": "-Infinity", "c": [NaN, Infinity]}""",
+        """{"a": "-Infinity", "b": "-Infinity", "c": ["NaN", "Infinity"]}"""
+    )]
     [InlineData("""{"a": "\"NaN", "b": NaN}""", """{"a": "\"NaN", "b": "NaN"}""")]
     public void Python_s_infinities_can_be_read(string json, string expected) =>
         Assert.Equal(expected, SchedulerConfig.WithoutPythonsNumbers(json));
@@ -80,7 +94,9 @@ public sealed class SchedulerKeysTests
     [Fact]
     public void A_class_that_is_not_there_gives_way_to_DDIM_and_is_named_with_its_keys()
     {
-        SchedulerConfig config = Load($""" "_class_name": "DEISMultistepScheduler", "_diffusers_version": "0.30", "solver_order": 3, {Betas} """);
+        SchedulerConfig config = Load(
+            $""" "_class_name": "DEISMultistepScheduler", "_diffusers_version": "0.30", "solver_order": 3, {Betas} """
+        );
         Assert.Equal("ddim", config.Sampler.Id);
         string warning = Assert.Single(config.Warnings);
         Assert.Contains("DEISMultistepScheduler", warning);
@@ -92,7 +108,11 @@ public sealed class SchedulerKeysTests
     [InlineData(""" "beta_schedul": "linear", "gamma": 1 """, "beta_schedul, gamma")]
     [InlineData(""" "_class_name": "DDPMScheduler", "variance_type": "learned_range" """, "variance_type")]
     [InlineData(""" "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver" """, "noise 0")]
-    [InlineData(""" "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver", "solver_order": 3, "final_sigmas_type": "sigma_min" """, "order 3")]
+    [InlineData(
+        """ "_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver", "solver_order": 3"""
+            + """, "final_sigmas_type": "sigma_min" """,
+        "order 3"
+    )]
     [InlineData(""" "rescale_betas_zero_snr": true """, "rescale_betas_zero_snr")]
     public void Keys_that_do_not_count_are_named(string keys, string named) =>
         Assert.Contains(named, Assert.Single(Load(keys).Warnings));
@@ -102,7 +122,11 @@ public sealed class SchedulerKeysTests
     {
         var usual = new NoiseSchedule(SchedulerConfig.StableDiffusion);
         var given = new NoiseSchedule(
-            SchedulerConfig.StableDiffusion with { TrainedBetas = [.. usual.BetasByTimestep.Select(b => (double)b)] });
+            SchedulerConfig.StableDiffusion with
+            {
+                TrainedBetas = [.. usual.BetasByTimestep.Select(b => (double)b)],
+            }
+        );
         Assert.Equal(usual.AlphasCumprod, given.AlphasCumprod);
         var rescaled = new NoiseSchedule(SchedulerConfig.StableDiffusion with { ZeroTerminalSnr = true });
         Assert.Equal(0f, rescaled.AlphasCumprod[^1]);

@@ -20,7 +20,7 @@ public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
         Width = 48,
         Height = 32,
         GuidanceScale = 3,
-        Seeds = [7, 8]
+        Seeds = [7, 8],
     };
     private readonly TemporaryFolder _folder = new();
     private readonly CpuDevice _device = new(2);
@@ -46,8 +46,10 @@ public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
         IReadOnlyList<float[]> pictures = new TextToImagePipeline(_model).Generate(options, recorder.Observe());
         recorder.Write(_folder.File("1.safetensors"), 1);
         using SafetensorsFile file = SafetensorsFile.Open(_folder.File("1.safetensors"));
-        Assert.Equal(["latents", "latents.0", "latents.1", "latents.3", "latents.final", "prediction.0", "prediction.1"],
-            file.Tensors.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["latents", "latents.0", "latents.1", "latents.3", "latents.final", "prediction.0", "prediction.1"],
+            file.Tensors.Keys.Order(StringComparer.Ordinal)
+        );
         Assert.All(file.Tensors.Values, t => Assert.Equal([4, 4, 6], t.Shape));
         Assert.Equal(file.ReadFloat32("latents.final"), file.ReadFloat32("latents.3"));
         Assert.Equal("8", file.Metadata["seed"]);
@@ -76,7 +78,12 @@ public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
         GenerationOptions options = s_options with
         {
             Seeds = [7],
-            HighResolution = new HighResolutionPass { Scale = 2, Strength = 0.6, Steps = 2 }
+            HighResolution = new HighResolutionPass
+            {
+                Scale = 2,
+                Strength = 0.6,
+                Steps = 2,
+            },
         };
         var recorder = new LatentRecorder(_model, options, RecordedSteps.All);
         var pipeline = new TextToImagePipeline(_model);
@@ -100,11 +107,13 @@ public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
             Seeds = [7],
             Steps = 10,
             Strength = 0.3,
-            InitImage = new float[48 * 32 * 3]
+            InitImage = new float[48 * 32 * 3],
         };
         var seen = new List<int>();
-        new TextToImagePipeline(_model)
-            .GenerateLatents(options, new GenerationObserver { Latents = (done, _) => seen.Add(done) });
+        new TextToImagePipeline(_model).GenerateLatents(
+            options,
+            new GenerationObserver { Latents = (done, _) => seen.Add(done) }
+        );
         Assert.Equal([0, 1, 2, 3], seen);
         Assert.Equal([201, 101, 1], new TextToImagePipeline(_model).Timesteps(options));
     }
@@ -127,7 +136,8 @@ public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
                 float[] maps = file.ReadFloat32(name);
                 Assert.Equal(3, shape[0]);
                 int area = maps.Length / 3;
-                for (int i = 0; i < area; i++) Assert.Equal(1f, maps[i] + maps[area + i] + maps[2 * area + i], 1e-5f);
+                for (int i = 0; i < area; i++)
+                    Assert.Equal(1f, maps[i] + maps[area + i] + maps[2 * area + i], 1e-5f);
             }
         }
     }
@@ -158,6 +168,8 @@ public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
 
     [Fact]
     public void Steps_beyond_the_run_are_refused() =>
-        Assert.Contains("no step 4",
-            Assert.Throws<AfaException>(() => new LatentRecorder(_model, s_options, RecordedSteps.Parse("steps", "4"))).Message);
+        Assert.Contains(
+            "no step 4",
+            Assert.Throws<AfaException>(() => new LatentRecorder(_model, s_options, RecordedSteps.Parse("steps", "4"))).Message
+        );
 }

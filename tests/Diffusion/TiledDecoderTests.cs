@@ -26,10 +26,12 @@ public sealed class TiledDecoderTests(TinyEnsemble tiny) : IClassFixture<TinyEns
         foreach ((int start, int length) in TiledDecoder.Places(size, tile, overlap))
         {
             Assert.InRange(length, Math.Min(size, overlap + 1), Math.Max(tile, Math.Min(size, tile)));
-            if (start > 0) Assert.Equal(overlap, end - start);
+            if (start > 0)
+                Assert.Equal(overlap, end - start);
             end = start + length;
             float[] share = TiledDecoder.Fade(start, length, size, overlap, factor);
-            for (int i = 0; i < share.Length; i++) sums[start * factor + i] += share[i];
+            for (int i = 0; i < share.Length; i++)
+                sums[start * factor + i] += share[i];
         }
 
         Assert.Equal(size, end);
@@ -43,13 +45,16 @@ public sealed class TiledDecoderTests(TinyEnsemble tiny) : IClassFixture<TinyEns
         using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
         var ops = new Ops(device);
         using TensorScope scope = ops.Scope();
-        int height = 24, width = 20, channels = 4;
+        int height = 24,
+            width = 20,
+            channels = 4;
         var latent = new float[channels * height * width];
         AfaNative.Kernels.Random.GaussianNoise.Fill(latent, 5, 0);
         float[] plain = ops.Download(model.Vae.Decode(ops, ops.UploadNchw(latent, new Shape(1, 1, height, width, channels))));
         Assert.Equal(plain, TiledDecoder.Decode(ops, model.Vae, latent, height, width));
         float[] tiled = TiledDecoder.Decode(ops, model.Vae, latent, height, width, 16, 4);
-        double difference = tiled.Zip(plain).Average(p => Math.Abs(p.First - p.Second)), contrast = plain.Average(v => Math.Abs(v - plain.Average()));
+        double difference = tiled.Zip(plain).Average(p => Math.Abs(p.First - p.Second)),
+            contrast = plain.Average(v => Math.Abs(v - plain.Average()));
         // Group norms over a tile instead of the whole: near, not equal.
         Assert.InRange(difference, 1e-7, 0.3 * contrast);
     }

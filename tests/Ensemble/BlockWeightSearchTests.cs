@@ -11,10 +11,18 @@ using Xunit;
 
 namespace AfaNative.Tests.Ensemble;
 
-/// <summary>autoMBW on scores with a known optimum, cut off and continued; and merged models in memory against those written.</summary>
+/// <summary>
+/// autoMBW on scores with a known optimum, cut off and continued; and merged models in memory against those written.
+/// </summary>
 public class BlockWeightSearchTests
 {
-    private static readonly BlockWeightSearchOptions s_options = new() { Models = 3, Trials = 80, Seed = 4, Subject = "a test" };
+    private static readonly BlockWeightSearchOptions s_options = new()
+    {
+        Models = 3,
+        Trials = 80,
+        Seed = 4,
+        Subject = "a test",
+    };
 
     [Theory]
     [InlineData(SearchResolution.Model, 1, 0.6)]
@@ -29,10 +37,12 @@ public class BlockWeightSearchTests
         Assert.Equal(groups, trials.Max(t => t.Blocks[0].Distinct().Count()));
         foreach (SearchTrial t in trials)
         {
-            for (int k = 0; k < 25; k++) Assert.Equal(1, t.Blocks.Sum(b => b[k]), 12);
+            for (int k = 0; k < 25; k++)
+                Assert.Equal(1, t.Blocks.Sum(b => b[k]), 12);
         }
 
-        // The first four are the average and every model alone. One weight per model cannot follow the optimum through the blocks, and 25 take longer than 80 trials.
+        // The first four are the average and every model alone. One weight per model cannot follow the optimum through the
+        // blocks, and 25 take longer than 80 trials.
         double simple = trials.Take(4).Max(t => t.Score);
         Assert.True(best.Score > simple * share, $"{best.Score} from {simple}");
         Assert.Equal([1.0 / 3, 1, 0, 0], trials.Take(4).Select(t => t.Blocks[0][7]));
@@ -42,21 +52,31 @@ public class BlockWeightSearchTests
     public void A_search_cut_off_in_the_middle_of_a_line_ends_as_if_it_had_not_been()
     {
         using var folder = new TemporaryFolder();
-        string log = folder.File("trials.jsonl"), whole = folder.File("whole.jsonl");
+        string log = folder.File("trials.jsonl"),
+            whole = folder.File("whole.jsonl");
         SearchTrial expected = BlockWeightSearch.Run(s_options, b => Score(b), whole);
         int calls = 0;
-        Assert.Throws<InvalidOperationException>(() => BlockWeightSearch.Run(s_options, b => ++calls <= 30 ? Score(b) : throw new InvalidOperationException(), log));
+        Assert.Throws<InvalidOperationException>(() =>
+            BlockWeightSearch.Run(s_options, b => ++calls <= 30 ? Score(b) : throw new InvalidOperationException(), log)
+        );
         File.AppendAllText(log, "{\"trial\":30,\"sco");
         calls = 0;
-        SearchTrial came = BlockWeightSearch.Run(s_options, b =>
-        {
-            calls++;
-            return Score(b);
-        }, log);
+        SearchTrial came = BlockWeightSearch.Run(
+            s_options,
+            b =>
+            {
+                calls++;
+                return Score(b);
+            },
+            log
+        );
         Assert.Equal(50, calls);
         Assert.Equal(File.ReadAllText(whole), File.ReadAllText(log));
         Assert.Equal(expected.Blocks, came.Blocks);
-        Assert.Contains("another search", Assert.Throws<AfaException>(() => BlockWeightSearch.Run(s_options with { Seed = 5 }, b => Score(b), log)).Message);
+        Assert.Contains(
+            "another search",
+            Assert.Throws<AfaException>(() => BlockWeightSearch.Run(s_options with { Seed = 5 }, b => Score(b), log)).Message
+        );
     }
 
     [Fact]
@@ -71,21 +91,27 @@ public class BlockWeightSearchTests
     {
         using var folder = new TemporaryFolder();
         string[] models = [folder.File("a"), folder.File("b")];
-        for (int i = 0; i < 2; i++) SyntheticModel.Write(models[i], new SyntheticOptions { Seed = (ulong)i, Type = ElementType.Float16 });
+        for (int i = 0; i < 2; i++)
+            SyntheticModel.Write(models[i], new SyntheticOptions { Seed = (ulong)i, Type = ElementType.Float16 });
         MergeOptions options = MergeOptions.BlockWeighted(models, [BlockWeights.Parse("cosine")], [0]);
         ModelMerge.Write(folder.File("m"), options);
         using var device = new CpuDevice(2);
         UNetConfig config = UNetConfig.Load(Path.Combine(models[0], "unet"));
         Checkpoint[] checkpoints = [.. models.Select(m => Checkpoint.Open(Path.Combine(m, "unet"), "diffusion_pytorch_model"))];
         (UNetModel inMemory, MergedParameters merged) = ModelMerge.LoadUNet(device, checkpoints, config, options.Blocks);
-        (UNetModel written, CheckpointParameters read) = DiffusionModel.ReadComponent(device, [Path.Combine(folder.File("m"), "unet")], p => new UNetModel(p, config));
+        (UNetModel written, CheckpointParameters read) = DiffusionModel.ReadComponent(
+            device,
+            [Path.Combine(folder.File("m"), "unet")],
+            p => new UNetModel(p, config)
+        );
         using (merged)
         using (read)
         {
             Assert.Equal(Predict(written), Predict(inMemory));
         }
 
-        foreach (Checkpoint checkpoint in checkpoints) checkpoint.Dispose();
+        foreach (Checkpoint checkpoint in checkpoints)
+            checkpoint.Dispose();
 
         float[] Predict(UNetModel unet)
         {
@@ -93,7 +119,14 @@ public class BlockWeightSearchTests
             using TensorScope scope = ops.Scope();
             var values = new float[8 * 8 * config.InChannels];
             AfaNative.Kernels.Random.GaussianNoise.Fill(values, 3, 0);
-            return ops.Download(unet.Forward(ops, ops.Upload(values, new Shape(1, 1, 8, 8, config.InChannels)), unet.EmbedTime(ops, [321f]), ops.Upload(new float[7 * config.CrossAttentionDim], new Shape(1, 1, 7, 1, config.CrossAttentionDim))));
+            return ops.Download(
+                unet.Forward(
+                    ops,
+                    ops.Upload(values, new Shape(1, 1, 8, 8, config.InChannels)),
+                    unet.EmbedTime(ops, [321f]),
+                    ops.Upload(new float[7 * config.CrossAttentionDim], new Shape(1, 1, 7, 1, config.CrossAttentionDim))
+                )
+            );
         }
     }
 
@@ -105,7 +138,8 @@ public class BlockWeightSearchTests
         {
             double x = k / 24.0;
             double[] wanted = [0.6 - 0.5 * x, 0.3 + 0.3 * x, 0.1 + 0.2 * x];
-            for (int m = 0; m < 3; m++) sum += Math.Pow(blocks[m][k] - wanted[m], 2);
+            for (int m = 0; m < 3; m++)
+                sum += Math.Pow(blocks[m][k] - wanted[m], 2);
         }
 
         return -sum;

@@ -16,7 +16,16 @@ public sealed class TinyEnsemble : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
 
-    public TinyEnsemble() => SyntheticModel.Write(Path, new SyntheticOptions { Experts = 3, Type = ElementType.Float16, Seed = 3 });
+    public TinyEnsemble() =>
+        SyntheticModel.Write(
+            Path,
+            new SyntheticOptions
+            {
+                Experts = 3,
+                Type = ElementType.Float16,
+                Seed = 3,
+            }
+        );
 
     public string Path => System.IO.Path.Combine(_folder.Path, "model");
 
@@ -25,7 +34,15 @@ public sealed class TinyEnsemble : IDisposable
 
 public sealed class EnsembleTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 {
-    private static readonly GenerationOptions s_options = new() { Prompt = "a red circle", NegativePrompt = "blue", Steps = 3, Width = 72, Height = 56, Seeds = [7] };
+    private static readonly GenerationOptions s_options = new()
+    {
+        Prompt = "a red circle",
+        NegativePrompt = "blue",
+        Steps = 3,
+        Width = 72,
+        Height = 56,
+        Seeds = [7],
+    };
 
     [Fact]
     public void Threads_and_batch_do_not_change_a_pixel()
@@ -34,14 +51,16 @@ public sealed class EnsembleTests(TinyEnsemble tiny) : IClassFixture<TinyEnsembl
         using (var device = new CpuDevice(1))
         using (DiffusionModel model = DiffusionModel.Load(device, tiny.Path))
         {
-            foreach (ulong seed in new ulong[] { 7, 8, 9 }) single.AddRange(new TextToImagePipeline(model).Generate(s_options with { Seeds = [seed] }));
+            foreach (ulong seed in new ulong[] { 7, 8, 9 })
+                single.AddRange(new TextToImagePipeline(model).Generate(s_options with { Seeds = [seed] }));
         }
 
         using (var device = new CpuDevice(3))
         using (DiffusionModel model = DiffusionModel.Load(device, tiny.Path))
         {
             IReadOnlyList<float[]> batch = new TextToImagePipeline(model).Generate(s_options with { Seeds = [7, 8, 9] });
-            for (int i = 0; i < 3; i++) Assert.Equal(single[i], batch[i]);
+            for (int i = 0; i < 3; i++)
+                Assert.Equal(single[i], batch[i]);
         }
 
         Assert.NotEqual(single[0], single[1]);
@@ -64,8 +83,17 @@ public sealed class EnsembleTests(TinyEnsemble tiny) : IClassFixture<TinyEnsembl
         using var device = new CpuDevice(1);
         using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
         using var source = new CancellationTokenSource();
-        var observer = new GenerationObserver { Step = (step, _) => { if (step == 1) source.Cancel(); } };
-        Assert.ThrowsAny<OperationCanceledException>(() => new TextToImagePipeline(model).Generate(s_options, observer, source.Token));
+        var observer = new GenerationObserver
+        {
+            Step = (step, _) =>
+            {
+                if (step == 1)
+                    source.Cancel();
+            },
+        };
+        Assert.ThrowsAny<OperationCanceledException>(() =>
+            new TextToImagePipeline(model).Generate(s_options, observer, source.Token)
+        );
     }
 
     [Fact]
@@ -84,7 +112,36 @@ public sealed class EnsembleTests(TinyEnsemble tiny) : IClassFixture<TinyEnsembl
     public void Aggregation_points_are_those_of_the_paper()
     {
         var config = new UNetConfig();
-        Assert.Equal([320, 320, 320, 320, 640, 640, 640, 1280, 1280, 1280, 1280, 1280, 1280, 1280, 1280, 1280, 1280, 1280, 1280, 640, 640, 640, 320, 320, 4], config.AggregationChannels);
+        Assert.Equal(
+            [
+                320,
+                320,
+                320,
+                320,
+                640,
+                640,
+                640,
+                1280,
+                1280,
+                1280,
+                1280,
+                1280,
+                1280,
+                1280,
+                1280,
+                1280,
+                1280,
+                1280,
+                1280,
+                640,
+                640,
+                640,
+                320,
+                320,
+                4,
+            ],
+            config.AggregationChannels
+        );
         Assert.Equal(25, AttentionRecorder.PointNames(config).Count);
     }
 
@@ -93,7 +150,15 @@ public sealed class EnsembleTests(TinyEnsemble tiny) : IClassFixture<TinyEnsembl
     {
         using var folder = new TemporaryFolder();
         string again = folder.File("again");
-        SyntheticModel.Write(again, new SyntheticOptions { Experts = 3, Type = ElementType.Float16, Seed = 3 });
+        SyntheticModel.Write(
+            again,
+            new SyntheticOptions
+            {
+                Experts = 3,
+                Type = ElementType.Float16,
+                Seed = 3,
+            }
+        );
         foreach (string file in Directory.EnumerateFiles(tiny.Path, "*", SearchOption.AllDirectories))
         {
             Assert.Equal(File.ReadAllBytes(file), File.ReadAllBytes(Path.Combine(again, Path.GetRelativePath(tiny.Path, file))));
@@ -107,7 +172,9 @@ public sealed class EnsembleTests(TinyEnsemble tiny) : IClassFixture<TinyEnsembl
     {
         using var device = new CpuDevice(1);
         using DiffusionModel model = DiffusionModel.Load(device, tiny.Path, expert: 0);
-        AfaException e = Assert.Throws<AfaException>(() => new TextToImagePipeline(model).Generate(s_options with { Width = 70 }));
+        AfaException e = Assert.Throws<AfaException>(() =>
+            new TextToImagePipeline(model).Generate(s_options with { Width = 70 })
+        );
         Assert.Contains("70x56", e.Message);
     }
 
@@ -126,13 +193,15 @@ public sealed class EnsembleTests(TinyEnsemble tiny) : IClassFixture<TinyEnsembl
     public void Missing_unexpected_and_misshapen_tensors_come_in_one_message()
     {
         using var folder = new TemporaryFolder();
-        string copy = Copy(folder), file = Path.Combine(copy, "unet", "diffusion_pytorch_model.safetensors");
+        string copy = Copy(folder),
+            file = Path.Combine(copy, "unet", "diffusion_pytorch_model.safetensors");
         var entries = new List<TensorEntry>();
         using (SafetensorsFile original = SafetensorsFile.Open(file))
         {
             foreach (SafetensorsTensor t in original.Tensors.Values)
             {
-                if (t.Name == "conv_out.bias") continue;
+                if (t.Name == "conv_out.bias")
+                    continue;
                 long[] shape = t.Name == "conv_in.bias" ? [t.ElementCount + 1] : [.. t.Shape];
                 entries.Add(TensorEntry.FromFloat32(t.Name, shape, new float[shape.Aggregate(1L, (a, b) => a * b)]));
             }

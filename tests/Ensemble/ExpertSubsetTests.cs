@@ -8,10 +8,20 @@ using Xunit;
 
 namespace AfaNative.Tests.Ensemble;
 
-/// <summary>Some of an ensemble's experts: their weights are the aggregators' own, shared out anew, and one alone is itself.</summary>
+/// <summary>
+/// Some of an ensemble's experts: their weights are the aggregators' own, shared out anew, and one alone is itself.
+/// </summary>
 public sealed class ExpertSubsetTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 {
-    private static readonly GenerationOptions s_options = new() { Prompt = "a red circle", NegativePrompt = "blue", Steps = 3, Width = 48, Height = 32, Seeds = [7, 8] };
+    private static readonly GenerationOptions s_options = new()
+    {
+        Prompt = "a red circle",
+        NegativePrompt = "blue",
+        Steps = 3,
+        Width = 48,
+        Height = 32,
+        Seeds = [7, 8],
+    };
 
     [Fact]
     public void One_expert_of_an_ensemble_is_that_expert_alone()
@@ -26,7 +36,8 @@ public sealed class ExpertSubsetTests(TinyEnsemble tiny) : IClassFixture<TinyEns
             foreach (FusionMode fusion in Enum.GetValues<FusionMode>())
             {
                 float[] subset = pipeline.GenerateLatents(s_options with { Experts = [expert], Fusion = fusion });
-                for (int i = 0; i < alone.Length; i++) Assert.Equal(alone[i], subset[i], 1e-5f);
+                for (int i = 0; i < alone.Length; i++)
+                    Assert.Equal(alone[i], subset[i], 1e-5f);
             }
         }
     }
@@ -37,7 +48,10 @@ public sealed class ExpertSubsetTests(TinyEnsemble tiny) : IClassFixture<TinyEns
         using var device = new CpuDevice(2);
         using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
         // At the first point of the first step nothing has differed yet.
-        float[] all = First(null, FusionMode.Afa), pair = First([0, 2], FusionMode.Afa), even = First([0, 2], FusionMode.Average), thirds = First(null, FusionMode.Average);
+        float[] all = First(null, FusionMode.Afa),
+            pair = First([0, 2], FusionMode.Afa),
+            even = First([0, 2], FusionMode.Average),
+            thirds = First(null, FusionMode.Average);
         int differ = 0;
         for (int i = 0; i < all.Length; i += 3)
         {
@@ -46,8 +60,10 @@ public sealed class ExpertSubsetTests(TinyEnsemble tiny) : IClassFixture<TinyEns
             Assert.Equal(0, pair[i + 1]);
             Assert.Equal(all[i + 2] / rest, pair[i + 2], 1e-6f);
             Assert.Equal([0.5f, 0, 0.5f], even[i..(i + 3)]);
-            for (int n = 0; n < 3; n++) Assert.Equal(1 / 3f, thirds[i + n], 1e-6f);
-            if (Math.Abs(all[i] - 1 / 3f) > 0.01) differ++;
+            for (int n = 0; n < 3; n++)
+                Assert.Equal(1 / 3f, thirds[i + n], 1e-6f);
+            if (Math.Abs(all[i] - 1 / 3f) > 0.01)
+                differ++;
         }
 
         Assert.True(differ > all.Length / 6, "the aggregators' own weights are too even to tell");
@@ -56,7 +72,15 @@ public sealed class ExpertSubsetTests(TinyEnsemble tiny) : IClassFixture<TinyEns
         {
             float[]? maps = null;
             var ops = new Ops(device);
-            new TextToImagePipeline(model).GenerateLatents(s_options with { Experts = experts, Fusion = fusion, Steps = 1 }, new GenerationObserver { Aggregation = (_, point, _, m) => maps ??= point == 0 ? ops.Download(m) : null });
+            new TextToImagePipeline(model).GenerateLatents(
+                s_options with
+                {
+                    Experts = experts,
+                    Fusion = fusion,
+                    Steps = 1,
+                },
+                new GenerationObserver { Aggregation = (_, point, _, m) => maps ??= point == 0 ? ops.Download(m) : null }
+            );
             return maps!;
         }
     }
@@ -78,11 +102,22 @@ public sealed class ExpertSubsetTests(TinyEnsemble tiny) : IClassFixture<TinyEns
             string target = Path.Combine(folder.File("model"), Path.GetRelativePath(tiny.Path, file));
             Directory.CreateDirectory(Path.GetDirectoryName(target)!);
             File.Copy(file, target);
-            if (!file.Contains("aggregator_", StringComparison.Ordinal) || !file.EndsWith(".safetensors", StringComparison.Ordinal)) continue;
+            if (
+                !file.Contains("aggregator_", StringComparison.Ordinal)
+                || !file.EndsWith(".safetensors", StringComparison.Ordinal)
+            )
+                continue;
             List<TensorEntry> entries = [];
             using (SafetensorsFile original = SafetensorsFile.Open(file))
             {
-                foreach (SafetensorsTensor t in original.Tensors.Values) entries.Add(TensorEntry.FromFloat32(t.Name, [.. t.Shape], t.Name == "conv_out.weight" ? new float[t.ElementCount] : original.ReadFloat32(t.Name)));
+                foreach (SafetensorsTensor t in original.Tensors.Values)
+                    entries.Add(
+                        TensorEntry.FromFloat32(
+                            t.Name,
+                            [.. t.Shape],
+                            t.Name == "conv_out.weight" ? new float[t.ElementCount] : original.ReadFloat32(t.Name)
+                        )
+                    );
             }
 
             SafetensorsWriter.Write(target, entries, null);
@@ -101,6 +136,11 @@ public sealed class ExpertSubsetTests(TinyEnsemble tiny) : IClassFixture<TinyEns
     {
         using var device = new CpuDevice(1);
         using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
-        Assert.Contains(expected, Assert.Throws<AfaException>(() => new TextToImagePipeline(model).GenerateLatents(s_options with { Experts = experts })).Message);
+        Assert.Contains(
+            expected,
+            Assert
+                .Throws<AfaException>(() => new TextToImagePipeline(model).GenerateLatents(s_options with { Experts = experts }))
+                .Message
+        );
     }
 }

@@ -26,8 +26,10 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
     {
         Assert.Empty(FolderConsistency.Problems(tiny.Path));
         Assert.Empty(FolderConsistency.Problems(ModelDefaults.DemoFolder));
-        Assert.Contains("\"model_max_length\": 20",
-            File.ReadAllText(Path.Combine(ModelDefaults.DemoFolder, "tokenizer", "tokenizer_config.json")));
+        Assert.Contains(
+            "\"model_max_length\": 20",
+            File.ReadAllText(Path.Combine(ModelDefaults.DemoFolder, "tokenizer", "tokenizer_config.json"))
+        );
     }
 
     [Theory]
@@ -41,7 +43,12 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
     [InlineData("text_encoder/config.json", "eos_token_id", 49407, "states 49407 as eos_token_id, the tokenizer has 2013")]
     [InlineData("text_encoder/config.json", "bos_token_id", 49406, "states 49406 as bos_token_id, the tokenizer has 2012")]
     [InlineData("text_encoder/config.json", "pad_token_id", 7, "states 7 as pad_token_id")]
-    [InlineData("additional_text_encoder_0/config.json", "intermediate_size", 128, "additional_text_encoder_0 has another architecture")]
+    [InlineData(
+        "additional_text_encoder_0/config.json",
+        "intermediate_size",
+        128,
+        "additional_text_encoder_0 has another architecture"
+    )]
     [InlineData("unet/config.json", "cross_attention_dim", 64, "expects 64")]
     [InlineData("unet/config.json", "in_channels", 8, "4 latent channels")]
     [InlineData("unet/config.json", "out_channels", 8, "8 out_channels")]
@@ -64,18 +71,23 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
     public void Every_part_that_does_not_fit_is_named(string file, string key, object? value, string expected)
     {
         string copy = Copy();
-        Change(Path.Combine(copy, file), json =>
-        {
-            if (value is null) json.Remove(key);
-            else json[key] = value switch
+        Change(
+            Path.Combine(copy, file),
+            json =>
             {
-                "part" => new JsonArray("stable_diffusion", "StableDiffusionSafetyChecker"),
-                string s => s,
-                int i => i,
-                double d => (JsonNode)d,
-                _ => throw new ArgumentException(null, nameof(value))
-            };
-        });
+                if (value is null)
+                    json.Remove(key);
+                else
+                    json[key] = value switch
+                    {
+                        "part" => new JsonArray("stable_diffusion", "StableDiffusionSafetyChecker"),
+                        string s => s,
+                        int i => i,
+                        double d => (JsonNode)d,
+                        _ => throw new ArgumentException(null, nameof(value)),
+                    };
+            }
+        );
         Assert.Contains(FolderConsistency.Problems(copy), p => p.Contains(expected, StringComparison.Ordinal));
         string message = Assert.Throws<CheckpointException>(() => FolderConsistency.Require(copy, "OUT")).Message;
         Assert.StartsWith("OUT: it would not load elsewhere", message);
@@ -86,20 +98,37 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
     public void Ids_that_transformers_always_wrote_are_no_fault()
     {
         string copy = Copy();
-        Change(Path.Combine(copy, "text_encoder", "config.json"),
-            json => (json["bos_token_id"], json["eos_token_id"], json["pad_token_id"]) = (0, 2, 1));
+        Change(
+            Path.Combine(copy, "text_encoder", "config.json"),
+            json => (json["bos_token_id"], json["eos_token_id"], json["pad_token_id"]) = (0, 2, 1)
+        );
         Assert.Empty(FolderConsistency.Problems(copy));
     }
 
     [Fact]
     public void A_base_that_says_otherwise_is_put_right_in_what_is_made_of_it_and_absent_parts_are_marked()
     {
-        string copy = Copy(), output = _folder.File("ensemble");
+        string copy = Copy(),
+            output = _folder.File("ensemble");
         Change(Path.Combine(copy, "tokenizer", "tokenizer_config.json"), json => json["model_max_length"] = 20);
-        Change(Path.Combine(copy, "model_index.json"),
-            json => (json["safety_checker"], json["requires_safety_checker"]) = (
-            new JsonArray("stable_diffusion", "StableDiffusionSafetyChecker"), true));
-        EnsembleBuilder.Create(output, new EnsembleOptions { Base = copy, Experts = [copy, copy], HiddenSize = 64, Layers = 1 });
+        Change(
+            Path.Combine(copy, "model_index.json"),
+            json =>
+                (json["safety_checker"], json["requires_safety_checker"]) = (
+                    new JsonArray("stable_diffusion", "StableDiffusionSafetyChecker"),
+                    true
+                )
+        );
+        EnsembleBuilder.Create(
+            output,
+            new EnsembleOptions
+            {
+                Base = copy,
+                Experts = [copy, copy],
+                HiddenSize = 64,
+                Layers = 1,
+            }
+        );
         Assert.Empty(FolderConsistency.Problems(output));
         JsonNode tokenizer = JsonNode.Parse(File.ReadAllText(Path.Combine(output, "tokenizer", "tokenizer_config.json")))!,
             index = JsonNode.Parse(File.ReadAllText(Path.Combine(output, "model_index.json")))!;
@@ -109,17 +138,28 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
         Assert.False((bool)index["requires_safety_checker"]!);
         // What cannot be put right is refused, and nothing is left.
         Change(Path.Combine(copy, "text_encoder", "config.json"), json => json["eos_token_id"] = 49407);
-        Assert.Contains("eos_token_id",
-            Assert.Throws<CheckpointException>(
-            () => EnsembleBuilder.Create(_folder.File("no"), new EnsembleOptions { Base = copy, Experts = [copy, copy] }))
-            .Message);
-        Assert.Contains("eos_token_id",
-            Assert.Throws<CheckpointException>(
-            () => ModelMerge.Write(_folder.File("merged"), MergeOptions.Weighted([copy, copy], [1, 1]))).Message);
+        Assert.Contains(
+            "eos_token_id",
+            Assert
+                .Throws<CheckpointException>(() =>
+                    EnsembleBuilder.Create(_folder.File("no"), new EnsembleOptions { Base = copy, Experts = [copy, copy] })
+                )
+                .Message
+        );
+        Assert.Contains(
+            "eos_token_id",
+            Assert
+                .Throws<CheckpointException>(() =>
+                    ModelMerge.Write(_folder.File("merged"), MergeOptions.Weighted([copy, copy], [1, 1]))
+                )
+                .Message
+        );
         Assert.DoesNotContain(
-            Directory.EnumerateFileSystemEntries(_folder.Path), e =>
-            Path.GetFileName(e).StartsWith("no", StringComparison.Ordinal)
-            || Path.GetFileName(e).StartsWith("merged", StringComparison.Ordinal));
+            Directory.EnumerateFileSystemEntries(_folder.Path),
+            e =>
+                Path.GetFileName(e).StartsWith("no", StringComparison.Ordinal)
+                || Path.GetFileName(e).StartsWith("merged", StringComparison.Ordinal)
+        );
     }
 
     [Theory]
@@ -128,16 +168,23 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
     [InlineData(100, "multiple of 32 from 64 on, not 100")]
     public void Aggregators_that_cannot_see_the_time_step_are_refused(int width, string expected)
     {
-        Assert.Contains(expected,
-            Assert.Throws<AfaException>(
-            () => EnsembleBuilder.Create(
-            _folder.File("out"), new EnsembleOptions
-            {
-                Base = tiny.Path,
-                Experts = [tiny.Path, tiny.Path],
-                HiddenSize = width,
-                Heads = 4
-            })).Message);
+        Assert.Contains(
+            expected,
+            Assert
+                .Throws<AfaException>(() =>
+                    EnsembleBuilder.Create(
+                        _folder.File("out"),
+                        new EnsembleOptions
+                        {
+                            Base = tiny.Path,
+                            Experts = [tiny.Path, tiny.Path],
+                            HiddenSize = width,
+                            Heads = 4,
+                        }
+                    )
+                )
+                .Message
+        );
         Assert.False(Directory.Exists(_folder.File("out")));
     }
 
@@ -145,29 +192,57 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
     public void Narrow_aggregators_that_are_there_are_warned_about()
     {
         using var device = new CpuDevice(1);
-        using (DiffusionModel model = DiffusionModel.Load(device, tiny.Path)) Assert.Contains(
-            "25 aggregators are 32 wide", Assert.Single(model.Warnings));
-        using (DiffusionModel model = DiffusionModel.Load(device, tiny.Path, expert: 1)) Assert.Empty(model.Warnings);
-        Assert.Empty(AggregatorWidth.Warnings([new SabwConfig { InChannels = 4, NumExperts = 2, HiddenSize = 64 }]));
+        using (DiffusionModel model = DiffusionModel.Load(device, tiny.Path))
+            Assert.Contains("25 aggregators are 32 wide", Assert.Single(model.Warnings));
+        using (DiffusionModel model = DiffusionModel.Load(device, tiny.Path, expert: 1))
+            Assert.Empty(model.Warnings);
+        Assert.Empty(
+            AggregatorWidth.Warnings([
+                new SabwConfig
+                {
+                    InChannels = 4,
+                    NumExperts = 2,
+                    HiddenSize = 64,
+                },
+            ])
+        );
     }
 
     [Fact]
     public void What_the_authors_loader_does_not_look_at_is_said()
     {
         Assert.Empty(AuthorsLoader.Notes(SchedulerConfig.StableDiffusion));
-        Assert.Contains("will not sample there (prediction_type is v_prediction",
-            Assert.Single(AuthorsLoader.Notes(
-            SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.VPrediction })));
-        Assert.Contains("betas run from 0.00085 to 0.02",
-            Assert.Single(AuthorsLoader.Notes(SchedulerConfig.StableDiffusion with { BetaEnd = 0.02 })));
-        Assert.Contains("a little otherwise",
-            Assert.Single(AuthorsLoader.Notes(SchedulerConfig.StableDiffusion with { ClipSample = true })));
+        Assert.Contains(
+            "will not sample there (prediction_type is v_prediction",
+            Assert.Single(
+                AuthorsLoader.Notes(SchedulerConfig.StableDiffusion with { PredictionType = PredictionType.VPrediction })
+            )
+        );
+        Assert.Contains(
+            "betas run from 0.00085 to 0.02",
+            Assert.Single(AuthorsLoader.Notes(SchedulerConfig.StableDiffusion with { BetaEnd = 0.02 }))
+        );
+        Assert.Contains(
+            "a little otherwise",
+            Assert.Single(AuthorsLoader.Notes(SchedulerConfig.StableDiffusion with { ClipSample = true }))
+        );
         Assert.Contains("does not read `scheduler/`", DemoCard.Text(new DemoOptions()));
         string model = Copy();
         Change(Path.Combine(model, "scheduler", "scheduler_config.json"), json => json["prediction_type"] = "v_prediction");
         (int code, _, string error) = CommandLineTests.Run(
-            "ensemble", "create", _folder.File("v"), "--base", model, "--expert", model, model, "--hidden-size", "64", "--layers",
-            "1");
+            "ensemble",
+            "create",
+            _folder.File("v"),
+            "--base",
+            model,
+            "--expert",
+            model,
+            model,
+            "--hidden-size",
+            "64",
+            "--layers",
+            "1"
+        );
         Assert.True(code == 0, error);
         Assert.Contains("this ensemble will not sample there", error.ReplaceLineEndings(" "));
         Assert.Contains("will not sample there", CommandLineTests.Run("ensemble", "info", _folder.File("v")).Error);
@@ -182,8 +257,10 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
         Change(Path.Combine(copy, "unet", "config.json"), json => json["sample_size"] = 8);
         Assert.Equal(64, NativeSize.Of(EnsembleFolder.Open(copy)));
         Change(Path.Combine(copy, "unet", "config.json"), json => json["sample_size"] = 1 << 30);
-        Assert.Contains("sample_size",
-            Assert.Throws<CheckpointException>(() => NativeSize.Of(EnsembleFolder.Open(copy))).Message);
+        Assert.Contains(
+            "sample_size",
+            Assert.Throws<CheckpointException>(() => NativeSize.Of(EnsembleFolder.Open(copy))).Message
+        );
     }
 
     // Configurations copied, weights by link.
@@ -194,8 +271,10 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
         {
             string target = Path.Combine(to, Path.GetRelativePath(tiny.Path, file));
             Directory.CreateDirectory(Path.GetDirectoryName(target)!);
-            if (file.EndsWith(".safetensors", StringComparison.Ordinal)) File.CreateSymbolicLink(target, file);
-            else File.Copy(file, target);
+            if (file.EndsWith(".safetensors", StringComparison.Ordinal))
+                File.CreateSymbolicLink(target, file);
+            else
+                File.Copy(file, target);
         }
 
         return to;

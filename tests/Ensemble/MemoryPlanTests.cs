@@ -15,7 +15,15 @@ public sealed class MemoryPlanTests(OpenClDevice opencl) : IDisposable
 {
     private readonly TinyEnsemble _tiny = new();
 
-    private static GenerationOptions Options => new() { Prompt = "a red circle", Steps = 3, Width = 64, Height = 48, Seeds = [7, 8] };
+    private static GenerationOptions Options =>
+        new()
+        {
+            Prompt = "a red circle",
+            Steps = 3,
+            Width = 64,
+            Height = 48,
+            Seeds = [7, 8],
+        };
 
     [Fact]
     public void The_plan_is_the_peak_of_the_run_to_the_byte()
@@ -34,7 +42,9 @@ public sealed class MemoryPlanTests(OpenClDevice opencl) : IDisposable
     public void More_pictures_at_once_need_more_and_one_expert_needs_less()
     {
         using var device = new CpuDevice(1);
-        MemoryPlan one = MemoryPlan.For(device, _tiny.Path, Options with { Seeds = [1] }), two = MemoryPlan.For(device, _tiny.Path, Options), single = MemoryPlan.For(device, _tiny.Path, Options, expert: 0);
+        MemoryPlan one = MemoryPlan.For(device, _tiny.Path, Options with { Seeds = [1] }),
+            two = MemoryPlan.For(device, _tiny.Path, Options),
+            single = MemoryPlan.For(device, _tiny.Path, Options, expert: 0);
         Assert.True(one.Denoising < two.Denoising);
         Assert.True(single.Weights < two.Weights / 2);
     }
@@ -87,7 +97,8 @@ public sealed class MemoryPlanTests(OpenClDevice opencl) : IDisposable
     [InlineData("0")]
     [InlineData("6 gigs")]
     [InlineData("1e30G")]
-    public void What_is_no_amount_is_refused(string text) => Assert.Contains($"'{text}'", Assert.Throws<AfaException>(() => MemoryPlan.Parse(text)).Message);
+    public void What_is_no_amount_is_refused(string text) =>
+        Assert.Contains($"'{text}'", Assert.Throws<AfaException>(() => MemoryPlan.Parse(text)).Message);
 
     public void Dispose() => _tiny.Dispose();
 }

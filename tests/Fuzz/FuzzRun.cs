@@ -13,9 +13,14 @@ namespace AfaNative.Tests.Fuzz;
 /// <param name="Read">Reads an input; what is wrong with it is an <see cref="AfaException"/> and nothing else.</param>
 /// <param name="Native">It takes memory that the runtime does not count.</param>
 /// <param name="Repair">Makes a changed input consistent again where the format has sums of its own; used on every other.</param>
-internal sealed record FuzzTarget(string Name, IReadOnlyList<byte[]> Seeds, IReadOnlyList<string> Words, Action<byte[]> Read,
+internal sealed record FuzzTarget(
+    string Name,
+    IReadOnlyList<byte[]> Seeds,
+    IReadOnlyList<string> Words,
+    Action<byte[]> Read,
     Func<byte[], byte[]>? Repair = null,
-    bool Native = false);
+    bool Native = false
+);
 
 /// <summary>
 /// Feeds a reader changed inputs for a while: no exception but <see cref="AfaException"/>, nothing over two seconds, no more than
@@ -26,16 +31,20 @@ internal sealed record FuzzTarget(string Name, IReadOnlyList<byte[]> Seeds, IRea
 /// </summary>
 internal static partial class FuzzRun
 {
-    private const double MostSeconds = 2, HangSeconds = 60;
+    private const double MostSeconds = 2,
+        HangSeconds = 60;
 
     private const long MostBytes = 300_000_000;
 
-    private const int MostInputs = 400, MostFailures = 4;
+    private const int MostInputs = 400,
+        MostFailures = 4;
 
     /// <summary>Seconds for each reader: 20 in CI, 2 for a run of all tests by hand.</summary>
-    public static double Seconds => Environment.GetEnvironmentVariable("AFA_FUZZ_SECONDS") is { Length: > 0 } text
-        ? Numbers.Double("AFA_FUZZ_SECONDS", text, 0, 86_400)
-        : Environment.GetEnvironmentVariable("CI") is "true" or "1" ? 20 : 2;
+    public static double Seconds =>
+        Environment.GetEnvironmentVariable("AFA_FUZZ_SECONDS") is { Length: > 0 } text
+            ? Numbers.Double("AFA_FUZZ_SECONDS", text, 0, 86_400)
+        : Environment.GetEnvironmentVariable("CI") is "true" or "1" ? 20
+        : 2;
 
     /// <summary>Runs some targets one after the other, sharing the time.</summary>
     public static string Run(IReadOnlyList<FuzzTarget> targets)
@@ -49,7 +58,8 @@ internal static partial class FuzzRun
             worker.Start();
             while (!worker.Join(200))
             {
-                if (Stopwatch.GetElapsedTime(Volatile.Read(ref state.Started)).TotalSeconds < HangSeconds) continue;
+                if (Stopwatch.GetElapsedTime(Volatile.Read(ref state.Started)).TotalSeconds < HangSeconds)
+                    continue;
                 state.Fail(state.Current, "hangs");
                 break;
             }
@@ -58,7 +68,8 @@ internal static partial class FuzzRun
             failures.AddRange(state.Failures);
         }
 
-        if (failures.Count > 0) Xunit.Assert.Fail(string.Join("\n", failures));
+        if (failures.Count > 0)
+            Xunit.Assert.Fail(string.Join("\n", failures));
         return string.Create(CultureInfo.InvariantCulture, $"{string.Join(", ", targets.Select(t => t.Name))}: {runs} inputs");
     }
 
@@ -67,27 +78,35 @@ internal static partial class FuzzRun
     {
         var state = new State(target);
         Feed(state, input);
-        if (state.Failures.Count > 0) Xunit.Assert.Fail(state.Failures[0]);
+        if (state.Failures.Count > 0)
+            Xunit.Assert.Fail(state.Failures[0]);
     }
 
     private static void Loop(State state, double seconds)
     {
         FuzzTarget target = state.Target;
-        int seed = Environment.GetEnvironmentVariable("AFA_FUZZ_SEED") is { Length: > 0 } text ? Numbers.Int32("AFA_FUZZ_SEED",
-            text) : 1;
-        foreach (char c in target.Name) seed = seed * 31 + c;
+        int seed = Environment.GetEnvironmentVariable("AFA_FUZZ_SEED") is { Length: > 0 } text
+            ? Numbers.Int32("AFA_FUZZ_SEED", text)
+            : 1;
+        foreach (char c in target.Name)
+            seed = seed * 31 + c;
         var mutator = new Mutator(seed, target.Words);
         List<byte[]> pool = [.. target.Seeds];
         var outcomes = new HashSet<string>(StringComparer.Ordinal);
-        foreach (byte[] input in target.Seeds) outcomes.Add(Feed(state, input));
+        foreach (byte[] input in target.Seeds)
+            outcomes.Add(Feed(state, input));
         var watch = Stopwatch.StartNew();
         while (watch.Elapsed.TotalSeconds < seconds && state.Failures.Count < MostFailures)
         {
             byte[] input = mutator.Change(pool[mutator.Next(pool.Count)], pool[mutator.Next(pool.Count)]);
-            if (target.Repair is { } repair && mutator.Next(2) == 0) input = repair(input);
-            if (!outcomes.Add(Feed(state, input))) continue;
-            if (pool.Count < MostInputs) pool.Add(input);
-            else pool[target.Seeds.Count + mutator.Next(MostInputs - target.Seeds.Count)] = input;
+            if (target.Repair is { } repair && mutator.Next(2) == 0)
+                input = repair(input);
+            if (!outcomes.Add(Feed(state, input)))
+                continue;
+            if (pool.Count < MostInputs)
+                pool.Add(input);
+            else
+                pool[target.Seeds.Count + mutator.Next(MostInputs - target.Seeds.Count)] = input;
         }
     }
 
@@ -111,20 +130,23 @@ internal static partial class FuzzRun
             seconds = Math.Min(seconds, Measure(state, input).Seconds);
         }
 
-        if (seconds > MostSeconds) state.Fail(input, $"takes {seconds:F1} s");
+        if (seconds > MostSeconds)
+            state.Fail(input, $"takes {seconds:F1} s");
         for (int again = 0; again < 2 && bytes > MostBytes + input.Length; again++)
         {
             bytes = Math.Min(bytes, Measure(state, input).Bytes);
         }
 
-        if (bytes > MostBytes + input.Length) state.Fail(input, $"takes {bytes / 1e6:F0} MB");
+        if (bytes > MostBytes + input.Length)
+            state.Fail(input, $"takes {bytes / 1e6:F0} MB");
         return outcome;
     }
 
     private static (string Outcome, double Seconds, long Bytes) Measure(State state, byte[] input)
     {
         bool native = state.Target.Native;
-        long start = GC.GetAllocatedBytesForCurrentThread(), resident = native ? Resident("VmRSS:", forget: true) : 0;
+        long start = GC.GetAllocatedBytesForCurrentThread(),
+            resident = native ? Resident("VmRSS:", forget: true) : 0;
         double clock = ProcessorSeconds();
         string outcome = "read";
         try
@@ -134,8 +156,10 @@ internal static partial class FuzzRun
         catch (AfaException e)
         {
             outcome = Changing().Replace(e.Message, "");
-            if (outcome.Length > 400) outcome = outcome[..400];
-            if (e.Message.Length > 8_000) state.Fail(input, $"says it in {e.Message.Length} characters");
+            if (outcome.Length > 400)
+                outcome = outcome[..400];
+            if (e.Message.Length > 8_000)
+                state.Fail(input, $"says it in {e.Message.Length} characters");
         }
         catch (Exception e)
         {
@@ -151,10 +175,12 @@ internal static partial class FuzzRun
     // Bytes the process has in memory, now or at most since the system was told to forget; 0 where it does not say.
     private static long Resident(string what, bool forget = false)
     {
-        if (!OperatingSystem.IsLinux()) return 0;
+        if (!OperatingSystem.IsLinux())
+            return 0;
         try
         {
-            if (forget) File.WriteAllText("/proc/self/clear_refs", "5");
+            if (forget)
+                File.WriteAllText("/proc/self/clear_refs", "5");
             string? line = File.ReadLines("/proc/self/status").FirstOrDefault(l => l.StartsWith(what, StringComparison.Ordinal));
             string number = line is null ? "0" : line[what.Length..].Replace("kB", "", StringComparison.Ordinal);
             return 1024L * Numbers.Int32(what, number);
@@ -168,7 +194,8 @@ internal static partial class FuzzRun
     // Of this thread, so that other work on the machine does not count; else the clock on the wall.
     private static double ProcessorSeconds()
     {
-        if (OperatingSystem.IsLinux() && ClockGetTime(3, out TimeSpec time) == 0) return time.Seconds + time.Nanoseconds / 1e9;
+        if (OperatingSystem.IsLinux() && ClockGetTime(3, out TimeSpec time) == 0)
+            return time.Seconds + time.Nanoseconds / 1e9;
         return Stopwatch.GetTimestamp() / (double)Stopwatch.Frequency;
     }
 
@@ -181,7 +208,8 @@ internal static partial class FuzzRun
     [StructLayout(LayoutKind.Sequential)]
     private struct TimeSpec
     {
-        public long Seconds, Nanoseconds;
+        public long Seconds,
+            Nanoseconds;
     }
 
     private sealed class State(FuzzTarget target)
@@ -200,15 +228,18 @@ internal static partial class FuzzRun
 
         public void Fail(byte[] input, string what)
         {
-            if (!_kinds.Add(Changing().Replace(what, ""))) return;
-            string folder = Environment.GetEnvironmentVariable("AFA_FUZZ_OUT") is { Length: > 0 } named ? named
+            if (!_kinds.Add(Changing().Replace(what, "")))
+                return;
+            string folder = Environment.GetEnvironmentVariable("AFA_FUZZ_OUT") is { Length: > 0 } named
+                ? named
                 : Path.GetTempPath();
             Directory.CreateDirectory(folder);
             string file = Path.Combine(folder, $"afa-fuzz-{target.Name}-{Guid.NewGuid():N}.bin");
             File.WriteAllBytes(file, input);
             string text = Convert.ToBase64String(input.AsSpan(0, Math.Min(input.Length, 3000)));
             string sentence = $"{target.Name} {Printable.Shortened(what, 600)}\n    {input.Length} bytes in {file}: {text}";
-            lock (Failures) Failures.Add(sentence);
+            lock (Failures)
+                Failures.Add(sentence);
         }
     }
 }

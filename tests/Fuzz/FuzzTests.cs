@@ -30,9 +30,13 @@ public sealed class TextFuzzTests(ITestOutputHelper output)
     [Fact]
     public void Every_reader_is_fed()
     {
-        string[] fed = [.. new[] { typeof(FileFuzzTests), typeof(TextFuzzTests) }.SelectMany(t => t.GetMethods()).SelectMany(m =>
-            m.GetCustomAttributes(typeof(InlineDataAttribute), false))
-            .Select(a => (string)((InlineDataAttribute)a).Data[0]!)];
+        string[] fed =
+        [
+            .. new[] { typeof(FileFuzzTests), typeof(TextFuzzTests) }
+                .SelectMany(t => t.GetMethods())
+                .SelectMany(m => m.GetCustomAttributes(typeof(InlineDataAttribute), false))
+                .Select(a => (string)((InlineDataAttribute)a).Data[0]!),
+        ];
         Assert.Equal(FuzzTargets.Readers.Order(), fed.Order());
     }
 }

@@ -16,7 +16,8 @@ public class AttentionOverviewTests
         Assert.Equal(0.25f, mean[3], 6);
         // Between the middles of two cells the map is blended: a quarter of the way in 1 is 0.75.
         Assert.Equal((0.75f + 0.5f) / 2, mean[1], 6);
-        for (int i = 0; i < 16; i++) Assert.Equal(1, mean[i] + mean[16 + i], 6);
+        for (int i = 0; i < 16; i++)
+            Assert.Equal(1, mean[i] + mean[16 + i], 6);
         Assert.Throws<AfaException>(() => AttentionOverview.Mean([], 2, 4, 4));
     }
 
@@ -28,7 +29,9 @@ public class AttentionOverviewTests
         Assert.True(drawn.Width > 3 * 256);
         Assert.Equal(((byte)200, (byte)200, (byte)200), drawn.Get(20 + 128, 68 + 128));
         // Expert 0 counts most at the left of its map and least at the right, expert 1 the other way round.
-        int first = 20 + 256 + 12, second = first + 256 + 12, y = 68 + 128;
+        int first = 20 + 256 + 12,
+            second = first + 256 + 12,
+            y = 68 + 128;
         Assert.Equal(drawn.Get(first + 2, y), drawn.Get(second + 253, y));
         Assert.Equal(drawn.Get(first + 253, y), drawn.Get(second + 2, y));
         Assert.NotEqual(drawn.Get(first + 2, y), drawn.Get(first + 253, y));

@@ -56,9 +56,7 @@ public sealed class ImagingTests : IDisposable
 
     [Fact]
     public void Floats_are_clamped_and_rounded_half_to_even() =>
-        Assert.Equal(
-            [0, 255, 0, 0, 2, 255],
-            RgbImage.FromFloat([-1f, 2f, float.NaN, 0.5f / 255f, 1.5f / 255f, 1f], 1, 2).Pixels);
+        Assert.Equal([0, 255, 0, 0, 2, 255], RgbImage.FromFloat([-1f, 2f, float.NaN, 0.5f / 255f, 1.5f / 255f, 1f], 1, 2).Pixels);
 
     [Fact]
     public void Metadata_reads_as_common_tools_write_it()
@@ -79,9 +77,19 @@ public sealed class ImagingTests : IDisposable
         };
         Assert.Equal(
             "a cat\nNegative prompt: blur\nSteps: 50, Sampler: DDIM, CFG scale: 7.5, Seed: 1, Size: 512x768, "
-            + "Model hash: aa + bb, Model: \"one + two, x\", Aggregator hash: cc, Version: AfaNative 0.1.0",
-            metadata.ToParameters());
-        GenerationMetadata some = GenerationMetadata.Parse((metadata with { Fusion = "feature mean", Experts = "0+2", Plot = "x steps 1 | steps 2; y cat, \"dog\"" }).ToParameters());
+                + "Model hash: aa + bb, Model: \"one + two, x\", Aggregator hash: cc, Version: AfaNative 0.1.0",
+            metadata.ToParameters()
+        );
+        GenerationMetadata some = GenerationMetadata.Parse(
+            (
+                metadata with
+                {
+                    Fusion = "feature mean",
+                    Experts = "0+2",
+                    Plot = "x steps 1 | steps 2; y cat, \"dog\"",
+                }
+            ).ToParameters()
+        );
         Assert.Equal(("feature mean", "0+2", "x steps 1 | steps 2; y cat, \"dog\""), (some.Fusion, some.Experts, some.Plot));
     }
 
@@ -112,7 +120,12 @@ public sealed class ImagingTests : IDisposable
     public void Labelled_grids_hold_every_picture_and_their_labels()
     {
         RgbImage[] cells = [.. Enumerable.Range(0, 6).Select(k => Picture(20, 30, k))];
-        RgbImage grid = LabelledGrid.Draw(cells, 3, ["steps 10", "steps 20", "steps 30"], ["a", "a label that is far too long for the few pixels that there are beside so small a picture, and so it is cut"]);
+        RgbImage grid = LabelledGrid.Draw(
+            cells,
+            3,
+            ["steps 10", "steps 20", "steps 30"],
+            ["a", "a label that is far too long for the few pixels that there are beside so small a picture, and so it is cut"]
+        );
         int last = -1;
         foreach (RgbImage cell in cells)
         {
@@ -122,7 +135,9 @@ public sealed class ImagingTests : IDisposable
         }
 
         // Above the first picture and left of it there is ink, between the labels' corner and the edge none.
-        int first = Find(grid, cells[0]), left = first % grid.Width, top = first / grid.Width;
+        int first = Find(grid, cells[0]),
+            left = first % grid.Width,
+            top = first / grid.Width;
         Assert.True(Ink(grid, left, 0, grid.Width, top) > 100 && Ink(grid, 0, top, left, grid.Height) > 100);
         Assert.Equal(0, Ink(grid, 0, 0, left - 20, top));
         RgbImage bare = LabelledGrid.Draw(cells, 6, [], []);
@@ -130,15 +145,35 @@ public sealed class ImagingTests : IDisposable
         Assert.Throws<AfaException>(() => LabelledGrid.Draw(cells, 4, [], []));
         Assert.Throws<AfaException>(() => LabelledGrid.Draw(cells, 3, ["one"], []));
         Assert.Throws<AfaException>(() => LabelledGrid.Draw([Picture(4, 4, 0), Picture(4, 5, 0)], 2, [], []));
-        Assert.Contains("too many for one picture", Assert.Throws<AfaException>(() => LabelledGrid.Draw([.. Enumerable.Repeat(Picture(2048, 2048, 0), 200)], 20, [], [])).Message);
+        Assert.Contains(
+            "too many for one picture",
+            Assert
+                .Throws<AfaException>(() => LabelledGrid.Draw([.. Enumerable.Repeat(Picture(2048, 2048, 0), 200)], 20, [], []))
+                .Message
+        );
 
-        static int Ink(RgbImage image, int left, int top, int right, int bottom) => Enumerable.Range(top, bottom - top).Sum(y => Enumerable.Range(left, right - left).Count(x => image.Pixels[3 * (y * image.Width + x)] < 100));
+        static int Ink(RgbImage image, int left, int top, int right, int bottom) =>
+            Enumerable
+                .Range(top, bottom - top)
+                .Sum(y => Enumerable.Range(left, right - left).Count(x => image.Pixels[3 * (y * image.Width + x)] < 100));
 
         static int Find(RgbImage whole, RgbImage part)
         {
             for (int i = 0; i < whole.Pixels.Length / 3; i++)
             {
-                if (Enumerable.Range(0, part.Height).All(y => whole.Pixels.AsSpan(3 * Math.Min(i + y * whole.Width, whole.Width * whole.Height - part.Width), 3 * part.Width).SequenceEqual(part.Pixels.AsSpan(3 * y * part.Width, 3 * part.Width)))) return i;
+                if (
+                    Enumerable
+                        .Range(0, part.Height)
+                        .All(y =>
+                            whole
+                                .Pixels.AsSpan(
+                                    3 * Math.Min(i + y * whole.Width, whole.Width * whole.Height - part.Width),
+                                    3 * part.Width
+                                )
+                                .SequenceEqual(part.Pixels.AsSpan(3 * y * part.Width, 3 * part.Width))
+                        )
+                )
+                    return i;
             }
 
             return -1;
@@ -150,7 +185,8 @@ public sealed class ImagingTests : IDisposable
     [InlineData("two words", 41, "two|words")]
     [InlineData("one two three four five six", 29, "one|two|thr..")]
     [InlineData("unbreakable", 41, "unbreak|able")]
-    public void Labels_are_wrapped_between_words(string text, int pixels, string lines) => Assert.Equal(lines, string.Join('|', LabelledGrid.Wrap(text, pixels, 1)));
+    public void Labels_are_wrapped_between_words(string text, int pixels, string lines) =>
+        Assert.Equal(lines, string.Join('|', LabelledGrid.Wrap(text, pixels, 1)));
 
     private static RgbImage Picture(int width, int height, int seed)
     {

@@ -14,7 +14,8 @@ namespace AfaNative.Tests.Imaging;
 /// </summary>
 public sealed class PictureFileTests : IDisposable
 {
-    private const int Wide = 32, High = 16;
+    private const int Wide = 32,
+        High = 16;
     private readonly TemporaryFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
@@ -39,8 +40,14 @@ public sealed class PictureFileTests : IDisposable
         // Training sees the same.
         float[] square = TrainingPicture.Crop(Photo(orientation, 16), 16, 1);
         Assert.Equal(corners, Corners([.. square.Select(v => (v + 1) / 2)], 16, 16));
-        Assert.Equal(corners, Corners(TrainingPicture.Read(Write("square.jpg", Photo(orientation, 16)), 16, 1).Select(v =>
-            (v + 1) / 2).ToArray(), 16, 16));
+        Assert.Equal(
+            corners,
+            Corners(
+                TrainingPicture.Read(Write("square.jpg", Photo(orientation, 16)), 16, 1).Select(v => (v + 1) / 2).ToArray(),
+                16,
+                16
+            )
+        );
     }
 
     [Fact]
@@ -53,11 +60,14 @@ public sealed class PictureFileTests : IDisposable
         Assert.Equal([255, 127, 127, 255, 255, 255], Bytes(white.Pixels));
         Assert.Equal([128, 0, 127, 0, 0, 255], Bytes(PictureFile.Read(path, 2, 1, background: (0, 0, 255)).Pixels));
         byte[] square = Png(2, 2, 8, 6, [255, 0, 0, 128, 0, 255, 0, 0, 255, 0, 0, 128, 0, 255, 0, 0]);
-        Assert.Equal([255, 127, 127, 255, 255, 255, 255, 127, 127, 255, 255, 255],
-            Bytes(TrainingPicture.Crop(square, 2, 1).Select(v => (v + 1) / 2)));
+        Assert.Equal(
+            [255, 127, 127, 255, 255, 255, 255, 127, 127, 255, 255, 255],
+            Bytes(TrainingPicture.Crop(square, 2, 1).Select(v => (v + 1) / 2))
+        );
         // Enlarged, no green comes near.
         float[] large = PictureFile.Read(path, 64, 32).Pixels;
-        for (int i = 0; i < large.Length; i += 3) Assert.True(large[i + 1] <= large[i] + 0.01f);
+        for (int i = 0; i < large.Length; i += 3)
+            Assert.True(large[i + 1] <= large[i] + 0.01f);
         Assert.False(PictureFile.Read(Write("opaque.png", Png(1, 1, 8, 6, [1, 2, 3, 255])), 1, 1).Transparent);
     }
 
@@ -75,8 +85,10 @@ public sealed class PictureFileTests : IDisposable
     public void Another_shape_is_cropped_filled_or_stretched()
     {
         // Columns of four colours, twice as wide as high.
-        string path = Write("wide.png", Png(4, 2, 8, 2, [255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255, 255, 0, 0, 0, 255, 0, 0,
-            0, 255, 255, 255, 255]));
+        string path = Write(
+            "wide.png",
+            Png(4, 2, 8, 2, [255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255, 255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255])
+        );
         Assert.Equal([0, 255, 0, 0, 0, 255, 0, 255, 0, 0, 0, 255], Bytes(PictureFile.Read(path, 2, 2).Pixels));
         Assert.Equal("GWGW", Corners(PictureFile.Read(path, 4, 4, PictureFit.Fill).Pixels, 4, 4));
         byte[] filled = Bytes(PictureFile.Read(path, 4, 4, PictureFit.Fill).Pixels);
@@ -87,8 +99,10 @@ public sealed class PictureFileTests : IDisposable
         Assert.Equal((504, 256), PictureFile.SizeFor(395, 200, null, 256));
         Assert.Equal((392, 200), PictureFile.SizeFor(395, 207, null, null));
         Assert.Equal((8, 512), PictureFile.SizeFor(1, 1000, null, 512));
-        Assert.Contains("--width and --height", Assert.Throws<AfaException>(() => PictureFile.SizeFor(1, 1_000_000, 512, null))
-            .Message);
+        Assert.Contains(
+            "--width and --height",
+            Assert.Throws<AfaException>(() => PictureFile.SizeFor(1, 1_000_000, 512, null)).Message
+        );
         Assert.True(PictureFile.SameShape(515, 387, 512, 384));
         Assert.False(PictureFile.SameShape(512, 512, 512, 504));
     }
@@ -110,10 +124,14 @@ public sealed class PictureFileTests : IDisposable
     public void A_thread_of_a_picture_is_skipped_with_its_reason()
     {
         byte[] thread = Png(1, 100_000, 8, 0, new byte[100_000]);
-        Assert.Contains("1x100000 pixels would have to be brought to 512x51200000",
-            Assert.Throws<InvalidDataException>(() => TrainingPicture.Crop(thread, 512, 1)).Message);
-        Assert.Contains("1x100000", Assert.Throws<AfaException>(() => PictureFile.Read(Write("thread.png", thread), 512, 512))
-            .Message);
+        Assert.Contains(
+            "1x100000 pixels would have to be brought to 512x51200000",
+            Assert.Throws<InvalidDataException>(() => TrainingPicture.Crop(thread, 512, 1)).Message
+        );
+        Assert.Contains(
+            "1x100000",
+            Assert.Throws<AfaException>(() => PictureFile.Read(Write("thread.png", thread), 512, 512)).Message
+        );
     }
 
     [Fact]
@@ -121,8 +139,18 @@ public sealed class PictureFileTests : IDisposable
     {
         Assert.Equal([18, 18, 18], Bytes(PictureFile.Read(Write("deep.png", Png(1, 1, 16, 0, [0x12, 0x34])), 1, 1).Pixels));
         Assert.Equal([200, 200, 200], Bytes(PictureFile.Read(Write("gray.png", Png(1, 1, 8, 0, [200])), 1, 1).Pixels));
-        Assert.Equal([9, 8, 7, 255, 255, 255], Bytes(PictureFile.Read(Write("palette.png",
-            Png(2, 1, 8, 3, [0, 1], ("PLTE", [9, 8, 7, 40, 50, 60]), ("tRNS", [255, 0]))), 2, 1).Pixels));
+        Assert.Equal(
+            [9, 8, 7, 255, 255, 255],
+            Bytes(
+                PictureFile
+                    .Read(
+                        Write("palette.png", Png(2, 1, 8, 3, [0, 1], ("PLTE", [9, 8, 7, 40, 50, 60]), ("tRNS", [255, 0]))),
+                        2,
+                        1
+                    )
+                    .Pixels
+            )
+        );
         // Two frames of one pixel, red and blue.
         byte[] gif = [.. "GIF89a"u8, 1, 0, 1, 0, 0x80, 0, 0, 255, 0, 0, 0, 0, 255, .. Frame(0x44), .. Frame(0x4C), 0x3B];
         Assert.Equal([255, 0, 0], Bytes(PictureFile.Read(Write("moving.gif", gif), 1, 1).Pixels));
@@ -135,7 +163,8 @@ public sealed class PictureFileTests : IDisposable
     {
         using SKColorSpace wide = SKColorSpace.CreateRgb(SKColorSpaceTransferFn.Srgb, SKColorSpaceXyz.AdobeRgb);
         using var bitmap = new SKBitmap(new SKImageInfo(4, 4, SKColorType.Rgba8888, SKAlphaType.Opaque, wide));
-        for (int i = 0; i < 16; i++) ((byte[])[128, 128, 64, 255]).CopyTo(bitmap.GetPixelSpan()[(4 * i)..]);
+        for (int i = 0; i < 16; i++)
+            ((byte[])[128, 128, 64, 255]).CopyTo(bitmap.GetPixelSpan()[(4 * i)..]);
         using SKData png = bitmap.Encode(SKEncodedImageFormat.Png, 100);
         byte[] file = png.ToArray();
         Assert.True(PngChunks.Has(file, "iCCP"u8));
@@ -153,15 +182,18 @@ public sealed class PictureFileTests : IDisposable
     {
         using var bitmap = new SKBitmap(new SKImageInfo(61, 45, SKColorType.Rgba8888, SKAlphaType.Opaque));
         new System.Random(5).NextBytes(bitmap.GetPixelSpan());
-        for (int i = 3; i < bitmap.ByteCount; i += 4) bitmap.GetPixelSpan()[i] = 255;
+        for (int i = 3; i < bitmap.ByteCount; i += 4)
+            bitmap.GetPixelSpan()[i] = 255;
         using SKData file = bitmap.Encode(format, 90);
         using SKCodec codec = SKCodec.Create(file);
         using var decoded = new SKBitmap(new SKImageInfo(61, 45, SKColorType.Rgba8888, SKAlphaType.Unpremul));
         Assert.Equal(SKCodecResult.Success, codec.GetPixels(decoded.Info, decoded.GetPixels()));
         foreach ((int width, int height) in ((int, int)[])[(56, 40), (61, 45), (120, 24)])
         {
-            using SKBitmap scaled = decoded.Resize(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul),
-                new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear));
+            using SKBitmap scaled = decoded.Resize(
+                new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul),
+                new SKSamplingOptions(SKFilterMode.Linear, SKMipmapMode.Linear)
+            );
             byte[] expected = [.. scaled.GetPixelSpan().ToArray().Where((_, i) => i % 4 != 3)];
             float[] came = PictureFile.Read(Write("ordinary", file.ToArray()), width, height, PictureFit.Stretch).Pixels;
             Assert.Equal(expected.Select(b => b / 255f), came);
@@ -179,14 +211,17 @@ public sealed class PictureFileTests : IDisposable
 
         Refused("there is none", _folder.File("none.png"));
         Refused("a folder", _folder.Path);
-        Assert.Contains("no picture this program can decode",
-            Assert.Throws<AfaException>(() => PictureFile.Read(Write("text.png", "hello"u8.ToArray()), 8, 8)).Message);
+        Assert.Contains(
+            "no picture this program can decode",
+            Assert.Throws<AfaException>(() => PictureFile.Read(Write("text.png", "hello"u8.ToArray()), 8, 8)).Message
+        );
         Assert.Contains("no picture", Assert.Throws<InvalidDataException>(() => TrainingPicture.Crop([], 8, 1)).Message);
         var noise = new byte[64 * 64 * 3];
         new System.Random(1).NextBytes(noise);
         byte[] cut = Png(64, 64, 8, 2, noise)[..^4000];
         Assert.Contains("cut short", Assert.Throws<AfaException>(() => PictureFile.Read(Write("cut.png", cut), 8, 8)).Message);
-        if (OperatingSystem.IsWindows()) return;
+        if (OperatingSystem.IsWindows())
+            return;
         Refused("a device", "/dev/zero");
         await Process.Start("mkfifo", [_folder.File("pipe.png")])!.WaitForExitAsync(TestContext.Current.CancellationToken);
         Refused("a named pipe", _folder.File("pipe.png"));
@@ -206,20 +241,27 @@ public sealed class PictureFileTests : IDisposable
     [InlineData("#gggggg")]
     [InlineData("ffffff")]
     [InlineData("whitish")]
-    public void What_is_no_colour_is_named(string text) => Assert.Contains(
-        $"--background: expected a colour as #rrggbb or one of white, black",
-        Assert.Throws<AfaException>(() => PictureColor.Parse("--background", text)).Message);
+    public void What_is_no_colour_is_named(string text) =>
+        Assert.Contains(
+            $"--background: expected a colour as #rrggbb or one of white, black",
+            Assert.Throws<AfaException>(() => PictureColor.Parse("--background", text)).Message
+        );
 
     [Fact]
     public void Broken_pictures_are_sentences()
     {
-        byte[][] files = [Photo(6), Png(3, 2, 8, 6, [.. Enumerable.Range(0, 24).Select(i => (byte)i)]),
-            Png(2, 1, 8, 3, [0, 1], ("PLTE", [9, 8, 7, 40, 50, 60]))];
+        byte[][] files =
+        [
+            Photo(6),
+            Png(3, 2, 8, 6, [.. Enumerable.Range(0, 24).Select(i => (byte)i)]),
+            Png(2, 1, 8, 3, [0, 1], ("PLTE", [9, 8, 7, 40, 50, 60])),
+        ];
         var random = new System.Random(7);
         for (int i = 0; i < 400; i++)
         {
             byte[] file = [.. files[i % files.Length]];
-            for (int k = random.Next(1, 6); k > 0; k--) file[random.Next(file.Length)] = (byte)random.Next(256);
+            for (int k = random.Next(1, 6); k > 0; k--)
+                file[random.Next(file.Length)] = (byte)random.Next(256);
             string path = Write("broken", file);
             try
             {
@@ -248,15 +290,13 @@ public sealed class PictureFileTests : IDisposable
         string At(int right, int down)
         {
             int at = ((height / 4 + down * height / 2) * width + width / 4 + right * width / 2) * 3;
-            return (pixels[at] > 0.5f, pixels[at + 1] > 0.5f, pixels[at + 2] > 0.5f)
-                switch
+            return (pixels[at] > 0.5f, pixels[at + 1] > 0.5f, pixels[at + 2] > 0.5f) switch
             {
                 (true, false, false) => "R",
                 (false, true, false) => "G",
-                (false, false, true) =>
-                "B",
+                (false, false, true) => "B",
                 (true, true, true) => "W",
-                _ => "?"
+                _ => "?",
             };
         }
     }
@@ -267,8 +307,18 @@ public sealed class PictureFileTests : IDisposable
         using var bitmap = new SKBitmap(new SKImageInfo(width, High, SKColorType.Rgba8888, SKAlphaType.Opaque));
         for (int y = 0; y < High; y++)
         {
-            for (int x = 0; x < width; x++) bitmap.SetPixel(x, y, y < High / 2 ? x < width / 2 ? SKColors.Red : SKColors.Lime
-                : x < width / 2 ? SKColors.Blue : SKColors.White);
+            for (int x = 0; x < width; x++)
+                bitmap.SetPixel(
+                    x,
+                    y,
+                    y < High / 2
+                        ? x < width / 2
+                            ? SKColors.Red
+                            : SKColors.Lime
+                        : x < width / 2
+                            ? SKColors.Blue
+                            : SKColors.White
+                );
         }
 
         using SKData data = bitmap.Encode(SKEncodedImageFormat.Jpeg, 100);
@@ -279,8 +329,14 @@ public sealed class PictureFileTests : IDisposable
     }
 
     /// <summary>A PNG by hand; pixels may be missing.</summary>
-    internal static byte[] Png(int width, int height, byte depth, byte type, byte[] pixels,
-        params (string Type, byte[] Body)[] more)
+    internal static byte[] Png(
+        int width,
+        int height,
+        byte depth,
+        byte type,
+        byte[] pixels,
+        params (string Type, byte[] Body)[] more
+    )
     {
         var head = new byte[13];
         BinaryPrimitives.WriteInt32BigEndian(head, width);
@@ -294,14 +350,22 @@ public sealed class PictureFileTests : IDisposable
             rows.Write(pixels, y * row, row);
         }
 
-        return [0x89, .. "PNG\r\n\x1A\n"u8, .. Chunk("IHDR", head), .. more.SelectMany(m => Chunk(m.Type, m.Body)),
-            .. Chunk("IDAT", Packed(rows.ToArray())), .. Chunk("IEND", [])];
+        return
+        [
+            0x89,
+            .. "PNG\r\n\x1A\n"u8,
+            .. Chunk("IHDR", head),
+            .. more.SelectMany(m => Chunk(m.Type, m.Body)),
+            .. Chunk("IDAT", Packed(rows.ToArray())),
+            .. Chunk("IEND", []),
+        ];
     }
 
     internal static byte[] Packed(byte[] bytes)
     {
         using var stream = new MemoryStream();
-        using (var zlib = new ZLibStream(stream, CompressionLevel.Fastest, leaveOpen: true)) zlib.Write(bytes);
+        using (var zlib = new ZLibStream(stream, CompressionLevel.Fastest, leaveOpen: true))
+            zlib.Write(bytes);
         return stream.ToArray();
     }
 
@@ -312,7 +376,8 @@ public sealed class PictureFileTests : IDisposable
         foreach (byte b in typed)
         {
             crc ^= b;
-            for (int k = 0; k < 8; k++) crc = (crc & 1) != 0 ? 0xEDB88320u ^ (crc >> 1) : crc >> 1;
+            for (int k = 0; k < 8; k++)
+                crc = (crc & 1) != 0 ? 0xEDB88320u ^ (crc >> 1) : crc >> 1;
         }
 
         var length = new byte[4];

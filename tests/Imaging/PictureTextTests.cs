@@ -24,8 +24,10 @@ public sealed class PictureTextTests : IDisposable
         Assert.Equal(Settings, Read(("iTXt", [.. "parameters\0\0\0en\0Parameter\0"u8, .. text])));
         Assert.Equal(Settings, Read(("iTXt", [.. "parameters\0\x01\0\0\0"u8, .. PictureFileTests.Packed(text)])));
         Assert.Equal("é 猫", Read(("iTXt", [.. "parameters\0\0\0\0\0é 猫"u8])));
-        Assert.Equal(Settings, Read(("tEXt", [.. "Software\0x"u8]), ("tEXt", [.. "parameters\0"u8, .. text]),
-            ("tEXt", [.. "parameters\0other"u8])));
+        Assert.Equal(
+            Settings,
+            Read(("tEXt", [.. "Software\0x"u8]), ("tEXt", [.. "parameters\0"u8, .. text]), ("tEXt", [.. "parameters\0other"u8]))
+        );
         // PngFile reads them, too.
         _ = PngFile.Read(_folder.File("picture.png"), out string? parameters);
         Assert.Equal(Settings, parameters);
@@ -78,28 +80,83 @@ public sealed class PictureTextTests : IDisposable
         byte[][] files =
         [
             WithComment([.. "ASCII\0\0\0"u8, .. Encoding.ASCII.GetBytes(Settings)]),
-            PictureFileTests.Png(1, 1, 8, 0, [1], ("iTXt", [.. "parameters\0\x01\0\0\0"u8,
-                .. PictureFileTests.Packed(Encoding.UTF8.GetBytes(Settings))])),
+            PictureFileTests.Png(
+                1,
+                1,
+                8,
+                0,
+                [1],
+                ("iTXt", [.. "parameters\0\x01\0\0\0"u8, .. PictureFileTests.Packed(Encoding.UTF8.GetBytes(Settings))])
+            ),
             [
-                .. "RIFF"u8, 100, 0, 0, 0, .. "WEBPEXIF"u8, 64, 0, 0, 0, .. "II*\0"u8, 8, 0, 0, 0, 1, 0, 0x69, 0x87, 4, 0, 1, 0,
-                    0, 0, 26, 0, 0, 0, 0, 0, 0, 0,
-                1, 0, 0x86, 0x92, 7, 0, 16, 0, 0, 0, 44, 0, 0, 0, 0, 0, 0, 0, .. "ASCII\0\0\0Steps: 1"u8,
+                .. "RIFF"u8,
+                100,
+                0,
+                0,
+                0,
+                .. "WEBPEXIF"u8,
+                64,
+                0,
+                0,
+                0,
+                .. "II*\0"u8,
+                8,
+                0,
+                0,
+                0,
+                1,
+                0,
+                0x69,
+                0x87,
+                4,
+                0,
+                1,
+                0,
+                0,
+                0,
+                26,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                1,
+                0,
+                0x86,
+                0x92,
+                7,
+                0,
+                16,
+                0,
+                0,
+                0,
+                44,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                .. "ASCII\0\0\0Steps: 1"u8,
             ],
         ];
         var random = new System.Random(3);
         for (int i = 0; i < 3000; i++)
         {
             byte[] file = [.. files[i % files.Length]];
-            for (int k = random.Next(0, 4); k > 0; k--) file[random.Next(file.Length)] = (byte)random.Next(256);
-            if (random.Next(3) == 0) file = file[..random.Next(file.Length)];
+            for (int k = random.Next(0, 4); k > 0; k--)
+                file[random.Next(file.Length)] = (byte)random.Next(256);
+            if (random.Next(3) == 0)
+                file = file[..random.Next(file.Length)];
             File.WriteAllBytes(_folder.File("broken"), file);
             try
             {
                 PictureText.Read(_folder.File("broken"));
             }
-            catch (AfaException)
-            {
-            }
+            catch (AfaException) { }
         }
     }
 
@@ -107,22 +164,30 @@ public sealed class PictureTextTests : IDisposable
     {
         get
         {
-            if (SharedFiles.More("infotext", "a1111_family", "case.json") is not { } path) return [];
+            if (SharedFiles.More("infotext", "a1111_family", "case.json") is not { } path)
+                return [];
             using var document = JsonDocument.Parse(File.ReadAllBytes(path));
-            return [.. document.RootElement.GetProperty("rows").EnumerateArray().Select(r =>
-                r.GetProperty("format").GetString()!)];
+            return
+            [
+                .. document.RootElement.GetProperty("rows").EnumerateArray().Select(r => r.GetProperty("format").GetString()!),
+            ];
         }
     }
 
     // Where this program goes beyond, or elsewhere: a line is the settings only if it begins with "Steps:", whatever comes after
     // it; old hypernetworks do not become tags; the first pass's size is worked out in GenerationMetadata.
-    private static readonly HashSet<string> s_otherwise = ["three colons in the prompt's last line", "trailing line (Template)",
-        "lower-case key"];
+    private static readonly HashSet<string> s_otherwise =
+    [
+        "three colons in the prompt's last line",
+        "trailing line (Template)",
+        "lower-case key",
+    ];
 
     [Fact]
     public void Texts_of_the_family_are_taken_apart_as_A1111_does()
     {
-        if (Families.Count == 0) Assert.Skip("The further golden files are not here.");
+        if (Families.Count == 0)
+            Assert.Skip("The further golden files are not here.");
         using var document = JsonDocument.Parse(File.ReadAllBytes(SharedFiles.More("infotext", "a1111_family", "case.json")!));
         var wrong = new List<string>();
         foreach (JsonElement row in document.RootElement.GetProperty("rows").EnumerateArray())
@@ -144,12 +209,16 @@ public sealed class PictureTextTests : IDisposable
     [InlineData("ascii.jpg")]
     public void Files_of_the_family_are_read(string name)
     {
-        if (SharedFiles.More("infotext", "files", name) is not { } path) Assert.Skip("The further golden files are not here.");
+        if (SharedFiles.More("infotext", "files", name) is not { } path)
+            Assert.Skip("The further golden files are not here.");
         else
         {
             using var document = JsonDocument.Parse(File.ReadAllBytes(SharedFiles.More("infotext", "files", "case.json")!));
-            JsonElement row = document.RootElement.GetProperty("rows").EnumerateArray().First(r =>
-                r.GetProperty("file").GetString() == name).GetProperty("expect");
+            JsonElement row = document
+                .RootElement.GetProperty("rows")
+                .EnumerateArray()
+                .First(r => r.GetProperty("file").GetString() == name)
+                .GetProperty("expect");
             Assert.Null(Difference(PictureText.Read(path), row));
         }
     }
@@ -169,9 +238,10 @@ public sealed class PictureTextTests : IDisposable
     [InlineData("swarm.png")]
     public void Files_of_others_are_refused_by_name(string name)
     {
-        if (SharedFiles.More("infotext", "files", name) is { } path) Assert.Throws<AfaException>(() =>
-            GenerationMetadata.Parse(PictureText.Read(path)));
-        else Assert.Skip("The further golden files are not here.");
+        if (SharedFiles.More("infotext", "files", name) is { } path)
+            Assert.Throws<AfaException>(() => GenerationMetadata.Parse(PictureText.Read(path)));
+        else
+            Assert.Skip("The further golden files are not here.");
     }
 
     private static string? Difference(string text, JsonElement row)
@@ -180,25 +250,30 @@ public sealed class PictureTextTests : IDisposable
         foreach (JsonProperty field in row.GetProperty("fields").EnumerateObject())
         {
             // Sizes were cut in two.
-            if (field.Name.EndsWith("-2", StringComparison.Ordinal)) continue;
+            if (field.Name.EndsWith("-2", StringComparison.Ordinal))
+                continue;
             bool size = field.Name.EndsWith("-1", StringComparison.Ordinal);
             string key = size ? field.Name[..^2] : field.Name;
             expected[key] = size ? $"{field.Value}x{row.GetProperty("fields").GetProperty(key + "-2")}" : field.Value.ToString();
         }
 
         ParameterText? parts = ParameterText.Read(text);
-        if (expected.Count == 0) return parts is null ? null : "settings were found where there are none";
-        if (parts is null) return "no settings were found";
+        if (expected.Count == 0)
+            return parts is null ? null : "settings were found where there are none";
+        if (parts is null)
+            return "no settings were found";
         string prompt = row.GetProperty("prompt").GetString()!.Replace("<hypernet:foo:0.6>", "", StringComparison.Ordinal);
         if (parts.Prompt != prompt || parts.Negative != row.GetProperty("negative_prompt").GetString())
             return $"'{parts.Prompt}' and '{parts.Negative}'";
         Dictionary<string, string> came = [];
-        foreach ((string key, string value) in parts.Fields.Where(f => f.Value.Length > 0)) came[key] = value;
-        if (expected.ContainsKey("First pass size")) came["Size"] = expected["Size"];
-        if (!came.OrderBy(f => f.Key, StringComparer.Ordinal)
-            .SequenceEqual(expected.OrderBy(f =>
-            f.Key, StringComparer.Ordinal))) return $"{string.Join(" | ", came)} instead of {string.Join(" | ", expected)}";
-        if (row.GetProperty("sampler").GetString() is not { } sampler) return null;
+        foreach ((string key, string value) in parts.Fields.Where(f => f.Value.Length > 0))
+            came[key] = value;
+        if (expected.ContainsKey("First pass size"))
+            came["Size"] = expected["Size"];
+        if (!came.OrderBy(f => f.Key, StringComparer.Ordinal).SequenceEqual(expected.OrderBy(f => f.Key, StringComparer.Ordinal)))
+            return $"{string.Join(" | ", came)} instead of {string.Join(" | ", expected)}";
+        if (row.GetProperty("sampler").GetString() is not { } sampler)
+            return null;
         (string name, string schedule) = RecordedSampler.Split(came["Sampler"], came.GetValueOrDefault("Schedule type"));
         return name == sampler && schedule == row.GetProperty("schedule").GetString() ? null : $"sampler {name}, {schedule}";
     }
@@ -208,8 +283,48 @@ public sealed class PictureTextTests : IDisposable
         // Both directories big-endian, one entry each: EXIF's own at 26, the comment in it.
         byte[] exif =
         [
-            .. "Exif\0\0MM\0*"u8, 0, 0, 0, 8, 0, 1, 0x87, 0x69, 0, 4, 0, 0, 0, 1, 0, 0, 0, 26, 0, 0, 0, 0,
-            0, 1, 0x92, 0x86, 0, 7, 0, 0, (byte)(comment.Length >> 8), (byte)comment.Length, 0, 0, 0, 44, 0, 0, 0, 0, .. comment,
+            .. "Exif\0\0MM\0*"u8,
+            0,
+            0,
+            0,
+            8,
+            0,
+            1,
+            0x87,
+            0x69,
+            0,
+            4,
+            0,
+            0,
+            0,
+            1,
+            0,
+            0,
+            0,
+            26,
+            0,
+            0,
+            0,
+            0,
+            0,
+            1,
+            0x92,
+            0x86,
+            0,
+            7,
+            0,
+            0,
+            (byte)(comment.Length >> 8),
+            (byte)comment.Length,
+            0,
+            0,
+            0,
+            44,
+            0,
+            0,
+            0,
+            0,
+            .. comment,
         ];
         byte[] jpeg = PictureFileTests.Photo(1);
         int size = exif.Length + 2;

@@ -23,7 +23,8 @@ public unsafe class ActivationTests
     public void Exp_is_accurate_to_two_in_ten_million()
     {
         double worst = 0;
-        for (float x = -87; x < 88; x += 0.00137f) worst = Math.Max(worst, Math.Abs(VectorMath.Exp(Vector512.Create(x))[3] / Math.Exp(x) - 1));
+        for (float x = -87; x < 88; x += 0.00137f)
+            worst = Math.Max(worst, Math.Abs(VectorMath.Exp(Vector512.Create(x))[3] / Math.Exp(x) - 1));
         Assert.InRange(worst, 0, 2e-7);
     }
 
@@ -31,19 +32,22 @@ public unsafe class ActivationTests
     [InlineData(-1e30f)]
     [InlineData(float.NegativeInfinity)]
     [InlineData(-88.5f)]
-    public void Exp_of_very_negative_values_is_tiny(float x) => Assert.InRange(VectorMath.Exp(Vector512.Create(x))[0], 0, 1.3e-38f);
+    public void Exp_of_very_negative_values_is_tiny(float x) =>
+        Assert.InRange(VectorMath.Exp(Vector512.Create(x))[0], 0, 1.3e-38f);
 
     [Theory]
     [InlineData(1e30f)]
     [InlineData(89f)]
     [InlineData(float.PositiveInfinity)]
-    public void Exp_of_large_values_stays_finite(float x) => Assert.InRange(VectorMath.Exp(Vector512.Create(x))[0], 1e38f, float.MaxValue);
+    public void Exp_of_large_values_stays_finite(float x) =>
+        Assert.InRange(VectorMath.Exp(Vector512.Create(x))[0], 1e38f, float.MaxValue);
 
     [Fact]
     public void Erf_is_accurate_to_two_in_ten_million()
     {
         double worst = 0;
-        for (float x = -6; x < 6; x += 0.000137f) worst = Math.Max(worst, Math.Abs(VectorMath.Erf(Vector512.Create(x))[5] - ActivationReference.Erf(x)));
+        for (float x = -6; x < 6; x += 0.000137f)
+            worst = Math.Max(worst, Math.Abs(VectorMath.Erf(Vector512.Create(x))[5] - ActivationReference.Erf(x)));
         Assert.InRange(worst, 0, 2e-7);
         Assert.Equal(0, VectorMath.Erf(Vector512<float>.Zero)[0]);
         Assert.Equal(-1, VectorMath.Erf(Vector512.Create(float.NegativeInfinity))[0]);
@@ -64,14 +68,21 @@ public unsafe class ActivationTests
     public void Simd_matches_reference(ActivationKind kind, int count)
     {
         using Floats x = Floats.Uniform(KernelCheck.Seeded(count), count, 12);
-        KernelCheck.Same(count, y => ActivationReference.Run(kind, count, x, y), (pool, y) => ActivationSimd.Run(pool, kind, count, x, y), 1e-6, 1);
+        KernelCheck.Same(
+            count,
+            y => ActivationReference.Run(kind, count, x, y),
+            (pool, y) => ActivationSimd.Run(pool, kind, count, x, y),
+            1e-6,
+            1
+        );
     }
 
     [Theory]
     [MemberData(nameof(Kinds))]
     public void Simd_works_in_place(ActivationKind kind, int count)
     {
-        using Floats x = Floats.Uniform(KernelCheck.Seeded(count), count, 12), y = new(count);
+        using Floats x = Floats.Uniform(KernelCheck.Seeded(count), count, 12),
+            y = new(count);
         KernelCheck.Run(pool => ActivationSimd.Run(pool, kind, count, x, y));
         KernelCheck.Run(pool => ActivationSimd.Run(pool, kind, count, x, x));
         KernelCheck.AssertSameBits(y.Span, x.Span);
@@ -85,7 +96,13 @@ public unsafe class ActivationTests
     public void Geglu_matches_reference(int rows, int width)
     {
         using Floats x = Floats.Uniform(KernelCheck.Seeded(width), 2L * rows * width, 5);
-        KernelCheck.Same((long)rows * width, y => ActivationReference.Geglu(rows, width, x, y), (pool, y) => ActivationSimd.Geglu(pool, rows, width, x, y), 1e-6, 1);
+        KernelCheck.Same(
+            (long)rows * width,
+            y => ActivationReference.Geglu(rows, width, x, y),
+            (pool, y) => ActivationSimd.Geglu(pool, rows, width, x, y),
+            1e-6,
+            1
+        );
     }
 
     public static TheoryData<ActivationKind, int> Kinds()
@@ -93,7 +110,8 @@ public unsafe class ActivationTests
         var data = new TheoryData<ActivationKind, int>();
         foreach (ActivationKind kind in Enum.GetValues<ActivationKind>())
         {
-            foreach (int count in (int[])[1, 15, 16, 1037, 200_003]) data.Add(kind, count);
+            foreach (int count in (int[])[1, 15, 16, 1037, 200_003])
+                data.Add(kind, count);
         }
 
         return data;

@@ -16,8 +16,14 @@ public unsafe class ElementwiseTests
     {
         AddShape s = new(experts, count, sharedA, sharedB);
         System.Random random = KernelCheck.Seeded(count);
-        using Floats a = Floats.Uniform(random, (long)(sharedA ? 1 : experts) * count), b = Floats.Uniform(random, (long)(sharedB ? 1 : experts) * count);
-        KernelCheck.Same((long)experts * count, y => ElementwiseReference.Add(s, a, b, y), (pool, y) => ElementwiseSimd.Add(pool, s, a, b, y), 0);
+        using Floats a = Floats.Uniform(random, (long)(sharedA ? 1 : experts) * count),
+            b = Floats.Uniform(random, (long)(sharedB ? 1 : experts) * count);
+        KernelCheck.Same(
+            (long)experts * count,
+            y => ElementwiseReference.Add(s, a, b, y),
+            (pool, y) => ElementwiseSimd.Add(pool, s, a, b, y),
+            0
+        );
     }
 
     [Fact]
@@ -25,7 +31,9 @@ public unsafe class ElementwiseTests
     {
         AddShape s = new(2, 70_003, false, true);
         System.Random random = KernelCheck.Seeded(1);
-        using Floats a = Floats.Uniform(random, 2 * s.Count), b = Floats.Uniform(random, s.Count), y = new(2 * s.Count);
+        using Floats a = Floats.Uniform(random, 2 * s.Count),
+            b = Floats.Uniform(random, s.Count),
+            y = new(2 * s.Count);
         KernelCheck.Run(pool => ElementwiseSimd.Add(pool, s, a, b, y));
         KernelCheck.Run(pool => ElementwiseSimd.Add(pool, s, a, b, a));
         KernelCheck.AssertSameBits(y.Span, a.Span);
@@ -41,8 +49,14 @@ public unsafe class ElementwiseTests
     {
         ConcatShape s = new(experts, rows, channelsA, channelsB, sharedA, sharedB);
         System.Random random = KernelCheck.Seeded(rows);
-        using Floats a = Floats.Uniform(random, (long)(sharedA ? 1 : experts) * rows * channelsA), b = Floats.Uniform(random, (long)(sharedB ? 1 : experts) * rows * channelsB);
-        KernelCheck.Same((long)experts * rows * (channelsA + channelsB), y => ElementwiseReference.Concat(s, a, b, y), (pool, y) => ElementwiseSimd.Concat(pool, s, a, b, y), 0);
+        using Floats a = Floats.Uniform(random, (long)(sharedA ? 1 : experts) * rows * channelsA),
+            b = Floats.Uniform(random, (long)(sharedB ? 1 : experts) * rows * channelsB);
+        KernelCheck.Same(
+            (long)experts * rows * (channelsA + channelsB),
+            y => ElementwiseReference.Concat(s, a, b, y),
+            (pool, y) => ElementwiseSimd.Concat(pool, s, a, b, y),
+            0
+        );
     }
 
     [Theory]
@@ -52,7 +66,12 @@ public unsafe class ElementwiseTests
     public void Mean_over_experts_matches_reference(int experts, int count)
     {
         using Floats x = Floats.Uniform(KernelCheck.Seeded(count), (long)experts * count);
-        KernelCheck.Same(count, y => ElementwiseReference.MeanOverExperts(experts, count, x, y), (pool, y) => ElementwiseSimd.MeanOverExperts(pool, experts, count, x, y), 1e-6);
+        KernelCheck.Same(
+            count,
+            y => ElementwiseReference.MeanOverExperts(experts, count, x, y),
+            (pool, y) => ElementwiseSimd.MeanOverExperts(pool, experts, count, x, y),
+            1e-6
+        );
     }
 
     [Theory]
@@ -63,7 +82,11 @@ public unsafe class ElementwiseTests
     {
         using Floats x = Floats.Uniform(KernelCheck.Seeded(rows), (long)experts * rows * channels);
         KernelCheck.Same(
-            x.Length, y => ElementwiseReference.ExpertsToChannels(experts, rows, channels, x, y), (pool, y) => ElementwiseSimd.ExpertsToChannels(pool, experts, rows, channels, x, y), 0);
+            x.Length,
+            y => ElementwiseReference.ExpertsToChannels(experts, rows, channels, x, y),
+            (pool, y) => ElementwiseSimd.ExpertsToChannels(pool, experts, rows, channels, x, y),
+            0
+        );
     }
 
     [Theory]
@@ -75,6 +98,11 @@ public unsafe class ElementwiseTests
     {
         UpsampleShape s = new(maps, height, width, channels, outHeight, outWidth);
         using Floats x = Floats.Uniform(KernelCheck.Seeded(height), (long)maps * height * width * channels);
-        KernelCheck.Same((long)maps * outHeight * outWidth * channels, y => UpsampleNearest.Reference(s, x, y), (pool, y) => UpsampleNearest.Simd(pool, s, x, y), 0);
+        KernelCheck.Same(
+            (long)maps * outHeight * outWidth * channels,
+            y => UpsampleNearest.Reference(s, x, y),
+            (pool, y) => UpsampleNearest.Simd(pool, s, x, y),
+            0
+        );
     }
 }

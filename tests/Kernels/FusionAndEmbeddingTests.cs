@@ -16,10 +16,21 @@ public unsafe class FusionAndEmbeddingTests
         FusionShape s = new(experts, batch, pixels, channels);
         System.Random random = KernelCheck.Seeded(pixels);
         long rows = (long)batch * pixels;
-        using Floats features = Floats.Uniform(random, experts * rows * channels), logits = Floats.Uniform(random, rows * experts, 8), spare = new(rows * channels);
-        KernelCheck.Same(rows * channels, y => FuseExperts.Reference(s, features, logits, y, null), (pool, y) => FuseExperts.Simd(pool, s, features, logits, y, null), 1e-6);
+        using Floats features = Floats.Uniform(random, experts * rows * channels),
+            logits = Floats.Uniform(random, rows * experts, 8),
+            spare = new(rows * channels);
         KernelCheck.Same(
-            rows * experts, maps => FuseExperts.Reference(s, features, logits, spare, maps), (pool, maps) => FuseExperts.Simd(pool, s, features, logits, spare, maps), 1e-6);
+            rows * channels,
+            y => FuseExperts.Reference(s, features, logits, y, null),
+            (pool, y) => FuseExperts.Simd(pool, s, features, logits, y, null),
+            1e-6
+        );
+        KernelCheck.Same(
+            rows * experts,
+            maps => FuseExperts.Reference(s, features, logits, spare, maps),
+            (pool, maps) => FuseExperts.Simd(pool, s, features, logits, spare, maps),
+            1e-6
+        );
     }
 
     [Fact]
@@ -55,16 +66,28 @@ public unsafe class FusionAndEmbeddingTests
     [Fact]
     public void Token_embedding_adds_the_position_of_each_sequence()
     {
-        const int Experts = 3, Vocabulary = 11, PositionRows = 9, Length = 5, Dim = 19;
+        const int Experts = 3,
+            Vocabulary = 11,
+            PositionRows = 9,
+            Length = 5,
+            Dim = 19;
         int[] ids = [0, 10, 3, 3, 7, 1, 2, 10, 0, 5];
         System.Random random = KernelCheck.Seeded(2);
-        using Floats tokens = Floats.Uniform(random, Experts * Vocabulary * Dim), positions = Floats.Uniform(random, Experts * PositionRows * Dim), y = new(Experts * ids.Length * Dim);
+        using Floats tokens = Floats.Uniform(random, Experts * Vocabulary * Dim),
+            positions = Floats.Uniform(random, Experts * PositionRows * Dim),
+            y = new(Experts * ids.Length * Dim);
         Embeddings.Tokens(Experts, Vocabulary, Length, Dim, ids, tokens, positions, PositionRows, y);
         y.AssertGuard();
         for (int i = 0; i < y.Length; i++)
         {
-            int c = i % Dim, t = i / Dim % ids.Length, e = i / Dim / ids.Length;
-            Assert.Equal(tokens.Pointer[(e * Vocabulary + ids[t]) * Dim + c] + positions.Pointer[(e * PositionRows + t % Length) * Dim + c], y.Pointer[i]);
+            int c = i % Dim,
+                t = i / Dim % ids.Length,
+                e = i / Dim / ids.Length;
+            Assert.Equal(
+                tokens.Pointer[(e * Vocabulary + ids[t]) * Dim + c]
+                    + positions.Pointer[(e * PositionRows + t % Length) * Dim + c],
+                y.Pointer[i]
+            );
         }
     }
 }

@@ -12,42 +12,62 @@ public unsafe class GeneratedKernelsTests
     [Fact]
     public void Tiles_of_bfloat16_pairs_sum_as_plain_loops_do()
     {
-        if (!GeneratedKernels.MultipliesBFloat16) Assert.Skip("no AVX512-BF16 here");
-        (from rows in Gen.Int[1, 12]
-         from tiles in Gen.Int[1, 3]
-         from pairs in Gen.Int[1, 70]
-         from slack in Gen.Int[0, 5]
-         from accumulate in Gen.Bool
-         select (rows, tiles, pairs, slack, accumulate)).Sample(s =>
-        {
-            int all = s.rows * s.tiles, stride = s.pairs + s.slack;
-            var random = new System.Random(HashCode.Combine(s.rows, s.pairs) & 0xFFFF);
-            using Floats a = Floats.Uniform(random, (long)all * stride), b = Floats.Uniform(random, s.pairs * 32L), c = Floats.Uniform(random, all * 32L), expected = new(all * 32L);
-            ushort* x = (ushort*)a.Pointer, y = (ushort*)b.Pointer;
-            // Random floats hold any pattern in their low halves: values are put there instead.
-            for (long i = 0; i < 2L * all * stride; i++) x[i] = Value();
-            for (long i = 0; i < 64L * s.pairs; i++) y[i] = Value();
-            for (int r = 0; r < all; r++)
+        if (!GeneratedKernels.MultipliesBFloat16)
+            Assert.Skip("no AVX512-BF16 here");
+        (
+            from rows in Gen.Int[1, 12]
+            from tiles in Gen.Int[1, 3]
+            from pairs in Gen.Int[1, 70]
+            from slack in Gen.Int[0, 5]
+            from accumulate in Gen.Bool
+            select (rows, tiles, pairs, slack, accumulate)
+        ).Sample(
+            s =>
             {
-                for (int n = 0; n < 32; n++)
+                int all = s.rows * s.tiles,
+                    stride = s.pairs + s.slack;
+                var random = new System.Random(HashCode.Combine(s.rows, s.pairs) & 0xFFFF);
+                using Floats a = Floats.Uniform(random, (long)all * stride),
+                    b = Floats.Uniform(random, s.pairs * 32L),
+                    c = Floats.Uniform(random, all * 32L),
+                    expected = new(all * 32L);
+                ushort* x = (ushort*)a.Pointer,
+                    y = (ushort*)b.Pointer;
+                // Random floats hold any pattern in their low halves: values are put there instead.
+                for (long i = 0; i < 2L * all * stride; i++)
+                    x[i] = Value();
+                for (long i = 0; i < 64L * s.pairs; i++)
+                    y[i] = Value();
+                for (int r = 0; r < all; r++)
                 {
-                    double sum = s.accumulate ? c.Pointer[r * 32 + n] : 0;
-                    for (int p = 0; p < s.pairs; p++)
+                    for (int n = 0; n < 32; n++)
                     {
-                        for (int i = 0; i < 2; i++) sum += (double)Wide(x[((long)r * stride + p) * 2 + i]) * Wide(y[(p * 32L + n) * 2 + i]);
+                        double sum = s.accumulate ? c.Pointer[r * 32 + n] : 0;
+                        for (int p = 0; p < s.pairs; p++)
+                        {
+                            for (int i = 0; i < 2; i++)
+                                sum += (double)Wide(x[((long)r * stride + p) * 2 + i]) * Wide(y[(p * 32L + n) * 2 + i]);
+                        }
+
+                        expected.Pointer[r * 32 + n] = (float)sum;
                     }
-
-                    expected.Pointer[r * 32 + n] = (float)sum;
                 }
-            }
 
-            if (!s.accumulate) new Span<float>(c.Pointer, all * 32).Fill(float.NaN);
-            GeneratedKernels.MultiplyBFloat16(s.rows, s.tiles, x, stride * 4, (uint*)y, s.pairs, c, s.accumulate);
-            c.AssertGuard();
-            for (int i = 0; i < all * 32; i++) Assert.True(Math.Abs(expected.Pointer[i] - c.Pointer[i]) <= 1e-5 * s.pairs, $"{s} at {i}: {expected.Pointer[i]} but {c.Pointer[i]}");
+                if (!s.accumulate)
+                    new Span<float>(c.Pointer, all * 32).Fill(float.NaN);
+                GeneratedKernels.MultiplyBFloat16(s.rows, s.tiles, x, stride * 4, (uint*)y, s.pairs, c, s.accumulate);
+                c.AssertGuard();
+                for (int i = 0; i < all * 32; i++)
+                    Assert.True(
+                        Math.Abs(expected.Pointer[i] - c.Pointer[i]) <= 1e-5 * s.pairs,
+                        $"{s} at {i}: {expected.Pointer[i]} but {c.Pointer[i]}"
+                    );
 
-            ushort Value() => Widening.ToBFloat16(2 * random.NextSingle() - 1);
-        }, iter: 200, threads: 1);
+                ushort Value() => Widening.ToBFloat16(2 * random.NextSingle() - 1);
+            },
+            iter: 200,
+            threads: 1
+        );
     }
 
     [Theory]
@@ -57,11 +77,15 @@ public unsafe class GeneratedKernelsTests
     public void Rows_of_halves_widen_times_their_scales(int rows)
     {
         var random = new System.Random(rows);
-        using Floats halves = new(rows * 16), to = new(rows * 32), scales = Floats.Uniform(random, 32);
-        for (int i = 0; i < rows * 32; i++) ((Half*)halves.Pointer)[i] = (Half)(random.NextSingle() - 0.5f);
+        using Floats halves = new(rows * 16),
+            to = new(rows * 32),
+            scales = Floats.Uniform(random, 32);
+        for (int i = 0; i < rows * 32; i++)
+            ((Half*)halves.Pointer)[i] = (Half)(random.NextSingle() - 0.5f);
         Widening.ToScaled((ushort*)halves.Pointer, rows, Vector512.Load(scales.Pointer), Vector512.Load(scales.Pointer + 16), to);
         to.AssertGuard();
-        for (int i = 0; i < rows * 32; i++) Assert.Equal((float)((Half*)halves.Pointer)[i] * scales.Pointer[i % 32], to.Pointer[i]);
+        for (int i = 0; i < rows * 32; i++)
+            Assert.Equal((float)((Half*)halves.Pointer)[i] * scales.Pointer[i % 32], to.Pointer[i]);
     }
 
     [Theory]
@@ -76,7 +100,8 @@ public unsafe class GeneratedKernelsTests
     [Fact]
     public void No_nan_becomes_infinite()
     {
-        foreach (uint bits in (uint[])[0x7F800001, 0x7FC00000, 0xFFFFFFFF]) Assert.True(float.IsNaN(Wide(Widening.ToBFloat16(BitConverter.UInt32BitsToSingle(bits)))));
+        foreach (uint bits in (uint[])[0x7F800001, 0x7FC00000, 0xFFFFFFFF])
+            Assert.True(float.IsNaN(Wide(Widening.ToBFloat16(BitConverter.UInt32BitsToSingle(bits)))));
     }
 
     private static float Wide(ushort bits) => BitConverter.UInt32BitsToSingle((uint)bits << 16);

@@ -14,7 +14,8 @@ internal sealed unsafe class Floats : IDisposable
     {
         Length = length;
         Pointer = (float*)NativeMemory.AlignedAlloc((nuint)((length + Guard) * sizeof(float)), 64);
-        for (long i = 0; i < length + Guard; i++) Pointer[i] = i < length ? float.NaN : Sentinel;
+        for (long i = 0; i < length + Guard; i++)
+            Pointer[i] = i < length ? float.NaN : Sentinel;
     }
 
     public float* Pointer { get; }
@@ -27,7 +28,8 @@ internal sealed unsafe class Floats : IDisposable
     public static Floats Uniform(System.Random random, long length, float spread = 2, float center = 0)
     {
         var floats = new Floats(length);
-        for (long i = 0; i < length; i++) floats.Pointer[i] = center + spread * (2 * random.NextSingle() - 1);
+        for (long i = 0; i < length; i++)
+            floats.Pointer[i] = center + spread * (2 * random.NextSingle() - 1);
         return floats;
     }
 
@@ -35,7 +37,8 @@ internal sealed unsafe class Floats : IDisposable
 
     public void AssertGuard()
     {
-        for (int i = 0; i < Guard; i++) Assert.Equal(Sentinel, Pointer[Length + i]);
+        for (int i = 0; i < Guard; i++)
+            Assert.Equal(Sentinel, Pointer[Length + i]);
     }
 
     public void Dispose() => NativeMemory.AlignedFree(Pointer);
@@ -51,10 +54,21 @@ internal static class KernelCheck
     /// <summary>A seeded generator.</summary>
     public static System.Random Seeded(int seed) => new(seed);
 
-    /// <summary>Both thread counts give the same bits, within <paramref name="tolerance"/> of the reference relative to its largest value (or <paramref name="floor"/>, if greater).</summary>
-    public static void Same(long length, Action<Floats> reference, Action<WorkerPool, Floats> simd, double tolerance = 1e-5, double floor = 0)
+    /// <summary>
+    /// Both thread counts give the same bits, within <paramref name="tolerance"/> of the reference relative to its largest value
+    /// (or <paramref name="floor"/>, if greater).
+    /// </summary>
+    public static void Same(
+        long length,
+        Action<Floats> reference,
+        Action<WorkerPool, Floats> simd,
+        double tolerance = 1e-5,
+        double floor = 0
+    )
     {
-        using Floats expected = new(length), one = new(length), three = new(length);
+        using Floats expected = new(length),
+            one = new(length),
+            three = new(length);
         reference(expected);
         lock (Gate)
         {
@@ -72,7 +86,8 @@ internal static class KernelCheck
     /// <summary>Runs on one thread.</summary>
     public static void Run(Action<WorkerPool> simd)
     {
-        lock (Gate) simd(One);
+        lock (Gate)
+            simd(One);
     }
 
     /// <summary>Equal bit for bit.</summary>
@@ -82,16 +97,27 @@ internal static class KernelCheck
     /// <summary>Within a tolerance relative to the largest expected value; NaN never passes.</summary>
     public static void AssertClose(ReadOnlySpan<float> expected, ReadOnlySpan<float> actual, double tolerance, double floor = 0)
     {
-        double max = floor, worst = 0;
+        double max = floor,
+            worst = 0;
         int at = -1;
         for (int i = 0; i < expected.Length; i++)
         {
-            Assert.True(float.IsFinite(expected[i]) && float.IsFinite(actual[i]), $"[{i}]: expected {expected[i]}, got {actual[i]}");
+            Assert.True(
+                float.IsFinite(expected[i]) && float.IsFinite(actual[i]),
+                $"[{i}]: expected {expected[i]}, got {actual[i]}"
+            );
             max = Math.Max(max, Math.Abs((double)expected[i]));
             double difference = Math.Abs((double)expected[i] - actual[i]);
-            if (difference > worst) (worst, at) = (difference, i);
+            if (difference > worst)
+                (worst, at) = (difference, i);
         }
 
-        Assert.True(worst <= tolerance * max, at < 0 ? "" : $"[{at}]: expected {expected[at]}, got {actual[at]}, {worst / max:g3} of the largest value, allowed {tolerance:g3}");
+        Assert.True(
+            worst <= tolerance * max,
+            at < 0
+                ? ""
+                : $"[{at}]: expected {expected[at]}, got {actual[at]}, {worst / max:g3} of the largest value, allowed "
+                    + $"{tolerance:g3}"
+        );
     }
 }

@@ -38,7 +38,8 @@ public unsafe class NormalizationTests
         GroupNormShape s = new(1, 1, 100_003, 32, 4, 1e-5f, false, false);
         System.Random random = KernelCheck.Seeded(4);
         using Floats x = Floats.Uniform(random, (long)s.Pixels * s.Channels, 1, 3);
-        for (int c = 0; c < s.Channels; c++) x.Pointer[c] = -200;
+        for (int c = 0; c < s.Channels; c++)
+            x.Pointer[c] = -200;
         Check(s, random, x);
     }
 
@@ -54,10 +55,15 @@ public unsafe class NormalizationTests
     [Fact]
     public void Group_norm_of_an_image_does_not_depend_on_its_batch()
     {
-        GroupNormShape three = new(1, 3, 1234, 40, 8, 1e-5f, true, false), one = three with { Batch = 1 };
+        GroupNormShape three = new(1, 3, 1234, 40, 8, 1e-5f, true, false),
+            one = three with { Batch = 1 };
         System.Random random = KernelCheck.Seeded(6);
         int image = three.Pixels * three.Channels;
-        using Floats x = Floats.Uniform(random, 3L * image), w = Floats.Uniform(random, 40), b = Floats.Uniform(random, 40), all = new(3L * image), alone = new(image);
+        using Floats x = Floats.Uniform(random, 3L * image),
+            w = Floats.Uniform(random, 40),
+            b = Floats.Uniform(random, 40),
+            all = new(3L * image),
+            alone = new(image);
         KernelCheck.Run(pool => GroupNormSimd.Run(pool, three, x, w, b, all));
         KernelCheck.Run(pool => GroupNormSimd.Run(pool, one, x.Pointer + 2L * image, w, b, alone));
         KernelCheck.AssertSameBits(all.Span[(2 * image)..], alone.Span);
@@ -75,8 +81,13 @@ public unsafe class NormalizationTests
         LayerNormShape s = new(experts, rows, channels, 1e-5f, shared);
         System.Random random = KernelCheck.Seeded(channels);
         using Floats x = Floats.Uniform(random, (long)(shared ? 1 : experts) * rows * channels, spread, mean);
-        using Floats w = Floats.Uniform(random, experts * channels), b = Floats.Uniform(random, experts * channels);
-        KernelCheck.Same((long)experts * rows * channels, y => NormReference.LayerNorm(s, x, w, b, y), (pool, y) => LayerNormSimd.Run(pool, s, x, w, b, y));
+        using Floats w = Floats.Uniform(random, experts * channels),
+            b = Floats.Uniform(random, experts * channels);
+        KernelCheck.Same(
+            (long)experts * rows * channels,
+            y => NormReference.LayerNorm(s, x, w, b, y),
+            (pool, y) => LayerNormSimd.Run(pool, s, x, w, b, y)
+        );
     }
 
     [Theory]
@@ -87,12 +98,22 @@ public unsafe class NormalizationTests
     public void Softmax_matches_reference(int rows, int width)
     {
         using Floats x = Floats.Uniform(KernelCheck.Seeded(width), (long)rows * width, 40);
-        KernelCheck.Same((long)rows * width, y => NormReference.Softmax(rows, width, x, y), (pool, y) => LayerNormSimd.Softmax(pool, rows, width, x, y), 1e-6);
+        KernelCheck.Same(
+            (long)rows * width,
+            y => NormReference.Softmax(rows, width, x, y),
+            (pool, y) => LayerNormSimd.Softmax(pool, rows, width, x, y),
+            1e-6
+        );
     }
 
     private static void Check(GroupNormShape s, System.Random random, Floats x)
     {
-        using Floats w = Floats.Uniform(random, s.Experts * s.Channels), b = Floats.Uniform(random, s.Experts * s.Channels);
-        KernelCheck.Same((long)s.Experts * s.Batch * s.Pixels * s.Channels, y => NormReference.GroupNorm(s, x, w, b, y), (pool, y) => GroupNormSimd.Run(pool, s, x, w, b, y));
+        using Floats w = Floats.Uniform(random, s.Experts * s.Channels),
+            b = Floats.Uniform(random, s.Experts * s.Channels);
+        KernelCheck.Same(
+            (long)s.Experts * s.Batch * s.Pixels * s.Channels,
+            y => NormReference.GroupNorm(s, x, w, b, y),
+            (pool, y) => GroupNormSimd.Run(pool, s, x, w, b, y)
+        );
     }
 }

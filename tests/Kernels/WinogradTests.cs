@@ -21,12 +21,25 @@ public unsafe class WinogradTests
         var shape = new ConvolutionShape(experts, batch, height, width, shared, 1, 1, 1, 1, 1, 3, 3);
         var weights = new WeightShape(outputs, inputs, 3, 3);
         Assert.True(WinogradConvolution.Suits(shape, weights));
-        float[] x = Noise((shared ? 1 : experts) * batch * height * width * inputs, 1), w = Noise(experts * outputs * inputs * 9, 2), dy = Noise(experts * batch * height * width * outputs, 3);
-        float[] bias = Noise(experts * outputs, 4), rowBias = Noise(experts * batch * outputs, 5), residual = Noise(dy.Length, 6);
+        float[] x = Noise((shared ? 1 : experts) * batch * height * width * inputs, 1),
+            w = Noise(experts * outputs * inputs * 9, 2),
+            dy = Noise(experts * batch * height * width * outputs, 3);
+        float[] bias = Noise(experts * outputs, 4),
+            rowBias = Noise(experts * batch * outputs, 5),
+            residual = Noise(dy.Length, 6);
         (float[] y, float[] dx) expected = Run(new CpuDevice(1, reference: true));
-        foreach (SimdWidth simd in (SimdWidth[])[RegisterTile.Best, .. PairedProduct.IsSupported ? (SimdWidth[])[SimdWidth.Vector512, SimdWidth.Paired512] : [], SimdWidth.Vector256, SimdWidth.Portable])
+        foreach (
+            SimdWidth simd in (SimdWidth[])
+                [
+                    RegisterTile.Best,
+                    .. PairedProduct.IsSupported ? (SimdWidth[])[SimdWidth.Vector512, SimdWidth.Paired512] : [],
+                    SimdWidth.Vector256,
+                    SimdWidth.Portable,
+                ]
+        )
         {
-            (float[] y, float[] dx) one = Run(new CpuDevice(1, simd: simd)), two = Run(new CpuDevice(3, simd: simd));
+            (float[] y, float[] dx) one = Run(new CpuDevice(1, simd: simd)),
+                two = Run(new CpuDevice(3, simd: simd));
             Close(expected.y, one.y);
             Close(expected.dx, one.dx);
             Assert.Equal(one.y, two.y);
@@ -39,7 +52,8 @@ public unsafe class WinogradTests
                 fixed (float* p = w)
                 {
                     var sources = new WeightSource[experts];
-                    for (int e = 0; e < experts; e++) sources[e] = new WeightSource(p + (long)e * outputs * inputs * 9, ElementType.Float32);
+                    for (int e = 0; e < experts; e++)
+                        sources[e] = new WeightSource(p + (long)e * outputs * inputs * 9, ElementType.Float32);
                     using PackedWeights packed = device.Pack(weights, sources);
                     DeviceBuffer Put(float[] values)
                     {
@@ -48,11 +62,30 @@ public unsafe class WinogradTests
                         return buffer;
                     }
 
-                    float[] outY = new float[dy.Length], outX = new float[experts * batch * height * width * inputs];
+                    float[] outY = new float[dy.Length],
+                        outX = new float[experts * batch * height * width * inputs];
                     Array.Fill(outY, float.NaN);
                     Array.Fill(outX, float.NaN);
-                    using DeviceBuffer bx = Put(x), bdy = Put(dy), by = Put(outY), bdx = Put(outX), bb = Put(bias), br = Put(rowBias), bs = Put(residual);
-                    device.Kernels.Convolution(shape, bx, packed, new Epilogue { Bias = bb, RowBias = br, RowsPerGroup = height * width, Residual = bs }, by);
+                    using DeviceBuffer bx = Put(x),
+                        bdy = Put(dy),
+                        by = Put(outY),
+                        bdx = Put(outX),
+                        bb = Put(bias),
+                        br = Put(rowBias),
+                        bs = Put(residual);
+                    device.Kernels.Convolution(
+                        shape,
+                        bx,
+                        packed,
+                        new Epilogue
+                        {
+                            Bias = bb,
+                            RowBias = br,
+                            RowsPerGroup = height * width,
+                            Residual = bs,
+                        },
+                        by
+                    );
                     device.Gradients!.ConvolutionInput(shape, bdy, packed, bdx);
                     device.Download(by, outY);
                     device.Download(bdx, outX);
@@ -65,8 +98,10 @@ public unsafe class WinogradTests
     public void An_image_does_not_depend_on_its_batch()
     {
         var weights = new WeightShape(64, 64, 3, 3);
-        float[] x = Noise(5 * 12 * 20 * 64, 1), w = Noise(64 * 64 * 9, 2);
-        float[] all = Run(5, x), last = Run(1, x[(4 * 12 * 20 * 64)..]);
+        float[] x = Noise(5 * 12 * 20 * 64, 1),
+            w = Noise(64 * 64 * 9, 2);
+        float[] all = Run(5, x),
+            last = Run(1, x[(4 * 12 * 20 * 64)..]);
         Assert.Equal(all[(4 * 12 * 20 * 64)..], last);
 
         float[] Run(int batch, float[] input)
@@ -75,9 +110,16 @@ public unsafe class WinogradTests
             fixed (float* p = w)
             {
                 using PackedWeights packed = device.Pack(weights, [new WeightSource(p, ElementType.Float32)]);
-                using DeviceBuffer bx = device.Allocate(input.Length), by = device.Allocate(input.Length);
+                using DeviceBuffer bx = device.Allocate(input.Length),
+                    by = device.Allocate(input.Length);
                 device.Upload(input, bx);
-                device.Kernels.Convolution(new ConvolutionShape(1, batch, 12, 20, false, 1, 1, 1, 1, 1, 3, 3), bx, packed, default, by);
+                device.Kernels.Convolution(
+                    new ConvolutionShape(1, batch, 12, 20, false, 1, 1, 1, 1, 1, 3, 3),
+                    bx,
+                    packed,
+                    default,
+                    by
+                );
                 var y = new float[input.Length];
                 device.Download(by, y);
                 return y;
@@ -87,8 +129,10 @@ public unsafe class WinogradTests
 
     private static void Close(float[] expected, float[] came)
     {
-        double largest = expected.Max(v => Math.Abs(v)), worst = 0;
-        for (int i = 0; i < came.Length; i++) worst = Math.Max(worst, double.IsNaN(came[i]) ? double.PositiveInfinity : Math.Abs((double)came[i] - expected[i]));
+        double largest = expected.Max(v => Math.Abs(v)),
+            worst = 0;
+        for (int i = 0; i < came.Length; i++)
+            worst = Math.Max(worst, double.IsNaN(came[i]) ? double.PositiveInfinity : Math.Abs((double)came[i] - expected[i]));
         Assert.True(worst <= 1e-5 * largest, $"{worst / largest:E2} of the largest value");
     }
 

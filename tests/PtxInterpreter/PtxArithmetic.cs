@@ -25,16 +25,17 @@ internal static class PtxArithmetic
     public static int Bits(string type) => type == "pred" ? 1 : int.Parse(type.AsSpan(1), CultureInfo.InvariantCulture);
 
     /// <summary>A value cut to its type and extended to 64 bits as the type is signed or not.</summary>
-    public static ulong Cut(ulong value, string type) => (type[0] == 's', Bits(type)) switch
-    {
-        (true, 8) => (ulong)(sbyte)value,
-        (true, 16) => (ulong)(short)value,
-        (true, 32) => (ulong)(int)value,
-        (false, 8) => (byte)value,
-        (false, 16) => (ushort)value,
-        (false, 32) => (uint)value,
-        _ => value,
-    };
+    public static ulong Cut(ulong value, string type) =>
+        (type[0] == 's', Bits(type)) switch
+        {
+            (true, 8) => (ulong)(sbyte)value,
+            (true, 16) => (ulong)(short)value,
+            (true, 32) => (ulong)(int)value,
+            (false, 8) => (byte)value,
+            (false, 16) => (ushort)value,
+            (false, 32) => (uint)value,
+            _ => value,
+        };
 
     public static Func<ulong, ulong>? UnaryOf(string op, string[] parts)
     {
@@ -75,7 +76,8 @@ internal static class PtxArithmetic
     public static Func<ulong, ulong, ulong>? BinaryOf(string op, string[] parts)
     {
         string type = parts[^1];
-        bool real = type == "f32", signed = type[0] == 's';
+        bool real = type == "f32",
+            signed = type[0] == 's';
         int bits = type[0] is 's' or 'u' or 'b' ? Bits(type) : 32;
         switch (op)
         {
@@ -86,19 +88,31 @@ internal static class PtxArithmetic
             case "mul" when real:
                 return static (a, b) => F(F(a) * F(b));
             case "mul" when parts.Contains("wide"):
-                return signed ? (a, b) => (ulong)((long)Cut(a, type) * (long)Cut(b, type)) : (a, b) => Cut(a, type) * Cut(b, type);
+                return signed
+                    ? (a, b) => (ulong)((long)Cut(a, type) * (long)Cut(b, type))
+                    : (a, b) => Cut(a, type) * Cut(b, type);
             case "mul" when parts.Contains("hi"):
-                return signed ? static (a, b) => (uint)(((long)(int)a * (int)b) >> 32) : static (a, b) => ((ulong)(uint)a * (uint)b) >> 32;
+                return signed
+                    ? static (a, b) => (uint)(((long)(int)a * (int)b) >> 32)
+                    : static (a, b) => ((ulong)(uint)a * (uint)b) >> 32;
             case "mul":
                 return (a, b) => Cut(a * b, type);
             case "div":
-                return real ? static (a, b) => F(F(a) / F(b)) : signed ? (a, b) => Cut((ulong)((long)Cut(a, type) / Divisor((long)Cut(b, type))), type) : (a, b) => Cut(a, type) / (ulong)Divisor((long)Cut(b, type));
+                return real ? static (a, b) => F(F(a) / F(b))
+                    : signed ? (a, b) => Cut((ulong)((long)Cut(a, type) / Divisor((long)Cut(b, type))), type)
+                    : (a, b) => Cut(a, type) / (ulong)Divisor((long)Cut(b, type));
             case "rem":
-                return signed ? (a, b) => Cut((ulong)((long)Cut(a, type) % Divisor((long)Cut(b, type))), type) : (a, b) => Cut(a, type) % (ulong)Divisor((long)Cut(b, type));
+                return signed
+                    ? (a, b) => Cut((ulong)((long)Cut(a, type) % Divisor((long)Cut(b, type))), type)
+                    : (a, b) => Cut(a, type) % (ulong)Divisor((long)Cut(b, type));
             case "min":
-                return real ? static (a, b) => F(Pick(F(a), F(b), F(a) < F(b))) : signed ? (a, b) => (long)Cut(a, type) < (long)Cut(b, type) ? a : b : (a, b) => Cut(a, type) < Cut(b, type) ? a : b;
+                return real ? static (a, b) => F(Pick(F(a), F(b), F(a) < F(b)))
+                    : signed ? (a, b) => (long)Cut(a, type) < (long)Cut(b, type) ? a : b
+                    : (a, b) => Cut(a, type) < Cut(b, type) ? a : b;
             case "max":
-                return real ? static (a, b) => F(Pick(F(a), F(b), F(a) > F(b))) : signed ? (a, b) => (long)Cut(a, type) > (long)Cut(b, type) ? a : b : (a, b) => Cut(a, type) > Cut(b, type) ? a : b;
+                return real ? static (a, b) => F(Pick(F(a), F(b), F(a) > F(b)))
+                    : signed ? (a, b) => (long)Cut(a, type) > (long)Cut(b, type) ? a : b
+                    : (a, b) => Cut(a, type) > Cut(b, type) ? a : b;
             case "and":
                 return static (a, b) => a & b;
             case "or":
@@ -108,7 +122,9 @@ internal static class PtxArithmetic
             case "shl":
                 return (a, b) => (uint)b >= bits ? 0 : Cut(a << (int)b, type);
             case "shr":
-                return signed ? (a, b) => Cut((ulong)((long)Cut(a, type) >> (int)Math.Min((uint)b, (uint)bits - 1)), type) : (a, b) => (uint)b >= bits ? 0 : Cut(a, "u" + type[1..]) >> (int)b;
+                return signed
+                    ? (a, b) => Cut((ulong)((long)Cut(a, type) >> (int)Math.Min((uint)b, (uint)bits - 1)), type)
+                    : (a, b) => (uint)b >= bits ? 0 : Cut(a, "u" + type[1..]) >> (int)b;
             case "setp":
                 return Compare(parts[1], type);
             case "cvt" when parts.Contains("f16x2"):
@@ -130,7 +146,9 @@ internal static class PtxArithmetic
             case "fma":
                 return static (a, b, c) => F(MathF.FusedMultiplyAdd(F(a), F(b), F(c)));
             case "mad" when parts.Contains("wide"):
-                return type[0] == 's' ? (a, b, c) => (ulong)((long)Cut(a, type) * (long)Cut(b, type)) + c : (a, b, c) => Cut(a, type) * Cut(b, type) + c;
+                return type[0] == 's'
+                    ? (a, b, c) => (ulong)((long)Cut(a, type) * (long)Cut(b, type)) + c
+                    : (a, b, c) => Cut(a, type) * Cut(b, type) + c;
             case "mad" when parts.Contains("lo"):
                 return (a, b, c) => Cut(a * b + c, type);
             default:
@@ -141,7 +159,10 @@ internal static class PtxArithmetic
     private static long Divisor(long value) => value != 0 ? value : throw new PtxFaultException("division by zero");
 
     // A NaN loses against a number.
-    private static float Pick(float a, float b, bool first) => float.IsNaN(a) ? b : float.IsNaN(b) || first ? a : b;
+    private static float Pick(float a, float b, bool first) =>
+        float.IsNaN(a) ? b
+        : float.IsNaN(b) || first ? a
+        : b;
 
     private static Func<ulong, ulong, ulong> Compare(string how, string type)
     {
@@ -185,7 +206,8 @@ internal static class PtxArithmetic
 
     private static Func<ulong, ulong>? Convert(string[] parts)
     {
-        string to = parts[^2], from = parts[^1];
+        string to = parts[^2],
+            from = parts[^1];
         Func<ulong, double>? read = from switch
         {
             "f32" => static a => F(a),
@@ -195,30 +217,44 @@ internal static class PtxArithmetic
             _ when from[0] is 'u' or 'b' => a => Cut(a, from),
             _ => null,
         };
-        if (read is null) return null;
+        if (read is null)
+            return null;
         switch (to)
         {
             case "f32":
                 // From integers rounding is to float32 directly: up to 2^53 the detour over double is exact.
-                return from == "f32" ? Round(parts) is { } round ? a => F((float)round(F(a))) : static a => a : a => F((float)read(a));
+                return from == "f32"
+                    ? Round(parts) is { } round
+                        ? a => F((float)round(F(a)))
+                        : static a => a
+                    : a => F((float)read(a));
             case "f16":
                 return a => ToHalf((float)read(a));
             case "bf16":
                 return a => ToBFloat((float)read(a));
         }
 
-        if (to[0] is not ('s' or 'u' or 'b')) return null;
-        if (from[0] is 's' or 'u') return a => Cut(Cut(a, from), to);
+        if (to[0] is not ('s' or 'u' or 'b'))
+            return null;
+        if (from[0] is 's' or 'u')
+            return a => Cut(Cut(a, from), to);
         Func<double, double> whole = Round(parts) ?? Math.Truncate;
         int bits = Bits(to);
-        double least = to[0] == 's' ? -Math.Pow(2, bits - 1) : 0, most = to[0] == 's' ? Math.Pow(2, bits - 1) - 1 : Math.Pow(2, bits) - 1;
+        double least = to[0] == 's' ? -Math.Pow(2, bits - 1) : 0,
+            most = to[0] == 's' ? Math.Pow(2, bits - 1) - 1 : Math.Pow(2, bits) - 1;
         return a =>
         {
             double value = read(a);
-            return double.IsNaN(value) ? 0 : to[0] == 's' ? Cut((ulong)(long)Math.Clamp(whole(value), least, most), to) : (ulong)Math.Clamp(whole(value), least, most);
+            return double.IsNaN(value) ? 0
+                : to[0] == 's' ? Cut((ulong)(long)Math.Clamp(whole(value), least, most), to)
+                : (ulong)Math.Clamp(whole(value), least, most);
         };
     }
 
     private static Func<double, double>? Round(string[] parts) =>
-        parts.Contains("rzi") ? Math.Truncate : parts.Contains("rmi") ? Math.Floor : parts.Contains("rpi") ? Math.Ceiling : parts.Contains("rni") ? static x => Math.Round(x, MidpointRounding.ToEven) : null;
+        parts.Contains("rzi") ? Math.Truncate
+        : parts.Contains("rmi") ? Math.Floor
+        : parts.Contains("rpi") ? Math.Ceiling
+        : parts.Contains("rni") ? static x => Math.Round(x, MidpointRounding.ToEven)
+        : null;
 }

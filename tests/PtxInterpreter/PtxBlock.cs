@@ -3,7 +3,14 @@ using System.Runtime.InteropServices;
 namespace AfaNative.Tests.PtxInterpreter;
 
 /// <summary>What all blocks of a launch share.</summary>
-internal sealed record PtxLaunch(PtxKernel Kernel, PtxMemory Memory, (int X, int Y, int Z) Grid, (int X, int Y, int Z) Size, int SharedBytes, byte[] Parameters);
+internal sealed record PtxLaunch(
+    PtxKernel Kernel,
+    PtxMemory Memory,
+    (int X, int Y, int Z) Grid,
+    (int X, int Y, int Z) Size,
+    int SharedBytes,
+    byte[] Parameters
+);
 
 /// <summary>A thread block: warps run one after another, each until its lanes meet a barrier or end.</summary>
 internal sealed unsafe class PtxBlock : IDisposable
@@ -38,17 +45,22 @@ internal sealed unsafe class PtxBlock : IDisposable
     {
         while (true)
         {
-            foreach (PtxWarp warp in _warps) warp.Run();
-            if (_warps.All(w => w.Live == 0)) return _warps.Sum(w => w.Executed);
+            foreach (PtxWarp warp in _warps)
+                warp.Run();
+            if (_warps.All(w => w.Live == 0))
+                return _warps.Sum(w => w.Executed);
             PtxWarp waiting = _warps.First(w => w.Waiting != 0);
             foreach (PtxWarp warp in _warps)
             {
-                if (warp.Waiting != warp.All) throw waiting.Fault(waiting.BarrierAt, "a barrier that some threads of the block never reach");
-                if (warp.BarrierAt != waiting.BarrierAt) throw waiting.Fault(waiting.BarrierAt, "threads of the block wait at different barriers");
+                if (warp.Waiting != warp.All)
+                    throw waiting.Fault(waiting.BarrierAt, "a barrier that some threads of the block never reach");
+                if (warp.BarrierAt != waiting.BarrierAt)
+                    throw waiting.Fault(waiting.BarrierAt, "threads of the block wait at different barriers");
             }
 
             Epoch++;
-            foreach (PtxWarp warp in _warps) warp.Release();
+            foreach (PtxWarp warp in _warps)
+                warp.Release();
         }
     }
 
@@ -64,20 +76,35 @@ public sealed class PtxMachine(PtxMemory memory)
     public long Executed => _executed;
 
     /// <summary>Launches a kernel and waits for it.</summary>
-    /// <exception cref="PtxFaultException">A thread did what hardware forbids or leaves undefined; which, where and why.</exception>
-    public void Launch(PtxKernel kernel, (int X, int Y, int Z) grid, (int X, int Y, int Z) block, ReadOnlySpan<byte> parameters, int dynamicSharedBytes = 0)
+    /// <exception cref="PtxFaultException">A thread did what hardware forbids or leaves undefined; which, where and
+    /// why.</exception>
+    public void Launch(
+        PtxKernel kernel,
+        (int X, int Y, int Z) grid,
+        (int X, int Y, int Z) block,
+        ReadOnlySpan<byte> parameters,
+        int dynamicSharedBytes = 0
+    )
     {
         int threads = block.X * block.Y * block.Z;
-        if (threads is < 1 or > 1024) throw new PtxFaultException($"{kernel.Name}: a block of {threads} threads");
-        if (parameters.Length < kernel.ParameterBytes) throw new PtxFaultException($"{kernel.Name}: {parameters.Length} bytes of parameters, it takes {kernel.ParameterBytes}");
+        if (threads is < 1 or > 1024)
+            throw new PtxFaultException($"{kernel.Name}: a block of {threads} threads");
+        if (parameters.Length < kernel.ParameterBytes)
+            throw new PtxFaultException(
+                $"{kernel.Name}: {parameters.Length} bytes of parameters, it takes {kernel.ParameterBytes}"
+            );
         var launch = new PtxLaunch(kernel, memory, grid, block, kernel.SharedBytes + dynamicSharedBytes, parameters.ToArray());
         try
         {
-            Parallel.For(0, grid.X * grid.Y * grid.Z, index =>
-            {
-                using var one = new PtxBlock(launch, (index % grid.X, index / grid.X % grid.Y, index / grid.X / grid.Y));
-                Interlocked.Add(ref _executed, one.Run());
-            });
+            Parallel.For(
+                0,
+                grid.X * grid.Y * grid.Z,
+                index =>
+                {
+                    using var one = new PtxBlock(launch, (index % grid.X, index / grid.X % grid.Y, index / grid.X / grid.Y));
+                    Interlocked.Add(ref _executed, one.Run());
+                }
+            );
         }
         catch (AggregateException e)
         {

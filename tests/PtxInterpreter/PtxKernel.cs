@@ -3,14 +3,34 @@ using System.Text.RegularExpressions;
 
 namespace AfaNative.Tests.PtxInterpreter;
 
-/// <summary>A kernel's entry point, parsed and decoded: the instructions ILGPU emits and those of the product's PTX templates.</summary>
+/// <summary>
+/// A kernel's entry point, parsed and decoded: the instructions ILGPU emits and those of the product's PTX templates.
+/// </summary>
 public sealed partial class PtxKernel
 {
     /// <summary>Where shared memory begins among generic addresses.</summary>
     internal const ulong SharedBase = 0x7F00_0000_0000_0000UL;
 
-    private static readonly string[] s_specials = ["%tid.x", "%tid.y", "%tid.z", "%ctaid.x", "%ctaid.y", "%ctaid.z", "%ntid.x", "%ntid.y", "%ntid.z", "%nctaid.x", "%nctaid.y", "%nctaid.z", "%laneid"];
-    private readonly Dictionary<string, int> _registers = [], _parameters = [], _labels = [], _shared = [];
+    private static readonly string[] s_specials =
+    [
+        "%tid.x",
+        "%tid.y",
+        "%tid.z",
+        "%ctaid.x",
+        "%ctaid.y",
+        "%ctaid.z",
+        "%ntid.x",
+        "%ntid.y",
+        "%ntid.z",
+        "%nctaid.x",
+        "%nctaid.y",
+        "%nctaid.z",
+        "%laneid",
+    ];
+    private readonly Dictionary<string, int> _registers = [],
+        _parameters = [],
+        _labels = [],
+        _shared = [];
     private readonly Dictionary<int, ulong> _constants = [];
     private readonly List<PtxInstruction> _code = [];
     private readonly Stack<Dictionary<string, int>> _scopes = new();
@@ -43,11 +63,13 @@ public sealed partial class PtxKernel
     {
         ptx = Comment().Replace(ptx, "");
         Match entry = Entry().Match(ptx);
-        if (!entry.Success) throw new PtxFaultException("the module has no entry point");
+        if (!entry.Success)
+            throw new PtxFaultException("the module has no entry point");
         var kernel = new PtxKernel(entry.Groups[1].Value);
         foreach (Match p in Parameter().Matches(entry.Groups[2].Value))
         {
-            int size = p.Groups[4].Success ? Number(p.Groups[4].Value) : PtxArithmetic.Bits(p.Groups[2].Value) / 8, align = p.Groups[1].Success ? Number(p.Groups[1].Value) : size;
+            int size = p.Groups[4].Success ? Number(p.Groups[4].Value) : PtxArithmetic.Bits(p.Groups[2].Value) / 8,
+                align = p.Groups[1].Success ? Number(p.Groups[1].Value) : size;
             int offset = (kernel.ParameterBytes + align - 1) / align * align;
             kernel._parameters[p.Groups[3].Value] = offset;
             kernel.Parameters.Add((offset, size));
@@ -64,30 +86,40 @@ public sealed partial class PtxKernel
         int depth = 1;
         while (depth > 0)
         {
-            while (char.IsWhiteSpace(ptx[at])) at++;
+            while (char.IsWhiteSpace(ptx[at]))
+                at++;
             if (ptx[at] is '{' or '}')
             {
                 // Registers declared in braces are not those of the same name outside.
-                if (ptx[at] == '{') _scopes.Push([]);
-                else _scopes.Pop();
+                if (ptx[at] == '{')
+                    _scopes.Push([]);
+                else
+                    _scopes.Pop();
                 depth += ptx[at] == '{' ? 1 : -1;
                 at++;
                 continue;
             }
 
             int end = at;
-            while (ptx[end] != ';' && !(ptx[end] == ':' && Word().IsMatch(ptx[at..end]))) end++;
+            while (ptx[end] != ';' && !(ptx[end] == ':' && Word().IsMatch(ptx[at..end])))
+                end++;
             string statement = Spaces().Replace(ptx[at..end].Trim(), " ");
             bool label = ptx[end] == ':';
             at = end + 1;
-            if (label) _labels[statement] = _code.Count;
-            else if (statement.StartsWith('.')) Declare(statement);
-            else _code.Add(Decode(statement));
+            if (label)
+                _labels[statement] = _code.Count;
+            else if (statement.StartsWith('.'))
+                Declare(statement);
+            else
+                _code.Add(Decode(statement));
         }
 
         foreach (PtxInstruction i in _code)
         {
-            if (i.Label is not null) i.Detail = _labels.TryGetValue(i.Label, out int target) ? target : throw new PtxFaultException($"{Name}: no label {i.Label}");
+            if (i.Label is not null)
+                i.Detail = _labels.TryGetValue(i.Label, out int target)
+                    ? target
+                    : throw new PtxFaultException($"{Name}: no label {i.Label}");
         }
     }
 
@@ -105,10 +137,13 @@ public sealed partial class PtxKernel
         {
             if (_scopes.Count > 1)
             {
-                foreach (string name in statement[(statement.IndexOf(' ', 5) + 1)..].Split(',')) _scopes.Peek()[name.Trim()] = RegisterCount++;
+                foreach (string name in statement[(statement.IndexOf(' ', 5) + 1)..].Split(','))
+                    _scopes.Peek()[name.Trim()] = RegisterCount++;
             }
         }
-        else if (!statement.StartsWith(".loc", StringComparison.Ordinal) || statement.StartsWith(".local", StringComparison.Ordinal))
+        else if (
+            !statement.StartsWith(".loc", StringComparison.Ordinal) || statement.StartsWith(".local", StringComparison.Ordinal)
+        )
         {
             throw new PtxFaultException($"{Name}: '{statement}' is not supported");
         }
@@ -119,17 +154,25 @@ public sealed partial class PtxKernel
         operand = operand.Trim();
         foreach (Dictionary<string, int> scope in _scopes)
         {
-            if (scope.TryGetValue(operand, out int local)) return local;
+            if (scope.TryGetValue(operand, out int local))
+                return local;
         }
 
-        if (_registers.TryGetValue(operand, out int known)) return known;
+        if (_registers.TryGetValue(operand, out int known))
+            return known;
         int register = _registers[operand] = RegisterCount++;
-        if (operand.StartsWith("0f", StringComparison.OrdinalIgnoreCase)) _constants[register] = ulong.Parse(operand.AsSpan(2), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
-        else if (operand.StartsWith("0x", StringComparison.OrdinalIgnoreCase)) _constants[register] = ulong.Parse(operand.AsSpan(2), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
-        else if (char.IsDigit(operand[0])) _constants[register] = ulong.Parse(operand.TrimEnd('U'), CultureInfo.InvariantCulture);
-        else if (operand[0] == '-') _constants[register] = (ulong)long.Parse(operand, CultureInfo.InvariantCulture);
-        else if (_shared.TryGetValue(operand, out int offset)) _constants[register] = (ulong)offset;
-        else if (operand[0] != '%' || (operand.Contains('.') && !s_specials.Contains(operand))) throw new PtxFaultException($"{Name}: operand '{operand}' is not known");
+        if (operand.StartsWith("0f", StringComparison.OrdinalIgnoreCase))
+            _constants[register] = ulong.Parse(operand.AsSpan(2), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+        else if (operand.StartsWith("0x", StringComparison.OrdinalIgnoreCase))
+            _constants[register] = ulong.Parse(operand.AsSpan(2), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+        else if (char.IsDigit(operand[0]))
+            _constants[register] = ulong.Parse(operand.TrimEnd('U'), CultureInfo.InvariantCulture);
+        else if (operand[0] == '-')
+            _constants[register] = (ulong)long.Parse(operand, CultureInfo.InvariantCulture);
+        else if (_shared.TryGetValue(operand, out int offset))
+            _constants[register] = (ulong)offset;
+        else if (operand[0] != '%' || (operand.Contains('.') && !s_specials.Contains(operand)))
+            throw new PtxFaultException($"{Name}: operand '{operand}' is not known");
         return register;
     }
 
@@ -148,13 +191,15 @@ public sealed partial class PtxKernel
         int first = rest.IndexOf(' ');
         string[] parts = (first < 0 ? rest : rest[..first]).Split('.');
         List<string> operands = first < 0 ? [] : Split(rest[(first + 1)..]);
-        if (!Special(i, parts, operands) && !Arithmetic(i, parts, operands)) throw new PtxFaultException($"{Name}: instruction '{statement}' is not supported");
+        if (!Special(i, parts, operands) && !Arithmetic(i, parts, operands))
+            throw new PtxFaultException($"{Name}: instruction '{statement}' is not supported");
         return i;
     }
 
     private bool Arithmetic(PtxInstruction i, string[] parts, List<string> operands)
     {
-        if (operands.Count is < 2 or > 4) return false;
+        if (operands.Count is < 2 or > 4)
+            return false;
         if (parts[0] == "mov" && (operands[0][0] == '{' || operands[1][0] == '{'))
         {
             i.Op = operands[0][0] == '{' ? PtxOp.UnpackHalves : PtxOp.PackHalves;
@@ -168,8 +213,12 @@ public sealed partial class PtxKernel
         switch (operands.Count)
         {
             case 2 when parts[0] == "cvta":
-                bool shared = parts.Contains("shared"), to = parts.Contains("to");
-                i.Unary = !shared ? static a => a : to ? static a => a - SharedBase : static a => a + SharedBase;
+                bool shared = parts.Contains("shared"),
+                    to = parts.Contains("to");
+                i.Unary =
+                    !shared ? static a => a
+                    : to ? static a => a - SharedBase
+                    : static a => a + SharedBase;
                 i.Op = PtxOp.Unary;
                 return true;
             case 2:
@@ -187,7 +236,10 @@ public sealed partial class PtxKernel
     private bool Special(PtxInstruction i, string[] parts, List<string> o)
     {
         string type = parts[^1];
-        i.Space = parts.Contains("shared") ? PtxSpace.Shared : parts.Contains("global") ? PtxSpace.Global : PtxSpace.Generic;
+        i.Space =
+            parts.Contains("shared") ? PtxSpace.Shared
+            : parts.Contains("global") ? PtxSpace.Global
+            : PtxSpace.Generic;
         switch (parts[0])
         {
             case "bra":
@@ -228,7 +280,8 @@ public sealed partial class PtxKernel
                 i.Bytes = 4;
                 (symbol, i.Offset) = Address(o[^2]);
                 i.Sources = [Register(symbol), Register(o[^1])];
-                if (parts[0] == "atom") i.Destinations = [Register(o[0])];
+                if (parts[0] == "atom")
+                    i.Destinations = [Register(o[0])];
                 return true;
             case "cp" when parts.Length > 2 && parts[2] == "commit_group":
                 i.Op = PtxOp.CommitCopies;
@@ -241,7 +294,8 @@ public sealed partial class PtxKernel
                 (symbol, i.Offset) = Address(o[0]);
                 (string second, i.SecondOffset) = Address(o[1]);
                 i.Bytes = Number(o[2]);
-                i.Sources = o.Count > 3 ? [Register(symbol), Register(second), Register(o[3])] : [Register(symbol), Register(second)];
+                i.Sources =
+                    o.Count > 3 ? [Register(symbol), Register(second), Register(o[3])] : [Register(symbol), Register(second)];
                 return true;
             case "shfl":
                 i.Op = PtxOp.Shuffle;
@@ -281,11 +335,14 @@ public sealed partial class PtxKernel
     private static List<string> Split(string operands)
     {
         var parts = new List<string>();
-        int depth = 0, start = 0;
+        int depth = 0,
+            start = 0;
         for (int i = 0; i <= operands.Length; i++)
         {
-            if (i < operands.Length && operands[i] == '{') depth++;
-            if (i < operands.Length && operands[i] == '}') depth--;
+            if (i < operands.Length && operands[i] == '{')
+                depth++;
+            if (i < operands.Length && operands[i] == '}')
+                depth--;
             if (i == operands.Length || (operands[i] == ',' && depth == 0))
             {
                 parts.Add(operands[start..i].Trim());

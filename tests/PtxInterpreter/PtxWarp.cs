@@ -3,7 +3,8 @@ using System.Numerics;
 namespace AfaNative.Tests.PtxInterpreter;
 
 /// <summary>
-/// 32 threads that execute an instruction together while they are at the same place. Lanes that part run the lowest place first, so that they meet again
+/// 32 threads that execute an instruction together while they are at the same place. Lanes that part run the lowest place first,
+/// so that they meet again
 /// where their ways join.
 /// </summary>
 internal sealed unsafe partial class PtxWarp
@@ -25,16 +26,33 @@ internal sealed unsafe partial class PtxWarp
         _code = [.. kernel.Code];
         _registers = new ulong[kernel.RegisterCount * Lanes];
         Array.Fill(_registers, 0xFFFF_FFFF_FFFF_FFFFul);
-        foreach ((int register, ulong value) in kernel.Constants) Registers(register).Fill(value);
+        foreach ((int register, ulong value) in kernel.Constants)
+            Registers(register).Fill(value);
         int[] specials = kernel.Specials;
         (int x, int y, int z) = block.Launch.Size;
         for (int lane = 0; lane < Lanes; lane++)
         {
             int thread = index * Lanes + lane;
-            ReadOnlySpan<int> values = [thread % x, thread / x % y, thread / x / y, block.Position.X, block.Position.Y, block.Position.Z, x, y, z, block.Launch.Grid.X, block.Launch.Grid.Y, block.Launch.Grid.Z, lane];
+            ReadOnlySpan<int> values =
+            [
+                thread % x,
+                thread / x % y,
+                thread / x / y,
+                block.Position.X,
+                block.Position.Y,
+                block.Position.Z,
+                x,
+                y,
+                z,
+                block.Launch.Grid.X,
+                block.Launch.Grid.Y,
+                block.Launch.Grid.Z,
+                lane,
+            ];
             for (int i = 0; i < specials.Length; i++)
             {
-                if (specials[i] >= 0) _registers[specials[i] * Lanes + lane] = (uint)values[i];
+                if (specials[i] >= 0)
+                    _registers[specials[i] * Lanes + lane] = (uint)values[i];
             }
         }
 
@@ -65,26 +83,35 @@ internal sealed unsafe partial class PtxWarp
             uint ready = Live & ~Waiting & ~_parked;
             if (ready == 0)
             {
-                if (_parked == 0) return;
+                if (_parked == 0)
+                    return;
                 // Every lane that can come has come: now it must be all of them, at one instruction.
                 int at = _at[BitOperations.TrailingZeroCount(_parked)];
                 bool together = _parked == uint.MaxValue;
-                for (int lane = 0; lane < Lanes; lane++) together &= _at[lane] == at;
-                if (!together) throw Fault(at, $"a warp instruction that only lanes 0x{_parked:x8} of the warp reach");
+                for (int lane = 0; lane < Lanes; lane++)
+                    together &= _at[lane] == at;
+                if (!together)
+                    throw Fault(at, $"a warp instruction that only lanes 0x{_parked:x8} of the warp reach");
                 _parked = 0;
                 Together(_code[at], at);
-                for (int lane = 0; lane < Lanes; lane++) _at[lane] = at + 1;
+                for (int lane = 0; lane < Lanes; lane++)
+                    _at[lane] = at + 1;
                 continue;
             }
 
-            int lowest = int.MaxValue, next = int.MaxValue;
+            int lowest = int.MaxValue,
+                next = int.MaxValue;
             uint group = 0;
             for (uint rest = ready; rest != 0; rest &= rest - 1)
             {
-                int lane = BitOperations.TrailingZeroCount(rest), at = _at[lane];
-                if (at < lowest) (next, lowest, group) = (lowest, at, 1u << lane);
-                else if (at == lowest) group |= 1u << lane;
-                else next = Math.Min(next, at);
+                int lane = BitOperations.TrailingZeroCount(rest),
+                    at = _at[lane];
+                if (at < lowest)
+                    (next, lowest, group) = (lowest, at, 1u << lane);
+                else if (at == lowest)
+                    group |= 1u << lane;
+                else
+                    next = Math.Min(next, at);
             }
 
             Execute(group, lowest, next);
@@ -98,7 +125,10 @@ internal sealed unsafe partial class PtxWarp
     public PtxFaultException Fault(int at, string what, int lane = -1)
     {
         string who = lane < 0 ? $"warp {_index}" : $"thread {_index * Lanes + lane}";
-        return new PtxFaultException($"{_block.Launch.Kernel.Name}, block ({_block.Position.X}, {_block.Position.Y}, {_block.Position.Z}), {who}: {what}; instruction {at}: {_code[at].Text}");
+        return new PtxFaultException(
+            $"{_block.Launch.Kernel.Name}, block ({_block.Position.X}, {_block.Position.Y}, {_block.Position.Z}), {who}: "
+                + $"{what}; instruction {at}: {_code[at].Text}"
+        );
     }
 
     private Span<ulong> Registers(int register) => _registers.AsSpan(register * Lanes, Lanes);
@@ -114,7 +144,8 @@ internal sealed unsafe partial class PtxWarp
             {
                 uint set = 0;
                 Span<ulong> predicate = Registers(i.Predicate);
-                for (int lane = 0; lane < Lanes; lane++) set |= predicate[lane] != 0 ? 1u << lane : 0;
+                for (int lane = 0; lane < Lanes; lane++)
+                    set |= predicate[lane] != 0 ? 1u << lane : 0;
                 mask &= i.Negated ? ~set : set;
             }
 
@@ -141,14 +172,16 @@ internal sealed unsafe partial class PtxWarp
                     group &= ~mask;
                     break;
                 case PtxOp.Barrier:
-                    if (Waiting != 0 && BarrierAt != at) throw Fault(at, "lanes of the warp wait at different barriers");
+                    if (Waiting != 0 && BarrierAt != at)
+                        throw Fault(at, "lanes of the warp wait at different barriers");
                     Park(mask, at + 1);
                     Waiting |= mask;
                     BarrierAt = at;
                     group &= ~mask;
                     break;
                 default:
-                    if (mask == 0) break;
+                    if (mask == 0)
+                        break;
                     if (!i.Collective)
                     {
                         Step(i, at, mask);
@@ -167,7 +200,8 @@ internal sealed unsafe partial class PtxWarp
                     break;
             }
 
-            if (group == 0) return;
+            if (group == 0)
+                return;
             at++;
         }
 
@@ -176,7 +210,8 @@ internal sealed unsafe partial class PtxWarp
 
     private void Park(uint lanes, int at)
     {
-        for (; lanes != 0; lanes &= lanes - 1) _at[BitOperations.TrailingZeroCount(lanes)] = at;
+        for (; lanes != 0; lanes &= lanes - 1)
+            _at[BitOperations.TrailingZeroCount(lanes)] = at;
     }
 
     private void Step(PtxInstruction i, int at, uint mask)
@@ -184,45 +219,55 @@ internal sealed unsafe partial class PtxWarp
         switch (i.Op)
         {
             case PtxOp.Unary:
+            {
+                Span<ulong> d = Registers(i.Destinations[0]),
+                    a = Registers(i.Sources[0]);
+                Func<ulong, ulong> f = i.Unary!;
+                for (int lane = 0; lane < Lanes; lane++)
                 {
-                    Span<ulong> d = Registers(i.Destinations[0]), a = Registers(i.Sources[0]);
-                    Func<ulong, ulong> f = i.Unary!;
-                    for (int lane = 0; lane < Lanes; lane++)
-                    {
-                        if ((mask >> lane & 1) != 0) d[lane] = f(a[lane]);
-                    }
-
-                    break;
+                    if ((mask >> lane & 1) != 0)
+                        d[lane] = f(a[lane]);
                 }
+
+                break;
+            }
 
             case PtxOp.Binary:
+            {
+                Span<ulong> d = Registers(i.Destinations[0]),
+                    a = Registers(i.Sources[0]),
+                    b = Registers(i.Sources[1]);
+                Func<ulong, ulong, ulong> f = i.Binary!;
+                for (int lane = 0; lane < Lanes; lane++)
                 {
-                    Span<ulong> d = Registers(i.Destinations[0]), a = Registers(i.Sources[0]), b = Registers(i.Sources[1]);
-                    Func<ulong, ulong, ulong> f = i.Binary!;
-                    for (int lane = 0; lane < Lanes; lane++)
-                    {
-                        if ((mask >> lane & 1) != 0) d[lane] = f(a[lane], b[lane]);
-                    }
-
-                    break;
+                    if ((mask >> lane & 1) != 0)
+                        d[lane] = f(a[lane], b[lane]);
                 }
+
+                break;
+            }
 
             case PtxOp.Ternary:
+            {
+                Span<ulong> d = Registers(i.Destinations[0]),
+                    a = Registers(i.Sources[0]),
+                    b = Registers(i.Sources[1]),
+                    c = Registers(i.Sources[2]);
+                Func<ulong, ulong, ulong, ulong> f = i.Ternary!;
+                for (int lane = 0; lane < Lanes; lane++)
                 {
-                    Span<ulong> d = Registers(i.Destinations[0]), a = Registers(i.Sources[0]), b = Registers(i.Sources[1]), c = Registers(i.Sources[2]);
-                    Func<ulong, ulong, ulong, ulong> f = i.Ternary!;
-                    for (int lane = 0; lane < Lanes; lane++)
-                    {
-                        if ((mask >> lane & 1) != 0) d[lane] = f(a[lane], b[lane], c[lane]);
-                    }
-
-                    break;
+                    if ((mask >> lane & 1) != 0)
+                        d[lane] = f(a[lane], b[lane], c[lane]);
                 }
+
+                break;
+            }
 
             default:
                 for (int lane = 0; lane < Lanes; lane++)
                 {
-                    if ((mask >> lane & 1) != 0) Single(i, at, lane);
+                    if ((mask >> lane & 1) != 0)
+                        Single(i, at, lane);
                 }
 
                 break;

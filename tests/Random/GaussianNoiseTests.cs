@@ -8,10 +8,30 @@ public class GaussianNoiseTests
     [Theory]
     [InlineData(0u, 0u, 0u, 0u, 0u, 0u, 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u)]
     [InlineData(~0u, ~0u, ~0u, ~0u, ~0u, ~0u, 0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu)]
-    [InlineData(0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u, 0xa4093822u, 0x299f31d0u, 0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u)]
+    [InlineData(
+        0x243f6a88u,
+        0x85a308d3u,
+        0x13198a2eu,
+        0x03707344u,
+        0xa4093822u,
+        0x299f31d0u,
+        0xd16cfe09u,
+        0x94fdccebu,
+        0x5001e420u,
+        0x24126ea1u
+    )]
     public void Philox_gives_the_published_known_answers(
-        uint c0, uint c1, uint c2, uint c3, uint k0, uint k1, uint x0, uint x1, uint x2, uint x3) =>
-        Assert.Equal((x0, x1, x2, x3), Philox.Block(c0, c1, c2, c3, k0, k1));
+        uint c0,
+        uint c1,
+        uint c2,
+        uint c3,
+        uint k0,
+        uint k1,
+        uint x0,
+        uint x1,
+        uint x2,
+        uint x3
+    ) => Assert.Equal((x0, x1, x2, x3), Philox.Block(c0, c1, c2, c3, k0, k1));
 
     [Theory]
     [InlineData(0ul, 0ul)]
@@ -21,7 +41,11 @@ public class GaussianNoiseTests
     {
         float[] noise = new float[1_000_000];
         GaussianNoise.Fill(noise, seed, stream);
-        double mean = 0, second = 0, third = 0, fourth = 0, lag = 0;
+        double mean = 0,
+            second = 0,
+            third = 0,
+            fourth = 0,
+            lag = 0;
         for (int i = 0; i < noise.Length; i++)
         {
             double z = noise[i];
@@ -62,10 +86,11 @@ public class GaussianNoiseTests
                 float[] noise = new float[64];
                 GaussianNoise.Fill(noise, key.Seed, key.Stream);
                 return noise;
-            }).ToArray();
+            })
+            .ToArray();
         for (int i = 0; i < noises.Length; i++)
-            for (int j = 0; j < i; j++)
-                Assert.True(noises[i].Zip(noises[j]).Count(pair => pair.First == pair.Second) < 3);
+        for (int j = 0; j < i; j++)
+            Assert.True(noises[i].Zip(noises[j]).Count(pair => pair.First == pair.Second) < 3);
     }
 
     [Fact]
@@ -102,7 +127,8 @@ public class GaussianNoiseTests
         float[] noise = new float[4096];
         GaussianNoise.Fill(noise, 1, 0);
         uint hash = 2166136261;
-        foreach (float z in noise) hash = unchecked((hash ^ BitConverter.SingleToUInt32Bits(z)) * 16777619);
+        foreach (float z in noise)
+            hash = unchecked((hash ^ BitConverter.SingleToUInt32Bits(z)) * 16777619);
         Assert.Equal(1415083803u, hash);
     }
 }

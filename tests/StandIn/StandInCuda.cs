@@ -7,7 +7,8 @@ using AfaNative.Tests.PtxInterpreter;
 namespace AfaNative.Tests.StandIn;
 
 /// <summary>
-/// A CUDA driver library without a device, compiled from <c>standin.c</c> and loaded under the driver's own name: memory is the host's, kernels run in
+/// A CUDA driver library without a device, compiled from <c>standin.c</c> and loaded under the driver's own name: memory is the
+/// host's, kernels run in
 /// the PTX interpreter, streams record and replay. One per process.
 /// </summary>
 public sealed unsafe partial class StandInCuda
@@ -33,7 +34,10 @@ public sealed unsafe partial class StandInCuda
     /// <summary>What the last failing launch did wrong.</summary>
     public string? LastFault { get; private set; }
 
-    /// <summary>Names, grids and blocks of launches since <see cref="Clear"/>, and where recorded work was replayed, in the order they ran.</summary>
+    /// <summary>
+    /// Names, grids and blocks of launches since <see cref="Clear"/>, and where recorded work was replayed, in the order they
+    /// ran.
+    /// </summary>
     public ConcurrentQueue<(string Kernel, (int X, int Y, int Z) Grid, (int X, int Y, int Z) Block)> Launches { get; } = new();
 
     /// <summary>PTX modules loaded.</summary>
@@ -71,7 +75,8 @@ public sealed unsafe partial class StandInCuda
     {
         lock (s_lock)
         {
-            if (s_instance is null && s_reason is null) Load();
+            if (s_instance is null && s_reason is null)
+                Load();
             reason = s_reason ?? "";
             return s_instance;
         }
@@ -105,13 +110,34 @@ public sealed unsafe partial class StandInCuda
             return;
         }
 
-        string folder = Directory.CreateTempSubdirectory("afa-standin").FullName, path = Path.Combine(folder, "libcuda.so.1"), source = Path.Combine(folder, "standin.c");
+        string folder = Directory.CreateTempSubdirectory("afa-standin").FullName,
+            path = Path.Combine(folder, "libcuda.so.1"),
+            source = Path.Combine(folder, "standin.c");
         try
         {
             using (Stream text = typeof(StandInCuda).Assembly.GetManifestResourceStream("standin.c")!)
-            using (FileStream file = File.Create(source)) text.CopyTo(file);
+            using (FileStream file = File.Create(source))
+                text.CopyTo(file);
             // The name inside the library makes later searches for the driver find this one.
-            using Process compiler = Process.Start(new ProcessStartInfo("gcc", ["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libcuda.so.1", "-o", path, source, "-lpthread"]) { RedirectStandardError = true })!;
+            using Process compiler = Process.Start(
+                new ProcessStartInfo(
+                    "gcc",
+                    [
+                        "-O1",
+                        "-shared",
+                        "-fPIC",
+                        "-fvisibility=hidden",
+                        "-Wl,-soname,libcuda.so.1",
+                        "-o",
+                        path,
+                        source,
+                        "-lpthread",
+                    ]
+                )
+                {
+                    RedirectStandardError = true,
+                }
+            )!;
             string errors = compiler.StandardError.ReadToEnd();
             compiler.WaitForExit();
             if (compiler.ExitCode != 0)
@@ -121,7 +147,16 @@ public sealed unsafe partial class StandInCuda
             }
 
             s_instance = new StandInCuda(NativeLibrary.Load(path));
-            var callbacks = new Callbacks { Log = &Log, Load = &LoadModule, Function = &GetFunction, SharedBytes = &SharedBytes, Arguments = &Arguments, Launch = &Launch, Memory = &MemoryChanged };
+            var callbacks = new Callbacks
+            {
+                Log = &Log,
+                Load = &LoadModule,
+                Function = &GetFunction,
+                SharedBytes = &SharedBytes,
+                Arguments = &Arguments,
+                Launch = &Launch,
+                Memory = &MemoryChanged,
+            };
             ((delegate* unmanaged<Callbacks*, void>)s_instance.Symbol("standin_set"))(&callbacks);
         }
         catch (System.ComponentModel.Win32Exception)
@@ -146,7 +181,8 @@ public sealed unsafe partial class StandInCuda
     }
 
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
-    private static void Log(byte* name) => s_instance!._counts.AddOrUpdate(Marshal.PtrToStringUTF8((nint)name)!, 1, (_, n) => n + 1);
+    private static void Log(byte* name) =>
+        s_instance!._counts.AddOrUpdate(Marshal.PtrToStringUTF8((nint)name)!, 1, (_, n) => n + 1);
 
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     private static int LoadModule(byte* ptx)
@@ -172,7 +208,8 @@ public sealed unsafe partial class StandInCuda
 
     // A module holds one kernel, so they share a number.
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
-    private static int GetFunction(int module, byte* name) => Kernel(module).Name == Marshal.PtrToStringUTF8((nint)name) ? module : -1;
+    private static int GetFunction(int module, byte* name) =>
+        Kernel(module).Name == Marshal.PtrToStringUTF8((nint)name) ? module : -1;
 
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     private static int SharedBytes(int function) => Kernel(function).SharedBytes;
@@ -181,7 +218,8 @@ public sealed unsafe partial class StandInCuda
     private static int Arguments(int function, void** from, byte* to)
     {
         PtxKernel kernel = Kernel(function);
-        for (int i = 0; i < kernel.Parameters.Count; i++) Buffer.MemoryCopy(from[i], to + kernel.Parameters[i].Offset, 4096, kernel.Parameters[i].Size);
+        for (int i = 0; i < kernel.Parameters.Count; i++)
+            Buffer.MemoryCopy(from[i], to + kernel.Parameters[i].Offset, 4096, kernel.Parameters[i].Size);
         return kernel.ParameterBytes;
     }
 
@@ -193,9 +231,17 @@ public sealed unsafe partial class StandInCuda
         try
         {
             PtxKernel kernel = Kernel(function);
-            (int, int, int) g = (grid[0], grid[1], grid[2]), b = (block[0], block[1], block[2]);
+            (int, int, int) g = (grid[0], grid[1], grid[2]),
+                b = (block[0], block[1], block[2]);
             me.Launches.Enqueue((kernel.Name, g, b));
-            if (me.Execute) me._machine.Launch(kernel, g, b, new ReadOnlySpan<byte>(arguments, Math.Max(bytes, kernel.ParameterBytes)), shared);
+            if (me.Execute)
+                me._machine.Launch(
+                    kernel,
+                    g,
+                    b,
+                    new ReadOnlySpan<byte>(arguments, Math.Max(bytes, kernel.ParameterBytes)),
+                    shared
+                );
             return 0;
         }
         catch (Exception e)
@@ -208,12 +254,15 @@ public sealed unsafe partial class StandInCuda
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     private static void MemoryChanged(void* address, nuint bytes)
     {
-        if (bytes == 0) s_instance!._memory.Remove((ulong)address);
-        else s_instance!._memory.Add((ulong)address, bytes, $"a buffer of {bytes} bytes");
+        if (bytes == 0)
+            s_instance!._memory.Remove((ulong)address);
+        else
+            s_instance!._memory.Add((ulong)address, bytes, $"a buffer of {bytes} bytes");
     }
 
     private static PtxKernel Kernel(int number)
     {
-        lock (s_lock) return s_instance!._kernels[number];
+        lock (s_lock)
+            return s_instance!._kernels[number];
     }
 }

@@ -18,7 +18,8 @@ internal sealed unsafe class RandomParameters(IDevice device, int experts, int s
         fixed (float* p = values)
         {
             var sources = new WeightSource[experts];
-            for (int e = 0; e < experts; e++) sources[e] = new WeightSource(p + (long)e * shape.Out * shape.K, ElementType.Float32);
+            for (int e = 0; e < experts; e++)
+                sources[e] = new WeightSource(p + (long)e * shape.Out * shape.K, ElementType.Float32);
             PackedWeights packed = device.Pack(shape, sources);
             _owned.Add(packed);
             return packed;
@@ -37,12 +38,14 @@ internal sealed unsafe class RandomParameters(IDevice device, int experts, int s
     public float[] Values(long count)
     {
         var values = new float[count];
-        for (int i = 0; i < values.Length; i++) values[i] = 2 * _random.NextSingle() - 1;
+        for (int i = 0; i < values.Length; i++)
+            values[i] = 2 * _random.NextSingle() - 1;
         return values;
     }
 
     public void Dispose()
     {
-        foreach (IDisposable one in _owned) one.Dispose();
+        foreach (IDisposable one in _owned)
+            one.Dispose();
     }
 }

@@ -31,11 +31,14 @@ internal sealed class SchedulerGoldens
         for (DirectoryInfo? at = new(AppContext.BaseDirectory); shared is null && at is not null; at = at.Parent)
         {
             string candidate = Path.Combine(at.FullName, "shared");
-            if (Directory.Exists(Path.Combine(candidate, "goldens"))) shared = candidate;
+            if (Directory.Exists(Path.Combine(candidate, "goldens")))
+                shared = candidate;
         }
         string folder = Path.Combine(shared ?? "", "goldens", "public", "schedulers", name);
         if (shared is null || !Directory.Exists(folder))
-            Assert.Skip($"The reference trajectories of {name} are not here; AFA_SHARED can name the folder that holds goldens/.");
+            Assert.Skip(
+                $"The reference trajectories of {name} are not here; AFA_SHARED can name the folder that holds goldens/."
+            );
         return new SchedulerGoldens(folder);
     }
 

@@ -26,7 +26,10 @@ public class ClipTokenizerTests
             int[] expected77 = [.. padded.EnumerateArray().Select(e => e.GetInt32())];
             int[] came = tokenizer.Tokenize(text);
             if (!came.SequenceEqual(expected) || !tokenizer.Encode(text).SequenceEqual(expected77))
-                wrong.Add($"{(agree ? "all" : "fast")} {JsonSerializer.Serialize(text)}: [{string.Join(',', expected)}] [{string.Join(',', came)}]");
+                wrong.Add(
+                    $"{(agree ? "all" : "fast")} {JsonSerializer.Serialize(text)}: [{string.Join(',', expected)}] "
+                        + $"[{string.Join(',', came)}]"
+                );
             agreed += agree ? 1 : 0;
         }
 

@@ -37,7 +37,8 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
     [InlineData("<lora:ink:NaN>", "is no number")]
     [InlineData("<lora:ink:0.8:0.6>", "but 2 came")]
     [InlineData("<lora::1>", "name is empty")]
-    public void Tags_in_another_form_are_named(string prompt, string expected) => Assert.Contains(expected, Assert.Throws<AfaException>(() => PromptLora.In(prompt)).Message);
+    public void Tags_in_another_form_are_named(string prompt, string expected) =>
+        Assert.Contains(expected, Assert.Throws<AfaException>(() => PromptLora.In(prompt)).Message);
 
     [Fact]
     public void What_is_left_is_weighed_as_ever()
@@ -49,16 +50,30 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
     [Fact]
     public void Files_are_found_by_name_and_weights_add_up()
     {
-        string ink = Write("loras/ink"), face = Write("loras/people/Face"), given = Path.Combine(_folder.Path, "loras", "..", "loras", "ink.safetensors");
+        string ink = Write("loras/ink"),
+            face = Write("loras/people/Face"),
+            given = Path.Combine(_folder.Path, "loras", "..", "loras", "ink.safetensors");
         string folder = _folder.File("loras");
-        Assert.Equal([new LoraRequest(ink, 0.8), new LoraRequest(face, 1, 1)], LoraFolder.Collect([], ["<lora:ink:0.8> <lora:face@1>", "other <lora:face:1@1><lora:ink:0.8>"], folder));
-        Assert.Equal([new LoraRequest(given, 0.75), new LoraRequest(ink, 2, 0)], LoraFolder.Collect([new(given, 0.5)], ["<lora:ink:0.25> <lora:ink:2@0>"], folder));
+        Assert.Equal(
+            [new LoraRequest(ink, 0.8), new LoraRequest(face, 1, 1)],
+            LoraFolder.Collect([], ["<lora:ink:0.8> <lora:face@1>", "other <lora:face:1@1><lora:ink:0.8>"], folder)
+        );
+        Assert.Equal(
+            [new LoraRequest(given, 0.75), new LoraRequest(ink, 2, 0)],
+            LoraFolder.Collect([new(given, 0.5)], ["<lora:ink:0.25> <lora:ink:2@0>"], folder)
+        );
         Assert.Empty(LoraFolder.Collect([], ["a cat"], null));
-        void Refused(string expected, string? where, params string[] prompts) => Assert.Contains(expected, Assert.Throws<AfaException>(() => LoraFolder.Collect([], prompts, where)).Message);
+        void Refused(string expected, string? where, params string[] prompts) =>
+            Assert.Contains(expected, Assert.Throws<AfaException>(() => LoraFolder.Collect([], prompts, where)).Message);
         Refused("--lora-dir says", null, "<lora:ink:1>");
         Refused("no such folder", _folder.File("nowhere"), "<lora:ink:1>");
         Refused("it holds ink, Face", folder, "<lora:pen:1>");
-        Refused("'a <lora:ink:1>' asks for <lora:ink:1>, 'a <lora:ink:2>' for <lora:ink:2>", folder, "a <lora:ink:1>", "a <lora:ink:2>");
+        Refused(
+            "'a <lora:ink:1>' asks for <lora:ink:1>, 'a <lora:ink:2>' for <lora:ink:2>",
+            folder,
+            "a <lora:ink:1>",
+            "a <lora:ink:2>"
+        );
         Refused("for none", folder, "<lora:ink:1>", "a cat");
         Write("loras/people/ink");
         Refused("there are 2 of that name", folder, "<lora:ink:1>");
@@ -68,7 +83,9 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
     public void Pictures_are_those_of_the_option()
     {
         string ink = Write("loras/ink");
-        byte[] plain = Draw("plain", "a red circle"), option = Draw("option", "a red circle", "--lora", ink + ":0.8@1"), asked = Draw("asked", "a red <lora:ink:0.5@1>circle", "--lora-dir", _folder.File("loras"), "--lora", ink + ":0.3@1");
+        byte[] plain = Draw("plain", "a red circle"),
+            option = Draw("option", "a red circle", "--lora", ink + ":0.8@1"),
+            asked = Draw("asked", "a red <lora:ink:0.5@1>circle", "--lora-dir", _folder.File("loras"), "--lora", ink + ":0.3@1");
         Assert.NotEqual(plain, option);
         Assert.Equal(option, asked);
         // The picture keeps the prompt as it was written, so it can be drawn again.
@@ -78,7 +95,29 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
         Assert.Equal(option, Draw("again", null, "--from", file, "--lora-dir", _folder.File("loras"), "--lora", ink + ":0.3@1"));
         // Plain prompts are taken as they stand.
         Assert.NotEqual(option, Draw("verbatim", "a red <lora:ink:0.8@1>circle", "--prompt-syntax", "plain"));
-        Assert.Contains("does nothing in a negative prompt", CommandLineTests.Run("sample", tiny.Path, "--prompt", "a", "--negative", "<lora:ink:1>", "--steps", "1", "--width", "32", "--height", "32", "--count", "1", "--out", _folder.File("negative")).Error);
+        Assert.Contains(
+            "does nothing in a negative prompt",
+            CommandLineTests
+                .Run(
+                    "sample",
+                    tiny.Path,
+                    "--prompt",
+                    "a",
+                    "--negative",
+                    "<lora:ink:1>",
+                    "--steps",
+                    "1",
+                    "--width",
+                    "32",
+                    "--height",
+                    "32",
+                    "--count",
+                    "1",
+                    "--out",
+                    _folder.File("negative")
+                )
+                .Error
+        );
     }
 
     [Fact]
@@ -86,10 +125,31 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
     {
         Write("loras/ink");
         _folder.Write("prompts.txt", "a red circle <lora:ink:1>\na blue star");
-        string[] arguments = ["sample", tiny.Path, "--prompts", _folder.File("prompts.txt"), "--lora-dir", _folder.File("loras"), "--count", "1", "--steps", "1", "--width", "32", "--height", "32", "--out", _folder.File("out")];
+        string[] arguments =
+        [
+            "sample",
+            tiny.Path,
+            "--prompts",
+            _folder.File("prompts.txt"),
+            "--lora-dir",
+            _folder.File("loras"),
+            "--count",
+            "1",
+            "--steps",
+            "1",
+            "--width",
+            "32",
+            "--height",
+            "32",
+            "--out",
+            _folder.File("out"),
+        ];
         (int code, _, string error) = CommandLineTests.Run(arguments);
         Assert.NotEqual(0, code);
-        Assert.Contains("all prompts of a run must ask for the same", string.Join(' ', error.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)));
+        Assert.Contains(
+            "all prompts of a run must ask for the same",
+            string.Join(' ', error.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries))
+        );
         // Apart they can be drawn.
         (code, _, error) = CommandLineTests.Run([.. arguments, "--shard", "0/2"]);
         Assert.True(code == 0, error);
@@ -97,7 +157,18 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
 
     private byte[] Draw(string output, string? prompt, params string[] more)
     {
-        (int code, _, string error) = CommandLineTests.Run(["sample", tiny.Path, .. prompt is null ? Array.Empty<string>() : ["--prompt", prompt, "--steps", "2", "--width", "32", "--height", "32", "--seed", "2"], "--count", "1", "--out", _folder.File(output), .. more]);
+        (int code, _, string error) = CommandLineTests.Run([
+            "sample",
+            tiny.Path,
+            .. prompt is null
+                ? Array.Empty<string>()
+                : ["--prompt", prompt, "--steps", "2", "--width", "32", "--height", "32", "--seed", "2"],
+            "--count",
+            "1",
+            "--out",
+            _folder.File(output),
+            .. more,
+        ]);
         Assert.True(code == 0, error);
         return PngFile.Read(Path.Combine(_folder.File(output), "00001-2.png"), out _).Pixels;
     }
@@ -105,14 +176,23 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
     private string Write(string name)
     {
         var random = new System.Random(4);
-        TensorEntry Matrix(string tensor, params long[] shape) => TensorEntry.FromFloat32(tensor, shape, [.. Enumerable.Range(0, (int)shape.Aggregate(1L, (a, b) => a * b)).Select(_ => random.NextSingle() - 0.5f)]);
+        TensorEntry Matrix(string tensor, params long[] shape) =>
+            TensorEntry.FromFloat32(
+                tensor,
+                shape,
+                [.. Enumerable.Range(0, (int)shape.Aggregate(1L, (a, b) => a * b)).Select(_ => random.NextSingle() - 0.5f)]
+            );
         string path = Path.GetFullPath(_folder.File(name + ".safetensors"));
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        SafetensorsWriter.Write(path,
-        [
-            Matrix("lora_unet_conv_in.lora_down.weight", 2, 4, 3, 3), Matrix("lora_unet_conv_in.lora_up.weight", 32, 2, 1, 1),
-            Matrix("lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", 2, 32), Matrix("lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight", 32, 2),
-        ]);
+        SafetensorsWriter.Write(
+            path,
+            [
+                Matrix("lora_unet_conv_in.lora_down.weight", 2, 4, 3, 3),
+                Matrix("lora_unet_conv_in.lora_up.weight", 32, 2, 1, 1),
+                Matrix("lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", 2, 32),
+                Matrix("lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight", 32, 2),
+            ]
+        );
         return path;
     }
 }

@@ -37,7 +37,15 @@ public sealed class PromptTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     [InlineData("(one BREAK two:1.2)", "one=1.2|/|two=1.2")]
     [InlineData("one BREAK BREAK two", "one=1|/|/|two=1")]
     public void Weights_are_what_the_brackets_say(string prompt, string expected) =>
-        Assert.Equal(expected, string.Join('|', PromptParser.Parse(prompt).Select(p => p.Break ? "/" : FormattableString.Invariant($"{p.Text}={Math.Round(p.Weight, 5)}"))));
+        Assert.Equal(
+            expected,
+            string.Join(
+                '|',
+                PromptParser
+                    .Parse(prompt)
+                    .Select(p => p.Break ? "/" : FormattableString.Invariant($"{p.Text}={Math.Round(p.Weight, 5)}"))
+            )
+        );
 
     [Fact]
     public void Long_prompts_fill_chunk_after_chunk()
@@ -47,21 +55,43 @@ public sealed class PromptTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         ClipTokenizer tokenizer = model.Tokenizer;
         string word = Enumerable.Range('a', 26).Select(c => ((char)c).ToString()).First(w => tokenizer.Tokenize(w).Length == 1);
         int id = tokenizer.Tokenize(word)[0];
-        IReadOnlyList<PromptChunk> chunks = PromptChunks.Split(tokenizer, string.Join(' ', Enumerable.Repeat(word, 200)), 77, PromptSyntax.Weighted);
+        IReadOnlyList<PromptChunk> chunks = PromptChunks.Split(
+            tokenizer,
+            string.Join(' ', Enumerable.Repeat(word, 200)),
+            77,
+            PromptSyntax.Weighted
+        );
         Assert.Equal([75, 75, 50], chunks.Select(c => c.Ids.Count(i => i == id)));
         foreach (PromptChunk chunk in chunks)
         {
             int count = chunk.Ids.Count(i => i == id);
-            Assert.Equal([tokenizer.BosId, .. Enumerable.Repeat(id, count), tokenizer.EosId, .. Enumerable.Repeat(tokenizer.PadId, 75 - count)], chunk.Ids);
+            Assert.Equal(
+                [
+                    tokenizer.BosId,
+                    .. Enumerable.Repeat(id, count),
+                    tokenizer.EosId,
+                    .. Enumerable.Repeat(tokenizer.PadId, 75 - count),
+                ],
+                chunk.Ids
+            );
         }
 
         // The comma at place 60 of 75 is near enough to the end for the chunk to stop there.
         string comma = string.Join(' ', Enumerable.Repeat(word, 60)) + ", " + string.Join(' ', Enumerable.Repeat(word, 40));
-        Assert.Equal([60, 40], PromptChunks.Split(tokenizer, comma, 77, PromptSyntax.Weighted).Select(c => c.Ids.Count(i => i == id)));
+        Assert.Equal(
+            [60, 40],
+            PromptChunks.Split(tokenizer, comma, 77, PromptSyntax.Weighted).Select(c => c.Ids.Count(i => i == id))
+        );
         string early = string.Join(' ', Enumerable.Repeat(word, 40)) + ", " + string.Join(' ', Enumerable.Repeat(word, 60));
-        Assert.Equal([74, 26], PromptChunks.Split(tokenizer, early, 77, PromptSyntax.Weighted).Select(c => c.Ids.Count(i => i == id)));
+        Assert.Equal(
+            [74, 26],
+            PromptChunks.Split(tokenizer, early, 77, PromptSyntax.Weighted).Select(c => c.Ids.Count(i => i == id))
+        );
         Assert.Single(PromptChunks.Split(tokenizer, comma, 77, PromptSyntax.Plain));
-        Assert.Equal(string.Join(' ', Enumerable.Repeat(word, 25)), PromptChunks.CutOff(tokenizer, string.Join(' ', Enumerable.Repeat(word, 100)), 77));
+        Assert.Equal(
+            string.Join(' ', Enumerable.Repeat(word, 25)),
+            PromptChunks.CutOff(tokenizer, string.Join(' ', Enumerable.Repeat(word, 100)), 77)
+        );
         Assert.Null(PromptChunks.CutOff(tokenizer, word, 77));
     }
 
@@ -73,11 +103,14 @@ public sealed class PromptTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         var pipeline = new TextToImagePipeline(model);
         var ops = new Ops(device);
         using TensorScope scope = ops.Scope();
-        string prompt = string.Join(' ', Enumerable.Range(0, 120).Select(i => $"{(char)('a' + i % 26)}{(char)('a' + i % 7)}")) + " (strong:1.4)";
+        string prompt =
+            string.Join(' ', Enumerable.Range(0, 120).Select(i => $"{(char)('a' + i % 26)}{(char)('a' + i % 7)}"))
+            + " (strong:1.4)";
         IReadOnlyList<PromptChunk> chunks = PromptChunks.Split(model.Tokenizer, prompt, 77, PromptSyntax.Weighted);
         Assert.True(chunks.Count >= 2);
         Tensor came = pipeline.EncodePrompts(ops, ["short", prompt], 0, PromptSyntax.Weighted);
-        int width = came.Shape.Channels, experts = came.Shape.Experts;
+        int width = came.Shape.Channels,
+            experts = came.Shape.Experts;
         Assert.Equal((3, 2, 77 * chunks.Count), (experts, came.Shape.Batch, came.Shape.Height));
         float[] all = ops.Download(came);
         for (int c = 0; c < chunks.Count; c++)
@@ -86,15 +119,21 @@ public sealed class PromptTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
             for (int e = 0; e < experts; e++)
             {
                 Span<float> one = hidden.AsSpan(e * 77 * width, 77 * width);
-                double before = 0, after = 0;
-                foreach (float v in one) before += v;
+                double before = 0,
+                    after = 0;
+                foreach (float v in one)
+                    before += v;
                 for (int i = 0; i < one.Length; i++)
                 {
                     one[i] *= chunks[c].Weights[i / width];
                     after += one[i];
                 }
 
-                for (int i = 0; i < one.Length; i++) Assert.Equal(chunks[c].Weights.All(w => w == 1) ? one[i] : one[i] * (float)(before / after), all[((e * 2 + 1) * chunks.Count + c) * 77 * width + i]);
+                for (int i = 0; i < one.Length; i++)
+                    Assert.Equal(
+                        chunks[c].Weights.All(w => w == 1) ? one[i] : one[i] * (float)(before / after),
+                        all[((e * 2 + 1) * chunks.Count + c) * 77 * width + i]
+                    );
             }
         }
 
@@ -108,7 +147,18 @@ public sealed class PromptTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     {
         using var device = new CpuDevice(2);
         using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
-        float[] Draw(string prompt, PromptSyntax syntax) => new TextToImagePipeline(model).Generate(new GenerationOptions { Prompt = prompt, Syntax = syntax, Steps = 2, Width = 32, Height = 32, Seeds = [3] })[0];
+        float[] Draw(string prompt, PromptSyntax syntax) =>
+            new TextToImagePipeline(model).Generate(
+                new GenerationOptions
+                {
+                    Prompt = prompt,
+                    Syntax = syntax,
+                    Steps = 2,
+                    Width = 32,
+                    Height = 32,
+                    Seeds = [3],
+                }
+            )[0];
         Assert.Equal(Draw("a red circle", PromptSyntax.Plain), Draw("a red circle", PromptSyntax.Weighted));
         Assert.NotEqual(Draw("a red circle", PromptSyntax.Weighted), Draw("a (red:1.5) circle", PromptSyntax.Weighted));
         Assert.Equal(Draw("a \\(red\\) circle", PromptSyntax.Weighted), Draw("a (red) circle", PromptSyntax.Plain));

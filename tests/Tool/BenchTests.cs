@@ -47,8 +47,10 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.Equal(KernelShape.Ops.Count - 1, report["kernels"]!.AsArray().Select(k => (string)k!["op"]!).Distinct().Count());
         foreach (JsonNode? kernel in report["kernels"]!.AsArray())
         {
-            Assert.True((double)kernel!["median_ms"]! > 0 && (double)kernel["q1_ms"]! <= (double)kernel["q3_ms"]!,
-                kernel.ToJsonString());
+            Assert.True(
+                (double)kernel!["median_ms"]! > 0 && (double)kernel["q1_ms"]! <= (double)kernel["q3_ms"]!,
+                kernel.ToJsonString()
+            );
             Assert.Contains((string)kernel["name"]!, text);
         }
 
@@ -70,12 +72,14 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
             JsonNode before = report.DeepClone();
             foreach (JsonNode? kernel in before["kernels"]!.AsArray())
             {
-                if (only is null || (string)kernel!["op"]! == only) kernel!["median_ms"] = (double)kernel["median_ms"]! * factor;
+                if (only is null || (string)kernel!["op"]! == only)
+                    kernel!["median_ms"] = (double)kernel["median_ms"]! * factor;
                 kernel!["spread_ms"] = 0;
             }
 
             File.WriteAllText(folder.File("before.json"), before.ToJsonString());
-            foreach (JsonNode? kernel in report["kernels"]!.AsArray()) kernel!["spread_ms"] = 0;
+            foreach (JsonNode? kernel in report["kernels"]!.AsArray())
+                kernel!["spread_ms"] = 0;
             File.WriteAllText(folder.File("now.json"), report.ToJsonString());
         }
     }
@@ -94,10 +98,33 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         static bool Slower(double was, double wasSpread, double now, double nowSpread) =>
             KernelComparison.Of(Report(now, nowSpread), Report(was, wasSpread), "before.json").Slower.Any();
 
-        static KernelReport Report(double median, double spread) => new(KernelReport.Kernel, "cpu", "2 threads", "f32", "f32",
-            "", new Roofline(1, 1, ""),
-            [new KernelResult("add count 1", "add", new Dictionary<string, long>(), 0, 9, median, median, median, spread, median,
-                0, 0, 0)]);
+        static KernelReport Report(double median, double spread) =>
+            new(
+                KernelReport.Kernel,
+                "cpu",
+                "2 threads",
+                "f32",
+                "f32",
+                "",
+                new Roofline(1, 1, ""),
+                [
+                    new KernelResult(
+                        "add count 1",
+                        "add",
+                        new Dictionary<string, long>(),
+                        0,
+                        9,
+                        median,
+                        median,
+                        median,
+                        spread,
+                        median,
+                        0,
+                        0,
+                        0
+                    ),
+                ]
+            );
     }
 
     [Fact]
@@ -133,8 +160,10 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     [InlineData("{\"op\": null}", "expected an 'op' out of")]
     [InlineData("{\"op\": \"linear\", \"rows\": 1, \"in\": 2}", "linear needs the size 'out'")]
     [InlineData("{\"op\": \"linear\", \"rows\": 1, \"in\": 2, \"out\": 2, \"depth\": 1}", "'depth' is no size of linear")]
-    [InlineData("{\"op\": \"linear\", \"rows\": 1.5, \"in\": 2, \"out\": 2}",
-        "'rows' is a whole number from 1 to 2147483647, not 1.5")]
+    [InlineData(
+        "{\"op\": \"linear\", \"rows\": 1.5, \"in\": 2, \"out\": 2}",
+        "'rows' is a whole number from 1 to 2147483647, not 1.5"
+    )]
     [InlineData("{\"op\": \"linear\", \"rows\": \"1\", \"in\": 2, \"out\": 2}", "'rows' is a whole number")]
     [InlineData("{\"op\": \"linear\", \"rows\": 1, \"in\": 2, \"out\": 3, \"geglu\": true}", "'out' is even")]
     [InlineData("{\"op\": \"linear\", \"rows\": 1, \"in\": 2, \"out\": 4, \"geglu\": 1}", "'geglu' is true or false, not 1")]
@@ -177,11 +206,16 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     {
         using var folder = new TemporaryFolder();
         folder.Write("report.json", text);
-        Assert.Contains("report.json: expected a report", Assert.Throws<AfaException>(() =>
-            KernelReport.Read(folder.File("report.json"))).Message);
-        if (text[0] == '{' && text.Length > 1) return;
-        Assert.Contains("report.json: expected a report", Assert.Throws<AfaException>(() =>
-            ReportTable.Write([folder.File("report.json")])).Message);
+        Assert.Contains(
+            "report.json: expected a report",
+            Assert.Throws<AfaException>(() => KernelReport.Read(folder.File("report.json"))).Message
+        );
+        if (text[0] == '{' && text.Length > 1)
+            return;
+        Assert.Contains(
+            "report.json: expected a report",
+            Assert.Throws<AfaException>(() => ReportTable.Write([folder.File("report.json")])).Message
+        );
     }
 
     [Fact]
@@ -189,9 +223,29 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     {
         using var folder = new TemporaryFolder();
         string json = folder.File("ours.json");
-        (int code, string text, string error) = CommandLineTests.Run("bench", tiny.Path, "--what", "unet,afa,vae,ratio,train",
-            "--latent", "8", "--batch", "1", "--repeats", "1",
-            "--threads", "1", "--precision", "f32", "--peak-tflops", "0.1", "--peak-gbs", "10", "--by-shape", "--json", json);
+        (int code, string text, string error) = CommandLineTests.Run(
+            "bench",
+            tiny.Path,
+            "--what",
+            "unet,afa,vae,ratio,train",
+            "--latent",
+            "8",
+            "--batch",
+            "1",
+            "--repeats",
+            "1",
+            "--threads",
+            "1",
+            "--precision",
+            "f32",
+            "--peak-tflops",
+            "0.1",
+            "--peak-gbs",
+            "10",
+            "--by-shape",
+            "--json",
+            json
+        );
         Assert.True(code == 0, error);
         // What benchmarks/peers.sh reads the time from.
         Assert.Matches(@"unet_forward, 1 expert\(s\), 8x8 latents, batch 1, eager: median [0-9.]+ ms", text);
@@ -209,13 +263,15 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     [Fact]
     public void The_benchmark_program_is_the_same_command()
     {
-        using Process process = Process.Start(new ProcessStartInfo("dotnet",
-            [Path.Combine(AppContext.BaseDirectory, "AfaNative.Benchmarks.dll"), "--help"])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!;
-        string text = process.StandardOutput.ReadToEnd(), error = process.StandardError.ReadToEnd();
+        using Process process = Process.Start(
+            new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "AfaNative.Benchmarks.dll"), "--help"])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            }
+        )!;
+        string text = process.StandardOutput.ReadToEnd(),
+            error = process.StandardError.ReadToEnd();
         process.WaitForExit();
         Assert.True(process.ExitCode == 0, error);
         Assert.Equal("", error);

@@ -12,43 +12,125 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     public void Sample_writes_pictures_a_grid_metadata_and_maps()
     {
         using var folder = new TemporaryFolder();
-        string output = folder.File("out"), maps = folder.File("maps");
-        (int code, string text, string error) = Run("sample", tiny.Path, "--prompt", "a red circle", "--negative", "blue", "--steps", "2", "--count", "2", "--seed", "5",
-            "--width", "64", "--height", "64", "--out", output, "--attention-maps", maps);
+        string output = folder.File("out"),
+            maps = folder.File("maps");
+        (int code, string text, string error) = Run(
+            "sample",
+            tiny.Path,
+            "--prompt",
+            "a red circle",
+            "--negative",
+            "blue",
+            "--steps",
+            "2",
+            "--count",
+            "2",
+            "--seed",
+            "5",
+            "--width",
+            "64",
+            "--height",
+            "64",
+            "--out",
+            output,
+            "--attention-maps",
+            maps
+        );
         Assert.True(code == 0, error);
-        Assert.Equal(["00001-5.png", "00002-6.png", "grid-00001-5.png"], Directory.GetFiles(output).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["00001-5.png", "00002-6.png", "grid-00001-5.png"],
+            Directory.GetFiles(output).Select(Path.GetFileName).Order(StringComparer.Ordinal)
+        );
         Assert.Contains("00002-6.png", text);
         RgbImage picture = PngFile.Read(Path.Combine(output, "00001-5.png"), out string? parameters);
         Assert.Equal((64, 64), (picture.Width, picture.Height));
-        Assert.StartsWith("a red circle\nNegative prompt: blue\nSteps: 2, Sampler: DDIM, CFG scale: 7.5, Seed: 5, Size: 64x64, Model hash: ", parameters);
+        Assert.StartsWith(
+            "a red circle\nNegative prompt: blue\nSteps: 2, Sampler: DDIM, CFG scale: 7.5, Seed: 5, Size: 64x64, Model hash: ",
+            parameters
+        );
         Assert.Contains("Aggregator hash: ", parameters);
         Assert.Equal(2 * (25 + 1), Directory.GetFiles(maps).Length);
         RgbImage sheet = PngFile.Read(Directory.GetFiles(maps).Order(StringComparer.Ordinal).First(), out _);
         Assert.True(sheet.Width > 300 && sheet.Height > 300);
 
         // A second run adds to the folder and gives the same pixels for the same seed.
-        (code, _, error) = Run("sample", tiny.Path, "--prompt", "a red circle", "--negative", "blue", "--steps", "2", "--count", "1", "--seed", "6", "--width", "64", "--height", "64", "--out", output, "--threads", "1");
+        (code, _, error) = Run(
+            "sample",
+            tiny.Path,
+            "--prompt",
+            "a red circle",
+            "--negative",
+            "blue",
+            "--steps",
+            "2",
+            "--count",
+            "1",
+            "--seed",
+            "6",
+            "--width",
+            "64",
+            "--height",
+            "64",
+            "--out",
+            output,
+            "--threads",
+            "1"
+        );
         Assert.True(code == 0, error);
-        Assert.Equal(PngFile.Read(Path.Combine(output, "00002-6.png"), out _).Pixels, PngFile.Read(Path.Combine(output, "00003-6.png"), out _).Pixels);
+        Assert.Equal(
+            PngFile.Read(Path.Combine(output, "00002-6.png"), out _).Pixels,
+            PngFile.Read(Path.Combine(output, "00003-6.png"), out _).Pixels
+        );
     }
 
     [Fact]
     public async Task A_preview_is_there_while_a_run_goes_on_and_goes_with_it()
     {
         using var folder = new TemporaryFolder();
-        string output = folder.File("out"), preview = Path.Combine(output, "preview.png");
-        using Process process = Start("sample", tiny.Path, "--prompt", "x", "--steps", "60", "--count", "2", "--batch-size", "2", "--seed", "1", "--width", "64", "--height", "48", "--preview", "1", "--out", output);
-        Task<string> error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken), text = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        string output = folder.File("out"),
+            preview = Path.Combine(output, "preview.png");
+        using Process process = Start(
+            "sample",
+            tiny.Path,
+            "--prompt",
+            "x",
+            "--steps",
+            "60",
+            "--count",
+            "2",
+            "--batch-size",
+            "2",
+            "--seed",
+            "1",
+            "--width",
+            "64",
+            "--height",
+            "48",
+            "--preview",
+            "1",
+            "--out",
+            output
+        );
+        Task<string> error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken),
+            text = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
         RgbImage? seen = null;
         while (!process.HasExited)
         {
             // A file under its name is whole, though it may go at any moment.
-            if (File.Exists(preview)) try { seen = PngFile.Read(preview, out _); } catch (Engine.AfaException e) when (e.InnerException is FileNotFoundException) { }
+            if (File.Exists(preview))
+                try
+                {
+                    seen = PngFile.Read(preview, out _);
+                }
+                catch (Engine.AfaException e) when (e.InnerException is FileNotFoundException) { }
             await Task.Delay(2, TestContext.Current.CancellationToken);
         }
 
         Assert.True(process.ExitCode == 0, await error);
-        Assert.Equal(["00001-1.png", "00002-2.png", "grid-00001-1.png"], Directory.GetFiles(output).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["00001-1.png", "00002-2.png", "grid-00001-1.png"],
+            Directory.GetFiles(output).Select(Path.GetFileName).Order(StringComparer.Ordinal)
+        );
         Assert.DoesNotContain("preview", await text);
         // Two pictures of 8 x 6 latent pixels beside each other, four pixels each.
         Assert.Equal((64, 24), (seen!.Width, seen.Height));
@@ -83,7 +165,15 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     public void Verify_runs_its_own_cases_and_writes_json(string device)
     {
         using var folder = new TemporaryFolder();
-        (int code, string text, string error) = Run("verify", "--device", device, "--filter", "ops", "--json", folder.File("result.json"));
+        (int code, string text, string error) = Run(
+            "verify",
+            "--device",
+            device,
+            "--filter",
+            "ops",
+            "--json",
+            folder.File("result.json")
+        );
         Assert.True(code == 0, error + text);
         Assert.Contains("\"verdict\": \"passed\"", File.ReadAllText(folder.File("result.json")));
     }
@@ -99,13 +189,30 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     [Fact]
     public async Task Interrupting_a_run_ends_it_quickly_and_leaves_no_partial_file()
     {
-        if (OperatingSystem.IsWindows()) Assert.Skip("sends SIGINT, which Windows does not have");
+        if (OperatingSystem.IsWindows())
+            Assert.Skip("sends SIGINT, which Windows does not have");
         using var folder = new TemporaryFolder();
         string output = folder.File("out");
-        using Process process = Start("sample", tiny.Path, "--prompt", "x", "--steps", "999", "--count", "50", "--width", "256", "--height", "256", "--out", output);
-        while (await process.StandardError.ReadLineAsync(TestContext.Current.CancellationToken) is { } line && !line.Contains("step 0/", StringComparison.Ordinal))
-        {
-        }
+        using Process process = Start(
+            "sample",
+            tiny.Path,
+            "--prompt",
+            "x",
+            "--steps",
+            "999",
+            "--count",
+            "50",
+            "--width",
+            "256",
+            "--height",
+            "256",
+            "--out",
+            output
+        );
+        while (
+            await process.StandardError.ReadLineAsync(TestContext.Current.CancellationToken) is { } line
+            && !line.Contains("step 0/", StringComparison.Ordinal)
+        ) { }
 
         Task<string> rest = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
         Process.Start("kill", ["-INT", process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)])!.WaitForExit();
@@ -120,11 +227,14 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
         Assert.Empty(Directory.GetFiles(output));
     }
 
-    private static Process Start(params string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "afa-native.dll"), .. arguments])
-    {
-        RedirectStandardOutput = true,
-        RedirectStandardError = true,
-    })!;
+    private static Process Start(params string[] arguments) =>
+        Process.Start(
+            new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "afa-native.dll"), .. arguments])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            }
+        )!;
 
     internal static (int Code, string Output, string Error) Run(params string[] arguments)
     {

@@ -38,9 +38,12 @@ public sealed class CompletionTests
         Assert.Contains("[suggest:", script);
         Assert.DoesNotContain('\r', script);
         folder.Write("script", script);
-        if (shell == "pwsh") return;
-        if (Shell(shell, "-n", folder.File("script")) is not { } result) Assert.Skip($"no {shell} here");
-        else Assert.True(result.Code == 0, result.Text);
+        if (shell == "pwsh")
+            return;
+        if (Shell(shell, "-n", folder.File("script")) is not { } result)
+            Assert.Skip($"no {shell} here");
+        else
+            Assert.True(result.Code == 0, result.Text);
     }
 
     [Fact]
@@ -49,9 +52,15 @@ public sealed class CompletionTests
         using var folder = new TemporaryFolder();
         folder.Write("script", CommandLineTests.Run("completion", "bash").Output);
         // A program of that name, somewhere else, as a shell would find it.
-        folder.Write("afa-native", $"#!/bin/sh\nexec dotnet '{Path.Combine(AppContext.BaseDirectory, "afa-native.dll")}' \"$@\"\n");
-        if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(folder.File("afa-native"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
-        folder.Write("test", $$"""
+        folder.Write(
+            "afa-native",
+            $"#!/bin/sh\nexec dotnet '{Path.Combine(AppContext.BaseDirectory, "afa-native.dll")}' \"$@\"\n"
+        );
+        if (!OperatingSystem.IsWindows())
+            File.SetUnixFileMode(folder.File("afa-native"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        folder.Write(
+            "test",
+            $$"""
             source '{{folder.File("script")}}'
             try() {
                 COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}; read -ra COMP_WORDS <<< "$1"
@@ -61,16 +70,21 @@ public sealed class CompletionTests
             try '{{folder.File("afa-native")}} sample MODEL --sam'
             try '{{folder.File("afa-native")}} sample MODEL --fusion m'
             try '{{folder.File("afa-native")}} sample MODEL --init-image /some/pic'
-            """);
-        if (Shell("bash", folder.File("test")) is not { } result) Assert.Skip("no bash here");
-        else Assert.Equal("--sampler\nmagic mean\n\n", result.Text);
+            """
+        );
+        if (Shell("bash", folder.File("test")) is not { } result)
+            Assert.Skip("no bash here");
+        else
+            Assert.Equal("--sampler\nmagic mean\n\n", result.Text);
     }
 
     private static (int Code, string Text)? Shell(string name, params string[] arguments)
     {
         try
         {
-            using Process process = Process.Start(new ProcessStartInfo(name, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+            using Process process = Process.Start(
+                new ProcessStartInfo(name, arguments) { RedirectStandardOutput = true, RedirectStandardError = true }
+            )!;
             Task<string> error = process.StandardError.ReadToEndAsync();
             string text = process.StandardOutput.ReadToEnd();
             process.WaitForExit();

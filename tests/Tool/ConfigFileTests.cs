@@ -14,8 +14,14 @@ public sealed class ConfigFileTests
     public void Yaml_says_what_json_says()
     {
         using var folder = new TemporaryFolder();
-        folder.Write("o.json", """{ "MODEL": "m o", "prompt": "a: \"cat\" # not a comment", "steps": 20, "clip_skip": 1, "guidance": 7.50, "lora": ["a.safetensors:0.5", "b"], "flag": true, "other": false }""");
-        folder.Write("o.yaml", """
+        folder.Write(
+            "o.json",
+            """{ "MODEL": "m o", "prompt": "a: \"cat\" # not a comment", "steps": 20, "clip_skip": 1"""
+                + """, "guidance": 7.50, "lora": ["a.safetensors:0.5", "b"], "flag": true, "other": false }"""
+        );
+        folder.Write(
+            "o.yaml",
+            """
             # How the pictures are drawn.
             MODEL: m o
             prompt: 'a: "cat" # not a comment'
@@ -27,9 +33,36 @@ public sealed class ConfigFileTests
               - b
             flag: True
             other: false
-            """);
-        folder.Write("o.yml", """{ MODEL: m o, prompt: "a: \"cat\" # not a comment", steps: 20, clip-skip: 1, guidance: 7.50, lora: [a.safetensors:0.5, b], flag: true, other: FALSE }""");
-        string[] expected = ["draw", "--config", "FILE", "m o", "--prompt", "a: \"cat\" # not a comment", "--steps", "20", "--clip-skip", "1", "--guidance", "7.50", "--lora", "a.safetensors:0.5", "--lora", "b", "--flag", "true", "--other", "false"];
+            """
+        );
+        folder.Write(
+            "o.yml",
+            """{ MODEL: m o, prompt: "a: \"cat\" # not a comment", steps: 20, clip-skip: 1, guidance: 7.50"""
+                + """, lora: [a.safetensors:0.5, b], flag: true, other: FALSE }"""
+        );
+        string[] expected =
+        [
+            "draw",
+            "--config",
+            "FILE",
+            "m o",
+            "--prompt",
+            "a: \"cat\" # not a comment",
+            "--steps",
+            "20",
+            "--clip-skip",
+            "1",
+            "--guidance",
+            "7.50",
+            "--lora",
+            "a.safetensors:0.5",
+            "--lora",
+            "b",
+            "--flag",
+            "true",
+            "--other",
+            "false",
+        ];
         foreach (string name in new[] { "o.json", "o.yaml", "o.yml" })
         {
             string[] got = ConfigFile.Expand(s_root, ["draw", "--config", folder.File(name)]);
@@ -45,7 +78,10 @@ public sealed class ConfigFileTests
     {
         using var folder = new TemporaryFolder();
         folder.Write("o.yaml", "prompt: >-\n  a cat\n  on a mat\nlora: ['null', \"true\", '']\n");
-        Assert.Equal(["--prompt", "a cat on a mat", "--lora", "null", "--lora", "true", "--lora", ""], ConfigFile.Expand(s_root, ["draw", "--config", folder.File("o.yaml")])[3..]);
+        Assert.Equal(
+            ["--prompt", "a cat on a mat", "--lora", "null", "--lora", "true", "--lora", ""],
+            ConfigFile.Expand(s_root, ["draw", "--config", folder.File("o.yaml")])[3..]
+        );
     }
 
     [Theory]
@@ -64,7 +100,9 @@ public sealed class ConfigFileTests
     {
         using var folder = new TemporaryFolder();
         folder.Write("o.yaml", content);
-        string message = Assert.Throws<AfaException>(() => ConfigFile.Expand(s_root, ["draw", "--config", folder.File("o.yaml")])).Message;
+        string message = Assert
+            .Throws<AfaException>(() => ConfigFile.Expand(s_root, ["draw", "--config", folder.File("o.yaml")]))
+            .Message;
         Assert.Contains(expected, message);
         Assert.StartsWith(folder.File("o.yaml"), message);
     }
@@ -72,7 +110,11 @@ public sealed class ConfigFileTests
     [Fact]
     public void A_missing_file_is_named()
     {
-        foreach (string name in new[] { "/no/such/o.yaml", "/no/such/o.json" }) Assert.Contains(name + ": expected a file of options, but there is none", Assert.ThrowsAny<AfaException>(() => ConfigFile.Expand(s_root, ["draw", "--config", name])).Message);
+        foreach (string name in new[] { "/no/such/o.yaml", "/no/such/o.json" })
+            Assert.Contains(
+                name + ": expected a file of options, but there is none",
+                Assert.ThrowsAny<AfaException>(() => ConfigFile.Expand(s_root, ["draw", "--config", name])).Message
+            );
     }
 
     [Fact]
@@ -80,14 +122,30 @@ public sealed class ConfigFileTests
     {
         using var folder = new TemporaryFolder();
         folder.Write("o.yaml", "MODEL: /no/such/model\nprompt: x\n");
-        Assert.Contains("/no/such/model: no such file or folder", CommandLineTests.Run("sample", "--config", folder.File("o.yaml")).Error.ReplaceLineEndings(" "));
+        Assert.Contains(
+            "/no/such/model: no such file or folder",
+            CommandLineTests.Run("sample", "--config", folder.File("o.yaml")).Error.ReplaceLineEndings(" ")
+        );
         folder.Write("bad.yaml", "prompt: x\ncolour: 1\njson: true\n");
-        Assert.Contains("'colour' is no option of sample", CommandLineTests.Run("sample", "m", "--config", folder.File("bad.yaml")).Error.ReplaceLineEndings(" "));
+        Assert.Contains(
+            "'colour' is no option of sample",
+            CommandLineTests.Run("sample", "m", "--config", folder.File("bad.yaml")).Error.ReplaceLineEndings(" ")
+        );
     }
 
     private static RootCommand Root()
     {
-        var draw = new Command("draw") { new Argument<string>("MODEL"), new Option<string>("--prompt"), new Option<int>("--steps"), new Option<int>("--clip-skip"), new Option<float>("--guidance"), new Option<string[]>("--lora"), new Option<bool>("--flag"), new Option<bool>("--other") };
+        var draw = new Command("draw")
+        {
+            new Argument<string>("MODEL"),
+            new Option<string>("--prompt"),
+            new Option<int>("--steps"),
+            new Option<int>("--clip-skip"),
+            new Option<float>("--guidance"),
+            new Option<string[]>("--lora"),
+            new Option<bool>("--flag"),
+            new Option<bool>("--other"),
+        };
         return new RootCommand { draw, ConfigFile.Option };
     }
 }

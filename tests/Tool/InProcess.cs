@@ -10,13 +10,16 @@ public sealed class ConsoleCollection
     public const string Name = "console";
 }
 
-/// <summary>The program without a process of its own: quick enough for long tables, and for arguments no shell can give.</summary>
+/// <summary>
+/// The program without a process of its own: quick enough for long tables, and for arguments no shell can give.
+/// </summary>
 internal static class InProcess
 {
     public static async Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments)
     {
         (TextWriter output, TextWriter error) = (Console.Out, Console.Error);
-        using StringWriter newOutput = new(), newError = new();
+        using StringWriter newOutput = new(),
+            newError = new();
         string? color = Environment.GetEnvironmentVariable("NO_COLOR");
         try
         {

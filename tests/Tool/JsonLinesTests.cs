@@ -11,14 +11,51 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     public void Sample_tells_of_every_picture_and_of_nothing_else()
     {
         using var folder = new TemporaryFolder();
-        (int code, string text, string error) = CommandLineTests.Run("sample", tiny.Path, "--prompt", "a \"red\" кошка", "--steps", "2", "--count", "3", "--batch-size", "2", "--seed", "18446744073709551610", "--width", "40", "--height", "32",
-            "--attention-maps", folder.File("maps"), "--out", folder.File("out"), "--json");
+        (int code, string text, string error) = CommandLineTests.Run(
+            "sample",
+            tiny.Path,
+            "--prompt",
+            "a \"red\" кошка",
+            "--steps",
+            "2",
+            "--count",
+            "3",
+            "--batch-size",
+            "2",
+            "--seed",
+            "18446744073709551610",
+            "--width",
+            "40",
+            "--height",
+            "32",
+            "--attention-maps",
+            folder.File("maps"),
+            "--out",
+            folder.File("out"),
+            "--json"
+        );
         Assert.True(code == 0, error);
         JsonElement[] lines = Lines(text);
-        Assert.Equal(["00001-18446744073709551610.png", "00002-18446744073709551611.png", "00003-18446744073709551612.png"], lines.Select(l => Path.GetFileName(l.GetProperty("file").GetString()!)));
-        Assert.Equal([18446744073709551610, 18446744073709551611, 18446744073709551612], lines.Select(l => l.GetProperty("seed").GetUInt64()));
-        Assert.All(lines, l => Assert.Equal(("a \"red\" кошка", 40, 32), (l.GetProperty("prompt").GetString(), l.GetProperty("width").GetInt32(), l.GetProperty("height").GetInt32())));
-        Assert.All(lines, l => Assert.True(l.GetProperty("seconds").GetDouble() > 0 && File.Exists(l.GetProperty("file").GetString())));
+        Assert.Equal(
+            ["00001-18446744073709551610.png", "00002-18446744073709551611.png", "00003-18446744073709551612.png"],
+            lines.Select(l => Path.GetFileName(l.GetProperty("file").GetString()!))
+        );
+        Assert.Equal(
+            [18446744073709551610, 18446744073709551611, 18446744073709551612],
+            lines.Select(l => l.GetProperty("seed").GetUInt64())
+        );
+        Assert.All(
+            lines,
+            l =>
+                Assert.Equal(
+                    ("a \"red\" кошка", 40, 32),
+                    (l.GetProperty("prompt").GetString(), l.GetProperty("width").GetInt32(), l.GetProperty("height").GetInt32())
+                )
+        );
+        Assert.All(
+            lines,
+            l => Assert.True(l.GetProperty("seconds").GetDouble() > 0 && File.Exists(l.GetProperty("file").GetString()))
+        );
         Assert.Contains("кошка", text);
         Assert.Contains("grid-00001", error);
         Assert.Contains("memory:", error);
@@ -29,9 +66,33 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     {
         using var folder = new TemporaryFolder();
         folder.Write("prompts.txt", "a\n{\"prompt\": \"b\", \"seed\": 40, \"width\": 48}\n");
-        (int code, string text, string error) = CommandLineTests.Run("sample", tiny.Path, "--expert", "0", "--prompts", folder.File("prompts.txt"), "--count", "1", "--steps", "2", "--width", "32", "--height", "32", "--out", folder.File("out"), "--json");
+        (int code, string text, string error) = CommandLineTests.Run(
+            "sample",
+            tiny.Path,
+            "--expert",
+            "0",
+            "--prompts",
+            folder.File("prompts.txt"),
+            "--count",
+            "1",
+            "--steps",
+            "2",
+            "--width",
+            "32",
+            "--height",
+            "32",
+            "--out",
+            folder.File("out"),
+            "--json"
+        );
         Assert.True(code == 0, error);
-        Assert.Equal([("a", 0, 32), ("b", 40, 48)], Lines(text).Select(l => (l.GetProperty("prompt").GetString()!, l.GetProperty("seed").GetInt32(), l.GetProperty("width").GetInt32())));
+        Assert.Equal(
+            [("a", 0, 32), ("b", 40, 48)],
+            Lines(text)
+                .Select(l =>
+                    (l.GetProperty("prompt").GetString()!, l.GetProperty("seed").GetInt32(), l.GetProperty("width").GetInt32())
+                )
+        );
     }
 
     [Theory]
@@ -52,14 +113,31 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     public void Samplers_and_inspect_are_told_in_lines()
     {
         JsonElement[] samplers = Lines(CommandLineTests.Run("samplers", "--json").Output);
-        Assert.Equal(AfaNative.Engine.Diffusion.Samplers.SamplerChoice.All.Select(s => (s.Id, s.Name)), samplers.Select(l => (l.GetProperty("id").GetString()!, l.GetProperty("name").GetString()!)));
+        Assert.Equal(
+            AfaNative.Engine.Diffusion.Samplers.SamplerChoice.All.Select(s => (s.Id, s.Name)),
+            samplers.Select(l => (l.GetProperty("id").GetString()!, l.GetProperty("name").GetString()!))
+        );
         JsonElement[] parts = Lines(CommandLineTests.Run("inspect", tiny.Path, "--json").Output);
-        Assert.Equal(["U-Net (diffusers names)", "U-Net (diffusers names)", "U-Net (diffusers names)", "CLIP text encoder", "CLIP text encoder", "CLIP text encoder", "VAE"], parts[..7].Select(l => l.GetProperty("kind").GetString()));
+        Assert.Equal(
+            [
+                "U-Net (diffusers names)",
+                "U-Net (diffusers names)",
+                "U-Net (diffusers names)",
+                "CLIP text encoder",
+                "CLIP text encoder",
+                "CLIP text encoder",
+                "VAE",
+            ],
+            parts[..7].Select(l => l.GetProperty("kind").GetString())
+        );
         Assert.Equal(32, parts.Length);
         Assert.All(parts, l => Assert.True(l.GetProperty("parameters").GetInt64() > 0 && !l.TryGetProperty("shapes", out _)));
-        JsonElement unet = Assert.Single(Lines(CommandLineTests.Run("inspect", Path.Combine(tiny.Path, "unet"), "--json", "--tensors").Output));
+        JsonElement unet = Assert.Single(
+            Lines(CommandLineTests.Run("inspect", Path.Combine(tiny.Path, "unet"), "--json", "--tensors").Output)
+        );
         Assert.Equal(unet.GetProperty("tensors").GetInt32(), unet.GetProperty("shapes").EnumerateObject().Count());
     }
 
-    private static JsonElement[] Lines(string text) => [.. text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement)];
+    private static JsonElement[] Lines(string text) =>
+        [.. text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement)];
 }

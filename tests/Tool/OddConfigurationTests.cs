@@ -32,7 +32,12 @@ public sealed class OddConfigurationTests
     [InlineData("o.json", "{\"steps\": NaN}", "the options could not be read")]
     [InlineData("o.json", "{\"steps\": 0x10}", "the options could not be read")]
     [InlineData("o.json", "[1]", "a JSON object of options was expected")]
-    [InlineData("o.json", "{\"guidance\": \"7,5\"}", "--guidance: expected a number from 0 to 1000, but '7,5' came; decimals are written with a point, and thousands without a separator. (it is set in FILE)")]
+    [InlineData(
+        "o.json",
+        "{\"guidance\": \"7,5\"}",
+        "--guidance: expected a number from 0 to 1000, but '7,5' came; decimals are written with a point, and thousands "
+            + "without a separator. (it is set in FILE)"
+    )]
     [InlineData("o.json", "{\"steps\": 1e1}", "--steps: expected a whole number from 1 to 10000, but '1e1' came")]
     [InlineData("o.yaml", "steps: 1_000", "'1_000' came")]
     [InlineData("o.yaml", "steps: 0x10", "'0x10' came")]
@@ -40,7 +45,11 @@ public sealed class OddConfigurationTests
     [InlineData("o.yaml", "steps: 1:30", "'1:30' came")]
     [InlineData("o.yaml", "guidance: .inf", "'.inf' came")]
     [InlineData("o.yaml", "guidance: .nan", "'.nan' came")]
-    [InlineData("o.yaml", "guidance: 7,5", "'7,5' came; decimals are written with a point, and thousands without a separator. (it is set in FILE, line 1)")]
+    [InlineData(
+        "o.yaml",
+        "guidance: 7,5",
+        "'7,5' came; decimals are written with a point, and thousands without a separator. (it is set in FILE, line 1)"
+    )]
     [InlineData("o.yaml", "json: yes", "line 1: 'json' takes true or false, not 'yes'")]
     [InlineData("o.yaml", "prompt: true", "line 1: 'prompt' is no switch")]
     [InlineData("o.yaml", "steps: !!int 5", "line 1: the tag 'tag:yaml.org,2002:int' means nothing here")]
@@ -70,7 +79,8 @@ public sealed class OddConfigurationTests
     {
         using var folder = new TemporaryFolder();
         var laughs = new StringBuilder("a: &a [x, x, x, x, x, x, x, x, x]\n");
-        for (char c = 'b'; c <= 'z'; c++) laughs.Append($"{c}: &{c} [{string.Join(", ", Enumerable.Repeat($"*{(char)(c - 1)}", 9))}]\n");
+        for (char c = 'b'; c <= 'z'; c++)
+            laughs.Append($"{c}: &{c} [{string.Join(", ", Enumerable.Repeat($"*{(char)(c - 1)}", 9))}]\n");
         folder.Write("laughs.yaml", laughs.ToString());
         folder.Write("nested.yaml", "a: " + new string('[', 100_000));
         folder.Write("braces.yaml", string.Concat(Enumerable.Repeat("{a: ", 100_000)));
@@ -81,25 +91,34 @@ public sealed class OddConfigurationTests
         folder.Write("empty.json", "");
         File.WriteAllBytes(folder.File("latin.json"), [.. "{\n\"prompt\": \"caf"u8, 0xE9, .. "\"}"u8]);
         long before = GC.GetTotalAllocatedBytes();
-        foreach (string file in Directory.GetFiles(folder.Path)) Assert.ThrowsAny<AfaException>(() => ConfigReader.Read(file));
+        foreach (string file in Directory.GetFiles(folder.Path))
+            Assert.ThrowsAny<AfaException>(() => ConfigReader.Read(file));
         Assert.InRange(GC.GetTotalAllocatedBytes() - before, 0, 300 << 20);
-        Assert.Contains("latin.json, line 2: UTF-8 was expected, but byte 0xE9 came", Assert.ThrowsAny<AfaException>(() => ConfigReader.Read(folder.File("latin.json"))).Message);
+        Assert.Contains(
+            "latin.json, line 2: UTF-8 was expected, but byte 0xE9 came",
+            Assert.ThrowsAny<AfaException>(() => ConfigReader.Read(folder.File("latin.json"))).Message
+        );
     }
 
     [Fact]
     public void Files_that_are_none_are_refused_without_being_opened()
     {
-        if (OperatingSystem.IsWindows()) Assert.Skip("has no named pipes of this kind");
+        if (OperatingSystem.IsWindows())
+            Assert.Skip("has no named pipes of this kind");
         using var folder = new TemporaryFolder();
         Process.Start("mkfifo", [folder.File("pipe.yaml")])!.WaitForExit();
-        foreach (string path in new[] { folder.File("pipe.yaml"), "/dev/zero", "/dev/null", folder.Path }) Assert.Contains(path, Assert.ThrowsAny<AfaException>(() => ConfigReader.Read(path)).Message);
+        foreach (string path in new[] { folder.File("pipe.yaml"), "/dev/zero", "/dev/null", folder.Path })
+            Assert.Contains(path, Assert.ThrowsAny<AfaException>(() => ConfigReader.Read(path)).Message);
     }
 
     [Fact]
     public void Aliases_of_single_values_and_a_byte_order_mark_are_fine()
     {
         using var folder = new TemporaryFolder();
-        File.WriteAllBytes(folder.File("o.yaml"), [.. Encoding.UTF8.Preamble, .. "prompt: &p \"a cat\"\nnegative: *p\nlora: [*p, b]\n"u8]);
+        File.WriteAllBytes(
+            folder.File("o.yaml"),
+            [.. Encoding.UTF8.Preamble, .. "prompt: &p \"a cat\"\nnegative: *p\nlora: [*p, b]\n"u8]
+        );
         Assert.Equal(["a cat", "a cat", "a cat", "b"], ConfigReader.Read(folder.File("o.yaml")).SelectMany(e => e.Values));
     }
 }

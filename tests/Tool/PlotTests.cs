@@ -11,7 +11,12 @@ namespace AfaNative.Tests.Tool;
 /// <summary>X/Y plots: what axes say, what cells are called, and that a plot goes on where it was cut off.</summary>
 public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 {
-    private static readonly GenerationOptions s_options = new() { Prompt = "a cat and a cat", NegativePrompt = "no dog", Seeds = [1] };
+    private static readonly GenerationOptions s_options = new()
+    {
+        Prompt = "a cat and a cat",
+        NegativePrompt = "no dog",
+        Seeds = [1],
+    };
 
     [Theory]
     [InlineData("steps=10,20", "steps 10|steps 20")]
@@ -24,7 +29,8 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     [InlineData("experts=0,0+2,all", "experts 0|experts 0+2|experts all")]
     [InlineData("clip_skip=0,1", "clip-skip 0|clip-skip 1")]
     [InlineData("fusion=afa,average,mean,magic", "fusion afa|fusion average|fusion mean|fusion magic")]
-    public void Axes_are_read(string text, string labels) => Assert.Equal(labels, string.Join('|', PlotAxis.Parse("--x", text).Values.Select(v => v.Label)));
+    public void Axes_are_read(string text, string labels) =>
+        Assert.Equal(labels, string.Join('|', PlotAxis.Parse("--x", text).Values.Select(v => v.Label)));
 
     [Theory]
     [InlineData("colour=1", "varies one of seed, steps")]
@@ -41,49 +47,118 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     [InlineData("fusion=best", "afa, average, mean or magic, not 'best'")]
     [InlineData("experts=a+b", "experts are written 0+2 or all, not 'a+b'")]
     [InlineData("prompt-sr=,x", "it is empty")]
-    public void Axes_that_make_no_sense_are_named(string text, string expected) => Assert.Contains(expected, Assert.Throws<AfaException>(() => PlotAxis.Parse("--x", text)).Message);
+    public void Axes_that_make_no_sense_are_named(string text, string expected) =>
+        Assert.Contains(expected, Assert.Throws<AfaException>(() => PlotAxis.Parse("--x", text)).Message);
 
     [Fact]
     public void Every_cell_has_both_values_and_a_name_of_its_own()
     {
         Plot plot = Plot.Of("prompt-sr=cat,dog", "steps=2,3,4")!;
         IReadOnlyList<PlotCell> cells = plot.Cells(s_options, "model");
-        Assert.Equal(["a cat and a cat/2", "a dog and a dog/2", "a cat and a cat/3", "a dog and a dog/3", "a cat and a cat/4", "a dog and a dog/4"], cells.Select(c => $"{c.Options.Prompt}/{c.Options.Steps}"));
+        Assert.Equal(
+            [
+                "a cat and a cat/2",
+                "a dog and a dog/2",
+                "a cat and a cat/3",
+                "a dog and a dog/3",
+                "a cat and a cat/4",
+                "a dog and a dog/4",
+            ],
+            cells.Select(c => $"{c.Options.Prompt}/{c.Options.Steps}")
+        );
         Assert.Equal(6, cells.Select(c => c.Name).Distinct().Count());
         Assert.StartsWith("dog_steps-3-", cells[3].Name);
         // A cell is found again in a plot with more values, and not in another model's or of another seed.
-        Assert.Contains(cells[3].Name, Plot.Of("prompt-sr=cat,bird,dog", "steps=1-4")!.Cells(s_options, "model").Select(c => c.Name));
+        Assert.Contains(
+            cells[3].Name,
+            Plot.Of("prompt-sr=cat,bird,dog", "steps=1-4")!.Cells(s_options, "model").Select(c => c.Name)
+        );
         Assert.DoesNotContain(cells[3].Name, plot.Cells(s_options, "another").Select(c => c.Name));
         Assert.DoesNotContain(cells[3].Name, plot.Cells(s_options with { Seeds = [2] }, "model").Select(c => c.Name));
         Assert.Contains("both vary steps", Assert.Throws<AfaException>(() => Plot.Of("steps=1,2", "steps=3")).Message);
-        Assert.Contains("looks for 'bird'", Assert.Throws<AfaException>(() => Plot.Of("prompt-sr=bird,dog", null)!.Check(s_options, 1)).Message);
-        Assert.Contains("would make a prompt of 2000009 characters", Assert.Throws<AfaException>(() => Plot.Of("prompt-sr=cat," + new string('x', 1_000_000), null)!.Check(s_options, 1)).Message);
-        Assert.Contains("at most 10000 pictures; these axes ask for 1000 x 11", Assert.Throws<AfaException>(() => Plot.Of("seed=1-1000", "steps=1-11")!.Check(s_options, 1)).Message);
-        Assert.Contains("too large for one picture", Assert.Throws<AfaException>(() => Plot.Of("seed=1-1000", null)!.Check(s_options with { Width = 2048 }, 1)).Message);
-        Assert.Contains("there is none", Assert.Throws<AfaException>(() => Plot.Of("strength=0.1,0.2", null)!.Check(s_options, 1)).Message);
-        Assert.Contains("this run has one", Assert.Throws<AfaException>(() => Plot.Of("experts=0", null)!.Check(s_options, 1)).Message);
+        Assert.Contains(
+            "looks for 'bird'",
+            Assert.Throws<AfaException>(() => Plot.Of("prompt-sr=bird,dog", null)!.Check(s_options, 1)).Message
+        );
+        Assert.Contains(
+            "would make a prompt of 2000009 characters",
+            Assert
+                .Throws<AfaException>(() => Plot.Of("prompt-sr=cat," + new string('x', 1_000_000), null)!.Check(s_options, 1))
+                .Message
+        );
+        Assert.Contains(
+            "at most 10000 pictures; these axes ask for 1000 x 11",
+            Assert.Throws<AfaException>(() => Plot.Of("seed=1-1000", "steps=1-11")!.Check(s_options, 1)).Message
+        );
+        Assert.Contains(
+            "too large for one picture",
+            Assert.Throws<AfaException>(() => Plot.Of("seed=1-1000", null)!.Check(s_options with { Width = 2048 }, 1)).Message
+        );
+        Assert.Contains(
+            "there is none",
+            Assert.Throws<AfaException>(() => Plot.Of("strength=0.1,0.2", null)!.Check(s_options, 1)).Message
+        );
+        Assert.Contains(
+            "this run has one",
+            Assert.Throws<AfaException>(() => Plot.Of("experts=0", null)!.Check(s_options, 1)).Message
+        );
         Assert.Contains("Expert 2", Assert.Throws<AfaException>(() => Plot.Of("experts=0,2", null)!.Check(s_options, 2)).Message);
-        Assert.Contains("2 experts, but 3 came", Assert.Throws<AfaException>(() => Plot.Of("fusion=afa,magic", null)!.Check(s_options with { Magic = new MagicFusionOptions { Weights = [1, 1, 1] } }, 2)).Message);
-        Assert.Contains("guidance above 1, not 0.5", Assert.Throws<AfaException>(() => Plot.Of("fusion=afa,magic", "guidance=0.5,2")!.Check(s_options, 2)).Message);
+        Assert.Contains(
+            "2 experts, but 3 came",
+            Assert
+                .Throws<AfaException>(() =>
+                    Plot.Of("fusion=afa,magic", null)!
+                        .Check(s_options with { Magic = new MagicFusionOptions { Weights = [1, 1, 1] } }, 2)
+                )
+                .Message
+        );
+        Assert.Contains(
+            "guidance above 1, not 0.5",
+            Assert.Throws<AfaException>(() => Plot.Of("fusion=afa,magic", "guidance=0.5,2")!.Check(s_options, 2)).Message
+        );
     }
 
     [Fact]
     public void A_plot_of_experts_and_fusions_takes_one_model_and_goes_on_where_it_was_cut_off()
     {
         using var folder = new TemporaryFolder();
-        string[] common = ["sample", tiny.Path, "--prompt", "a red circle", "--steps", "2", "--seed", "5", "--width", "32", "--height", "40", "--out", folder.File("out"), "--json"];
+        string[] common =
+        [
+            "sample",
+            tiny.Path,
+            "--prompt",
+            "a red circle",
+            "--steps",
+            "2",
+            "--seed",
+            "5",
+            "--width",
+            "32",
+            "--height",
+            "40",
+            "--out",
+            folder.File("out"),
+            "--json",
+        ];
         string[] axes = ["--x", "experts=0,0+1,all", "--y", "fusion=afa,average,mean,magic"];
         (int code, string text, string error) = CommandLineTests.Run([.. common, .. axes, "--batch-size", "3"]);
         Assert.True(code == 0, error);
-        JsonElement[] lines = [.. text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement)];
+        JsonElement[] lines =
+        [
+            .. text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement),
+        ];
         Assert.Equal(13, lines.Length);
-        Assert.Equal(("experts 0+1", "fusion mean"), (lines[7].GetProperty("x").GetString(), lines[7].GetProperty("y").GetString()));
+        Assert.Equal(
+            ("experts 0+1", "fusion mean"),
+            (lines[7].GetProperty("x").GetString(), lines[7].GetProperty("y").GetString())
+        );
         Assert.Single(error.Split('\n'), l => l.Contains("loading 3 U-Nets", StringComparison.Ordinal));
         Assert.Contains("left", error);
         string[] cells = [.. lines[..12].Select(l => l.GetProperty("file").GetString()!)];
         byte[][] pixels = [.. cells.Select(c => PngFile.Read(c, out _).Pixels)];
         // One expert is that expert however it is fused; two and three differ.
-        for (int row = 1; row < 4; row++) Assert.InRange(pixels[0].Zip(pixels[3 * row]).Max(p => Math.Abs(p.First - p.Second)), 0, 1);
+        for (int row = 1; row < 4; row++)
+            Assert.InRange(pixels[0].Zip(pixels[3 * row]).Max(p => Math.Abs(p.First - p.Second)), 0, 1);
         Assert.True(new[] { 0, 1, 2, 4, 5, 7, 8 }.Select(i => Convert.ToHexString(pixels[i])).Distinct().Count() == 7);
         _ = PngFile.Read(cells[4], out string? parameters);
         Assert.Contains("Seed: 5, Size: 32x40, Model hash: ", parameters);
@@ -93,10 +168,35 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.True(plot.Width > 3 * 32 && plot.Height > 4 * 40);
 
         // The expert alone, by its own option, and the ensemble whole.
-        (code, _, error) = CommandLineTests.Run([.. common[..^3], "--out", folder.File("alone"), "--count", "1", "--expert", "0"]);
+        (code, _, error) = CommandLineTests.Run([
+            .. common[..^3],
+            "--out",
+            folder.File("alone"),
+            "--count",
+            "1",
+            "--expert",
+            "0",
+        ]);
         Assert.True(code == 0, error);
-        Assert.InRange(PngFile.Read(Directory.GetFiles(folder.File("alone")).Single(), out _).Pixels.Zip(pixels[0]).Max(p => Math.Abs(p.First - p.Second)), 0, 1);
-        (code, _, error) = CommandLineTests.Run([.. common[..^3], "--out", folder.File("pair"), "--count", "1", "--experts", "0+1", "--fusion", "average"]);
+        Assert.InRange(
+            PngFile
+                .Read(Directory.GetFiles(folder.File("alone")).Single(), out _)
+                .Pixels.Zip(pixels[0])
+                .Max(p => Math.Abs(p.First - p.Second)),
+            0,
+            1
+        );
+        (code, _, error) = CommandLineTests.Run([
+            .. common[..^3],
+            "--out",
+            folder.File("pair"),
+            "--count",
+            "1",
+            "--experts",
+            "0+1",
+            "--fusion",
+            "average",
+        ]);
         Assert.True(code == 0, error);
         Assert.Equal(pixels[4], PngFile.Read(Directory.GetFiles(folder.File("pair")).Single(), out _).Pixels);
 
@@ -124,7 +224,13 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     {
         using var folder = new TemporaryFolder();
         folder.Write("prompts.txt", "a");
-        (int code, _, string error) = CommandLineTests.Run(["sample", tiny.Path, "--out", folder.File("out"), .. arguments.Select(a => a == "FILE" ? folder.File("prompts.txt") : a)]);
+        (int code, _, string error) = CommandLineTests.Run([
+            "sample",
+            tiny.Path,
+            "--out",
+            folder.File("out"),
+            .. arguments.Select(a => a == "FILE" ? folder.File("prompts.txt") : a),
+        ]);
         Assert.Equal(1, code);
         Assert.Contains(expected, error.ReplaceLineEndings(" "));
         Assert.False(Directory.Exists(folder.File("out")));

@@ -9,7 +9,12 @@ namespace AfaNative.Tests.Tool;
 /// <summary>Files of prompts are checked whole before the first picture, and their pictures are counted, not listed.</summary>
 public sealed class PromptFileTests
 {
-    private static readonly GenerationOptions s_defaults = new() { Prompt = "", Seeds = [0], Syntax = PromptSyntax.Weighted };
+    private static readonly GenerationOptions s_defaults = new()
+    {
+        Prompt = "",
+        Seeds = [0],
+        Syntax = PromptSyntax.Weighted,
+    };
 
     [Theory]
     [InlineData("{\"prompt\": null}", "'prompt': expected a text, but null came")]
@@ -48,7 +53,10 @@ public sealed class PromptFileTests
     public void All_faults_are_named_at_once_up_to_ten()
     {
         using var folder = new TemporaryFolder();
-        folder.Write("prompts.txt", "fine\n" + string.Concat(Enumerable.Range(0, 14).Select(i => $"{{\"prompt\": \"a\", \"steps\": {-i}}}\nfine\n")));
+        folder.Write(
+            "prompts.txt",
+            "fine\n" + string.Concat(Enumerable.Range(0, 14).Select(i => $"{{\"prompt\": \"a\", \"steps\": {-i}}}\nfine\n"))
+        );
         string message = Read(folder, 1).Message;
         Assert.Contains(": 14 lines cannot be drawn: line 2: 'steps'", message);
         Assert.Contains("line 20: ", message);
@@ -63,11 +71,17 @@ public sealed class PromptFileTests
         File.WriteAllBytes(folder.File("prompts.txt"), [.. "a\nb\ncaf"u8, 0xE9, 0x0A]);
         Assert.Contains(", line 3: UTF-8 was expected, but byte 0xE9 came", Read(folder, 1).Message);
         folder.Write("prompts.txt", new string('x', AfaNative.Tool.Limits.PromptCharacters + 1));
-        Assert.Contains($"line 1: 'prompt': at most {AfaNative.Tool.Limits.PromptCharacters} characters were expected", Read(folder, 1).Message);
+        Assert.Contains(
+            $"line 1: 'prompt': at most {AfaNative.Tool.Limits.PromptCharacters} characters were expected",
+            Read(folder, 1).Message
+        );
         folder.Write("prompts.txt", string.Concat(Enumerable.Repeat("x\n", 200_001)));
         Assert.Contains(", line 200001: a file holds at most 200000 prompts", Read(folder, 1).Message);
         folder.Write("prompts.txt", string.Concat(Enumerable.Repeat("x\n", 3000)));
-        Assert.Contains("3000 prompts with 1000000 pictures each are more than the 2147483647 pictures of a run", Read(folder, 1_000_000).Message);
+        Assert.Contains(
+            "3000 prompts with 1000000 pictures each are more than the 2147483647 pictures of a run",
+            Read(folder, 1_000_000).Message
+        );
     }
 
     [Fact]
@@ -88,10 +102,12 @@ public sealed class PromptFileTests
         Assert.Equal([3, 2, 2, 2], shards.Select(s => s.Count));
         Assert.Equal(small.Select(Told).Order(), shards.SelectMany(s => s).Select(Told).Order());
         Assert.Empty(small.Shard("9/10"));
-        foreach (string bad in new[] { "1", "1/1", "-1/2", "a/b", "0/0", "1,0/2", "0/2/3", "" }) Assert.Contains("--shard is written i/n", Assert.Throws<AfaException>(() => small.Shard(bad)).Message);
+        foreach (string bad in new[] { "1", "1/1", "-1/2", "a/b", "0/0", "1,0/2", "0/2/3", "" })
+            Assert.Contains("--shard is written i/n", Assert.Throws<AfaException>(() => small.Shard(bad)).Message);
     }
 
     private static (int, string, ulong) Told(PromptJob job) => (job.Number, job.Options.Prompt, job.Options.Seeds[0]);
 
-    private static AfaException Read(TemporaryFolder folder, int count) => Assert.ThrowsAny<AfaException>(() => PromptBatch.Read(folder.File("prompts.txt"), s_defaults, count, 0));
+    private static AfaException Read(TemporaryFolder folder, int count) =>
+        Assert.ThrowsAny<AfaException>(() => PromptBatch.Read(folder.File("prompts.txt"), s_defaults, count, 0));
 }

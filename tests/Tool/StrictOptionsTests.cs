@@ -10,7 +10,10 @@ namespace AfaNative.Tests.Tool;
 /// <summary>Every number of every command: read strictly, whatever the language, and within a range.</summary>
 public sealed class StrictOptionsTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 {
-    private static readonly (Command Command, Option Option)[] s_numeric = [.. All(CommandLineProgram.Root()).Where(o => StrictOptions.IsNumeric(o.Option))];
+    private static readonly (Command Command, Option Option)[] s_numeric =
+    [
+        .. All(CommandLineProgram.Root()).Where(o => StrictOptions.IsNumeric(o.Option)),
+    ];
 
     [Fact]
     public void Every_number_has_a_range_but_seeds()
@@ -18,8 +21,13 @@ public sealed class StrictOptionsTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         Assert.True(s_numeric.Length > 50);
         foreach ((Command command, Option option) in s_numeric)
         {
-            if (option.ValueType == typeof(ulong) || option.ValueType == typeof(ulong?)) Assert.Equal("--seed", option.Name);
-            else Assert.True(StrictOptions.RangeOf(option) is { } range && range.Least < range.Most && range.Most <= 1e9, $"{command.Name} {option.Name} declares no range");
+            if (option.ValueType == typeof(ulong) || option.ValueType == typeof(ulong?))
+                Assert.Equal("--seed", option.Name);
+            else
+                Assert.True(
+                    StrictOptions.RangeOf(option) is { } range && range.Least < range.Most && range.Most <= 1e9,
+                    $"{command.Name} {option.Name} declares no range"
+                );
         }
     }
 
@@ -66,7 +74,10 @@ public sealed class StrictOptionsTests(TinyEnsemble tiny) : IClassFixture<TinyEn
             Assert.Empty(parsed.Errors);
             Assert.Equal(1.5f, parsed.GetValue(guidance));
             Assert.Equal([-0.25, 0.1], parsed.GetValue(weights)!);
-            Assert.Contains("from -10 to 10, but '1,5' came", CommandLineProgram.Parse(command, ["--weights", "1,5"]).Errors[0].Message);
+            Assert.Contains(
+                "from -10 to 10, but '1,5' came",
+                CommandLineProgram.Parse(command, ["--weights", "1,5"]).Errors[0].Message
+            );
             Assert.Null(CommandLineProgram.Parse(command, []).GetValue(guidance));
         }
         finally
@@ -79,8 +90,34 @@ public sealed class StrictOptionsTests(TinyEnsemble tiny) : IClassFixture<TinyEn
     public async Task A_German_machine_reads_and_writes_the_same()
     {
         using var folder = new TemporaryFolder();
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "afa-native.dll"), "sample", tiny.Path, "--expert", "0", "-p", "(a:1.5) b", "--guidance", "1.5", "--eta", "0.25", "--steps", "2", "--count", "1",
-            "--width", "32", "--height", "32", "--seed", "1", "--out", folder.File("out")])
+        var start = new ProcessStartInfo(
+            "dotnet",
+            [
+                Path.Combine(AppContext.BaseDirectory, "afa-native.dll"),
+                "sample",
+                tiny.Path,
+                "--expert",
+                "0",
+                "-p",
+                "(a:1.5) b",
+                "--guidance",
+                "1.5",
+                "--eta",
+                "0.25",
+                "--steps",
+                "2",
+                "--count",
+                "1",
+                "--width",
+                "32",
+                "--height",
+                "32",
+                "--seed",
+                "1",
+                "--out",
+                folder.File("out"),
+            ]
+        )
         {
             RedirectStandardError = true,
             RedirectStandardOutput = true,
@@ -90,7 +127,8 @@ public sealed class StrictOptionsTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         Task<string> output = process.StandardOutput.ReadToEndAsync();
         string error = await process.StandardError.ReadToEndAsync();
         await process.WaitForExitAsync();
-        if (error.Contains("ICU package", StringComparison.Ordinal)) Assert.Skip("no ICU here");
+        if (error.Contains("ICU package", StringComparison.Ordinal))
+            Assert.Skip("no ICU here");
         Assert.True(process.ExitCode == 0, error + await output);
         _ = Engine.Imaging.PngFile.Read(Directory.GetFiles(folder.File("out"), "0*.png").Single(), out string? text);
         Assert.Contains("CFG scale: 1.5, Seed: 1", text);
@@ -112,5 +150,6 @@ public sealed class StrictOptionsTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         }
     }
 
-    private static IEnumerable<(Command Command, Option Option)> All(Command command) => command.Options.Select(o => (command, o)).Concat(command.Subcommands.SelectMany(All));
+    private static IEnumerable<(Command Command, Option Option)> All(Command command) =>
+        command.Options.Select(o => (command, o)).Concat(command.Subcommands.SelectMany(All));
 }

@@ -1,11 +1,11 @@
 using AfaNative.Engine;
+using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Synthesis;
 using AfaNative.Engine.Text;
 using AfaNative.Engine.Training;
 using AfaNative.Engine.UNet;
 using AfaNative.Engine.Vae;
-using AfaNative.Engine.Diffusion;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Tool;
@@ -33,7 +33,8 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
     {
         using var wide = new CpuDevice(2);
         using HalfStorageDevice half = Half(type);
-        List<TrainingStep> expected = Aggregators(wide, "f32"), came = Aggregators(half, "half");
+        List<TrainingStep> expected = Aggregators(wide, "f32"),
+            came = Aggregators(half, "half");
         Compare(expected, came, loss, gradient, $"aggregators, {type}");
     }
 
@@ -52,10 +53,13 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
             Compare(expected, came, loss, gradient, $"{what}, {type}");
             // What is trained is kept in float32: not every number is one of 16 bits.
             using Engine.Checkpoints.SafetensorsFile state = Engine.Checkpoints.SafetensorsFile.Open(
-                Path.Combine(_folder.File($"{what}-half"), "state.safetensors"));
-            string name = state.Tensors.Keys.First(
-                k => k.StartsWith("value.", StringComparison.Ordinal) && k.EndsWith("conv_in.weight", StringComparison.Ordinal));
-            float[] values = state.ReadFloat32(name), rounded = [.. values];
+                Path.Combine(_folder.File($"{what}-half"), "state.safetensors")
+            );
+            string name = state.Tensors.Keys.First(k =>
+                k.StartsWith("value.", StringComparison.Ordinal) && k.EndsWith("conv_in.weight", StringComparison.Ordinal)
+            );
+            float[] values = state.ReadFloat32(name),
+                rounded = [.. values];
             StorageRounding.Round(rounded, type);
             Assert.NotEqual(values, rounded);
         }
@@ -70,7 +74,12 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
         {
             VaeConfig vae = VaeConfig.Load(Path.Combine(model, "vae"));
             string state = _folder.File($"{what}.safetensors");
-            var options = new TrainingOptions { Steps = 2, Size = 64, LearningRate = 1e-3 };
+            var options = new TrainingOptions
+            {
+                Steps = 2,
+                Size = 64,
+                LearningRate = 1e-3,
+            };
             using (NetworkTrainer trainer = Open(1))
             {
                 trainer.LossScale.Restore(1 << 24, 0);
@@ -92,21 +101,30 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
             {
                 TrainingOptions now = options with { Steps = until };
                 var pictures = new FilePictures([.. TrainingRecords.Find(tiny.Data).Take(4)], 64, 0);
-                if (what == TrainedNetwork.Vae) return new VaeTrainer(half, now, pictures, vae, Path.Combine(model, "vae"));
+                if (what == TrainedNetwork.Vae)
+                    return new VaeTrainer(half, now, pictures, vae, Path.Combine(model, "vae"));
                 (VaeModel encoder, Engine.Layers.CheckpointParameters parameters) = DiffusionModel.ReadComponent(
-                    half, [Path.Combine(model, "vae")], p => new VaeModel(p, vae));
+                    half,
+                    [Path.Combine(model, "vae")],
+                    p => new VaeModel(p, vae)
+                );
                 using (parameters)
                 {
-                    return new UNetTrainer(half, now, new UNetTrainingSetup
-                    {
-                        UNet = UNetConfig.Load(Path.Combine(model, "unet")),
-                        Text = ClipTextConfig.Load(Path.Combine(model, "text_encoder")),
-                        Tokenizer = ClipTokenizer.Load(Path.Combine(model, "tokenizer")),
-                        Scheduler = SchedulerConfig.StableDiffusion,
-                        LatentScale = vae.ScalingFactor,
-                        UNetFrom = Path.Combine(model, "unet"),
-                        TextFrom = Path.Combine(model, "text_encoder"),
-                    }, LatentPool.Encode(half, encoder, pictures, 0, 4));
+                    return new UNetTrainer(
+                        half,
+                        now,
+                        new UNetTrainingSetup
+                        {
+                            UNet = UNetConfig.Load(Path.Combine(model, "unet")),
+                            Text = ClipTextConfig.Load(Path.Combine(model, "text_encoder")),
+                            Tokenizer = ClipTokenizer.Load(Path.Combine(model, "tokenizer")),
+                            Scheduler = SchedulerConfig.StableDiffusion,
+                            LatentScale = vae.ScalingFactor,
+                            UNetFrom = Path.Combine(model, "unet"),
+                            TextFrom = Path.Combine(model, "text_encoder"),
+                        },
+                        LatentPool.Encode(half, encoder, pictures, 0, 4)
+                    );
                 }
             }
         }
@@ -118,9 +136,11 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
         string model = Model(ElementType.Float32);
         EnsembleFolder folder = EnsembleFolder.Open(model);
         UNetConfig config = UNetConfig.Load(folder.UNets[0]);
-        long wide = Bytes(new CpuDevice(1)), half = Bytes(Half(ElementType.BFloat16));
+        long wide = Bytes(new CpuDevice(1)),
+            half = Bytes(Half(ElementType.BFloat16));
         Assert.InRange(half, 0.4 * wide, 0.6 * wide);
-        using HalfStorageDevice plain = Half(ElementType.Float16, reference: true), fast = Half(ElementType.Float16);
+        using HalfStorageDevice plain = Half(ElementType.Float16, reference: true),
+            fast = Half(ElementType.Float16);
         List<TrainingStep> expected = Network(plain, TrainedNetwork.UNet, model, "plain", 1),
             came = Network(fast, TrainedNetwork.UNet, model, "fast", 1);
         Compare(expected, came, 0.001, 0.003, "plain loops");
@@ -142,9 +162,23 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
     public void The_tool_trains_in_it(string precision)
     {
         string run = _folder.File("run");
-        string[] arguments = [
-            "train", tiny.Model, "--data", tiny.Data, "--out", run, "--steps", "1", "--size", "64", "--holdout", "1",
-            "--precision", precision];
+        string[] arguments =
+        [
+            "train",
+            tiny.Model,
+            "--data",
+            tiny.Data,
+            "--out",
+            run,
+            "--steps",
+            "1",
+            "--size",
+            "64",
+            "--holdout",
+            "1",
+            "--precision",
+            precision,
+        ];
         (int code, string output, string error) = CommandLineTests.Run(arguments);
         Assert.True(code == 0, error);
         Assert.Contains("model", output);
@@ -156,11 +190,14 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
     {
         Assert.Equal(expected.Count, came.Count);
         double worstLoss = expected.Zip(came).Max(p => Math.Abs(p.First.Loss - p.Second.Loss) / p.First.Loss),
-            worstNorm = expected.Zip(came)
-            .Max(p => Math.Abs(p.First.GradientNorm - p.Second.GradientNorm) / p.First.GradientNorm);
+            worstNorm = expected
+                .Zip(came)
+                .Max(p => Math.Abs(p.First.GradientNorm - p.Second.GradientNorm) / p.First.GradientNorm);
         TestContext.Current.SendDiagnosticMessage($"{what}: loss {worstLoss:E1}, gradient {worstNorm:E1}");
-        Assert.True(worstLoss <= loss && worstNorm <= gradient,
-            $"{what}: losses differ by {worstLoss:P3}, gradients by {worstNorm:P3}");
+        Assert.True(
+            worstLoss <= loss && worstNorm <= gradient,
+            $"{what}: losses differ by {worstLoss:P3}, gradients by {worstNorm:P3}"
+        );
         Assert.True(worstLoss > 0, $"{what}: nothing was rounded");
     }
 
@@ -174,14 +211,19 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
             Holdout = 0,
             EvaluateEvery = 1000,
             SaveEvery = 1000,
-            Seed = 5
+            Seed = 5,
         };
         EnsembleFolder models = EnsembleFolder.Open(tiny.Model);
         using var cpu = new CpuDevice(2);
         var cache = new LatentCache(_folder.File("cache"), models, options.Size, options.Seed);
         using var trainer = new AggregatorTrainer(
-            device, models, cache.Encode(cpu, TrainingRecords.Find(tiny.Data)), cache.EncodeCaption(cpu, ""), options,
-            _folder.File(run));
+            device,
+            models,
+            cache.Encode(cpu, TrainingRecords.Find(tiny.Data)),
+            cache.EncodeCaption(cpu, ""),
+            options,
+            _folder.File(run)
+        );
         var steps = new List<TrainingStep>();
         trainer.Train(steps.Add);
         return steps;
@@ -197,7 +239,13 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
             What = what,
             Records = [.. TrainingRecords.Find(tiny.Data).Take(8)],
             Output = _folder.File(run),
-            Options = new TrainingOptions { Steps = steps, Size = 64, LearningRate = 1e-3, BatchSize = 2 },
+            Options = new TrainingOptions
+            {
+                Steps = steps,
+                Size = 64,
+                LearningRate = 1e-3,
+                BatchSize = 2,
+            },
             Encoder = encoder,
         };
         NetworkTraining.Run(device, setup, new NetworkTrainingObserver { Step = done.Add });
@@ -207,7 +255,8 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
     private string Model(ElementType type = ElementType.Float16)
     {
         string model = _folder.File("model" + type);
-        if (!Directory.Exists(model)) SyntheticModel.Write(model, new SyntheticOptions { Type = type, Seed = 7 });
+        if (!Directory.Exists(model))
+            SyntheticModel.Write(model, new SyntheticOptions { Type = type, Seed = 7 });
         return model;
     }
 }

@@ -17,16 +17,29 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
         using var folder = new TemporaryFolder();
         IDevice half = opencl.Half;
         using var cpu = new CpuDevice(2);
-        List<TrainingStep> expected = Run(cpu, folder.File("cpu"), 5, null), came = Run(half, folder.File("half"), 3, t =>
-        {
-            Assert.False(t.Resume());
-            t.LossScale.Restore(1 << 12, 17);
-        });
-        came.AddRange(Run(half, folder.File("half"), 5, t =>
-        {
-            Assert.True(t.Resume());
-            Assert.Equal((1 << 12, 20), (t.LossScale.Value, t.LossScale.Good));
-        }));
+        List<TrainingStep> expected = Run(cpu, folder.File("cpu"), 5, null),
+            came = Run(
+                half,
+                folder.File("half"),
+                3,
+                t =>
+                {
+                    Assert.False(t.Resume());
+                    t.LossScale.Restore(1 << 12, 17);
+                }
+            );
+        came.AddRange(
+            Run(
+                half,
+                folder.File("half"),
+                5,
+                t =>
+                {
+                    Assert.True(t.Resume());
+                    Assert.Equal((1 << 12, 20), (t.LossScale.Value, t.LossScale.Good));
+                }
+            )
+        );
         Assert.Equal([1, 2, 3, 4, 5], came.Select(s => s.Step));
         for (int i = 0; i < 5; i++)
         {
@@ -56,7 +69,8 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
         string model = folder.File("model");
         Engine.Synthesis.SyntheticModel.Write(model, new Engine.Synthesis.SyntheticOptions { Seed = 7 });
         using var cpu = new CpuDevice(2);
-        List<TrainingStep> expected = Steps(cpu, "cpu"), came = Steps(opencl.Half, "half");
+        List<TrainingStep> expected = Steps(cpu, "cpu"),
+            came = Steps(opencl.Half, "half");
         for (int i = 0; i < 2; i++)
         {
             Assert.Equal(expected[i].Loss, came[i].Loss, 0.02 * expected[i].Loss);
@@ -66,15 +80,24 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
         List<TrainingStep> Steps(IDevice device, string run)
         {
             var done = new List<TrainingStep>();
-            NetworkTraining.Run(device, new NetworkTrainingSetup
-            {
-                Model = model,
-                What = TrainedNetwork.UNet,
-                Records = [.. TrainingRecords.Find(tiny.Data).Take(2)],
-                Output = folder.File(run),
-                Options = new TrainingOptions { Steps = 2, Size = 64, LearningRate = 1e-3 },
-                Encoder = cpu,
-            }, new NetworkTrainingObserver { Step = done.Add });
+            NetworkTraining.Run(
+                device,
+                new NetworkTrainingSetup
+                {
+                    Model = model,
+                    What = TrainedNetwork.UNet,
+                    Records = [.. TrainingRecords.Find(tiny.Data).Take(2)],
+                    Output = folder.File(run),
+                    Options = new TrainingOptions
+                    {
+                        Steps = 2,
+                        Size = 64,
+                        LearningRate = 1e-3,
+                    },
+                    Encoder = cpu,
+                },
+                new NetworkTrainingObserver { Step = done.Add }
+            );
             return done;
         }
     }
@@ -86,9 +109,11 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
         Assert.Equal(65536, scale.Value);
         Assert.True(scale.Overflowed());
         Assert.Equal(32768, scale.Value);
-        for (int i = 0; i < LossScale.GrowthInterval; i++) scale.Succeeded();
+        for (int i = 0; i < LossScale.GrowthInterval; i++)
+            scale.Succeeded();
         Assert.Equal((65536, 0), (scale.Value, scale.Good));
-        while (scale.Overflowed()) Assert.True(scale.Value >= 1);
+        while (scale.Overflowed())
+            Assert.True(scale.Value >= 1);
         Assert.Equal(1, scale.Value);
 
         var none = new LossScale(ElementType.BFloat16);
@@ -110,7 +135,16 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
     private AggregatorTrainer Trainer(IDevice device, string run, int steps)
     {
         var models = EnsembleFolder.Open(tiny.Model);
-        var options = new TrainingOptions { Steps = steps, Size = 64, LearningRate = 2e-3, Holdout = 0, EvaluateEvery = 1000, SaveEvery = 1000, Seed = 5 };
+        var options = new TrainingOptions
+        {
+            Steps = steps,
+            Size = 64,
+            LearningRate = 2e-3,
+            Holdout = 0,
+            EvaluateEvery = 1000,
+            SaveEvery = 1000,
+            Seed = 5,
+        };
         // The cache is the CPU's for every device: what differs is training alone.
         using var cpu = new CpuDevice(2);
         var cache = new LatentCache(Path.Combine(Path.GetDirectoryName(run)!, "cache"), models, options.Size, options.Seed);

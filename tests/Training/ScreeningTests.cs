@@ -15,17 +15,32 @@ public sealed class ScreeningTests(TinyTraining tiny) : IClassFixture<TinyTraini
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(2);
         EnsembleFolder models = EnsembleFolder.Open(tiny.Model);
-        EnsembleFolder twins = models with { UNets = [models.UNets[0], models.UNets[0]], TextEncoders = [models.TextEncoders[0], models.TextEncoders[0]], Aggregators = [] };
-        ScreeningResult result = ExpertScreening.Run(device, twins, Encode(device, twins, folder.File("cache")), [100, 700], 4, 1);
+        EnsembleFolder twins = models with
+        {
+            UNets = [models.UNets[0], models.UNets[0]],
+            TextEncoders = [models.TextEncoders[0], models.TextEncoders[0]],
+            Aggregators = [],
+        };
+        ScreeningResult result = ExpertScreening.Run(
+            device,
+            twins,
+            Encode(device, twins, folder.File("cache")),
+            [100, 700],
+            4,
+            1
+        );
         Assert.False(result.WorthTraining);
         Assert.Equal(0, result.Gain, 1e-6);
-        Assert.All(result.Steps, s =>
-        {
-            Assert.Equal(s.Errors[0], s.Errors[1], 1e-6);
-            Assert.Equal(s.Errors[0], s.Oracle, 1e-6);
-            Assert.Equal(s.Errors[0], s.Routed, 1e-6);
-            Assert.Equal(s.Errors[0], s.Mean, 1e-6);
-        });
+        Assert.All(
+            result.Steps,
+            s =>
+            {
+                Assert.Equal(s.Errors[0], s.Errors[1], 1e-6);
+                Assert.Equal(s.Errors[0], s.Oracle, 1e-6);
+                Assert.Equal(s.Errors[0], s.Routed, 1e-6);
+                Assert.Equal(s.Errors[0], s.Mean, 1e-6);
+            }
+        );
     }
 
     [Fact]
@@ -51,8 +66,18 @@ public sealed class ScreeningTests(TinyTraining tiny) : IClassFixture<TinyTraini
         using var device = new CpuDevice(1);
         EnsembleFolder models = EnsembleFolder.Open(tiny.Model);
         IReadOnlyList<EncodedRecord> data = Encode(device, models, folder.File("cache"));
-        Assert.Contains("--draws", Assert.Throws<AfaException>(() => ExpertScreening.Run(device, models, data, [1], 3, 1)).Message);
-        Assert.Contains("at least two", Assert.Throws<AfaException>(() => ExpertScreening.Run(device, models with { UNets = [models.UNets[0]] }, data, [1], 4, 1)).Message);
+        Assert.Contains(
+            "--draws",
+            Assert.Throws<AfaException>(() => ExpertScreening.Run(device, models, data, [1], 3, 1)).Message
+        );
+        Assert.Contains(
+            "at least two",
+            Assert
+                .Throws<AfaException>(() =>
+                    ExpertScreening.Run(device, models with { UNets = [models.UNets[0]] }, data, [1], 4, 1)
+                )
+                .Message
+        );
     }
 
     private IReadOnlyList<EncodedRecord> Encode(IDevice device, EnsembleFolder models, string cache) =>

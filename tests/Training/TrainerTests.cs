@@ -28,7 +28,8 @@ public sealed class TinyTraining : IDisposable
                 foreach ((string name, SafetensorsTensor tensor) in file.Tensors)
                 {
                     float[] values = file.ReadFloat32(name);
-                    if (name == "conv_out.weight") Array.Clear(values);
+                    if (name == "conv_out.weight")
+                        Array.Clear(values);
                     entries.Add(TensorEntry.FromFloat32(name, [.. tensor.Shape], values));
                 }
             }
@@ -37,7 +38,13 @@ public sealed class TinyTraining : IDisposable
         }
 
         Directory.CreateDirectory(Data);
-        (string Name, byte R, byte G, byte B)[] colors = [("red", 220, 40, 40), ("green", 40, 200, 60), ("blue", 40, 60, 220), ("yellow", 230, 220, 50)];
+        (string Name, byte R, byte G, byte B)[] colors =
+        [
+            ("red", 220, 40, 40),
+            ("green", 40, 200, 60),
+            ("blue", 40, 60, 220),
+            ("yellow", 230, 220, 50),
+        ];
         for (int i = 0; i < 16; i++)
         {
             (string name, byte r, byte g, byte b) = colors[i % 4];
@@ -61,7 +68,17 @@ public sealed class TinyTraining : IDisposable
 
 public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining>
 {
-    private static TrainingOptions Options => new() { Steps = 200, Size = 64, LearningRate = 2e-3, Holdout = 4, EvaluateEvery = 200, SaveEvery = 1000, Seed = 5 };
+    private static TrainingOptions Options =>
+        new()
+        {
+            Steps = 200,
+            Size = 64,
+            LearningRate = 2e-3,
+            Holdout = 4,
+            EvaluateEvery = 200,
+            SaveEvery = 1000,
+            Seed = 5,
+        };
 
     [Fact]
     public void Two_hundred_updates_fall_clearly_below_the_average_of_the_experts()
@@ -70,18 +87,23 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
         var evaluations = new List<TrainingEvaluation>();
         var steps = new List<TrainingStep>();
         using (var device = new CpuDevice(2))
-        using (AggregatorTrainer trainer = Trainer(device, folder.File("run"), Options)) trainer.Train(steps.Add, evaluations.Add);
+        using (AggregatorTrainer trainer = Trainer(device, folder.File("run"), Options))
+            trainer.Train(steps.Add, evaluations.Add);
         Assert.Equal(200, steps.Count);
         Assert.Equal([0, 200], evaluations.Select(e => e.Step));
         // Zero-initialised aggregators average: every weight is 1/N, and a held-out loss is what averaging gives.
         Assert.All(evaluations[0].Weights, w => Assert.All(w, x => Assert.Equal(1 / 3.0, x, 1e-6)));
-        Assert.True(evaluations[1].Loss < 0.97 * evaluations[0].Loss, $"held-out loss {evaluations[0].Loss:F4} became {evaluations[1].Loss:F4}");
+        Assert.True(
+            evaluations[1].Loss < 0.97 * evaluations[0].Loss,
+            $"held-out loss {evaluations[0].Loss:F4} became {evaluations[1].Loss:F4}"
+        );
         Assert.True(evaluations[1].FromUniform.Max() > 0.01);
 
         // What was trained samples, and the log says what happened.
         string[] log = File.ReadAllLines(Path.Combine(folder.File("run"), "log.jsonl"));
         Assert.Equal(202, log.Length);
-        using (JsonDocument last = JsonDocument.Parse(log[^1])) Assert.Equal("evaluation", last.RootElement.GetProperty("kind").GetString());
+        using (JsonDocument last = JsonDocument.Parse(log[^1]))
+            Assert.Equal("evaluation", last.RootElement.GetProperty("kind").GetString());
         TrainingReport.Write(folder.File("run"), folder.File("report.html"));
         string page = File.ReadAllText(folder.File("report.html"));
         Assert.Contains("200 updates", page);
@@ -100,7 +122,8 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
     public void A_killed_run_goes_on_to_the_same_bytes()
     {
         using var folder = new TemporaryFolder();
-        string whole = folder.File("whole"), killed = folder.File("killed");
+        string whole = folder.File("whole"),
+            killed = folder.File("killed");
         Assert.Equal(0, Run(null, Arguments(whole)).Code);
         for (int attempt = 0; attempt < 2; attempt++)
         {
@@ -120,24 +143,71 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
         Assert.Equal(File.ReadAllBytes(Path.Combine(kept[1], "aggregator_3", "mean.safetensors")), model);
         Assert.NotEqual(File.ReadAllBytes(Path.Combine(kept[1], "aggregator_3", "aggregator.safetensors")), model);
 
-        string[] Arguments(string run) => ["train", tiny.Model, "--data", tiny.Data, "--out", run, "--steps", "24", "--size", "64", "--save-every", "5", "--keep", "2", "--evaluate-every", "10", "--holdout", "2", "--batch-size", "2", "--text-dropout", "0.5", "--ema", "0.9"];
+        string[] Arguments(string run) =>
+            [
+                "train",
+                tiny.Model,
+                "--data",
+                tiny.Data,
+                "--out",
+                run,
+                "--steps",
+                "24",
+                "--size",
+                "64",
+                "--save-every",
+                "5",
+                "--keep",
+                "2",
+                "--evaluate-every",
+                "10",
+                "--holdout",
+                "2",
+                "--batch-size",
+                "2",
+                "--text-dropout",
+                "0.5",
+                "--ema",
+                "0.9",
+            ];
 
-        static Dictionary<string, string> Bytes(string run) => Directory.GetFiles(Path.Combine(run, "model"), "aggregator.safetensors", SearchOption.AllDirectories)
-            .Where(f => f.Contains("aggregator_", StringComparison.Ordinal)).ToDictionary(f => Path.GetRelativePath(run, f), f => Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(f))));
+        static Dictionary<string, string> Bytes(string run) =>
+            Directory
+                .GetFiles(Path.Combine(run, "model"), "aggregator.safetensors", SearchOption.AllDirectories)
+                .Where(f => f.Contains("aggregator_", StringComparison.Ordinal))
+                .ToDictionary(
+                    f => Path.GetRelativePath(run, f),
+                    f => Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(f)))
+                );
     }
 
     [Fact]
     public void Threads_change_nothing_and_recomputing_only_rounding()
     {
         using var folder = new TemporaryFolder();
-        double[][] losses = [.. new[] { (1, false), (2, false), (2, true) }.Select((how, i) =>
-        {
-            var steps = new List<TrainingStep>();
-            using var device = new CpuDevice(how.Item1);
-            using AggregatorTrainer trainer = Trainer(device, folder.File($"run{i}"), Options with { Steps = 4, Recompute = how.Item2, BatchSize = 2, Holdout = 0 });
-            trainer.Train(steps.Add);
-            return steps.Select(s => s.Loss + s.GradientNorm).ToArray();
-        })];
+        double[][] losses =
+        [
+            .. new[] { (1, false), (2, false), (2, true) }.Select(
+                (how, i) =>
+                {
+                    var steps = new List<TrainingStep>();
+                    using var device = new CpuDevice(how.Item1);
+                    using AggregatorTrainer trainer = Trainer(
+                        device,
+                        folder.File($"run{i}"),
+                        Options with
+                        {
+                            Steps = 4,
+                            Recompute = how.Item2,
+                            BatchSize = 2,
+                            Holdout = 0,
+                        }
+                    );
+                    trainer.Train(steps.Add);
+                    return steps.Select(s => s.Loss + s.GradientNorm).ToArray();
+                }
+            ),
+        ];
         Assert.Equal(losses[0], losses[1]);
         // Without a tape ops are fused (an activation with its product), which rounds once less.
         Assert.All(losses[0].Zip(losses[2]), pair => Assert.Equal(pair.First, pair.Second, 1e-5));
@@ -146,10 +216,20 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
     [Fact]
     public void Accumulated_halves_are_the_whole_batch()
     {
-        // Gradients of two passes of one picture, averaged, against one pass of both: the same pictures, but other noise streams, so only the bookkeeping is compared.
+        // Gradients of two passes of one picture, averaged, against one pass of both: the same pictures, but other noise streams,
+        // so only the bookkeeping is compared.
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(2);
-        using AggregatorTrainer trainer = Trainer(device, folder.File("run"), Options with { Steps = 2, Accumulate = 3, Holdout = 0 });
+        using AggregatorTrainer trainer = Trainer(
+            device,
+            folder.File("run"),
+            Options with
+            {
+                Steps = 2,
+                Accumulate = 3,
+                Holdout = 0,
+            }
+        );
         var steps = new List<TrainingStep>();
         trainer.Train(steps.Add);
         Assert.Equal([1, 2], steps.Select(s => s.Step));
@@ -165,7 +245,11 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
         File.Copy(Path.Combine(tiny.Data, "00.png"), Path.Combine(images, "a.png"));
         File.WriteAllText(Path.Combine(images, "broken.png"), "this is no picture");
         string authors = folder.File("records.json");
-        File.WriteAllText(authors, """[{"image_file": "images/a.png", "text": "one"}, {"image_file": "images/broken.png", "text": "two"}, {"image_file": "images/gone.png", "text": "three"}]""");
+        File.WriteAllText(
+            authors,
+            """[{"image_file": "images/a.png", "text": "one"}"""
+                + """, {"image_file": "images/broken.png", "text": "two"}, {"image_file": "images/gone.png", "text": "three"}]"""
+        );
         File.WriteAllText(Path.Combine(images, "metadata.jsonl"), "{\"file_name\": \"a.png\", \"text\": \"one\"}\n\n");
         Assert.Equal([new TrainingRecord(Path.Combine(images, "a.png"), "one")], TrainingRecords.Find(images));
         Assert.Equal(16, TrainingRecords.Find(tiny.Data).Count);
@@ -181,7 +265,10 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
 
         File.WriteAllText(authors, """[{"image_file": "a.png"}]""");
         Assert.Contains("record 1", Assert.Throws<AfaException>(() => TrainingRecords.Find(authors)).Message);
-        Assert.Contains("no training data", Assert.Throws<AfaException>(() => TrainingRecords.Find(folder.File("cache"))).Message);
+        Assert.Contains(
+            "no training data",
+            Assert.Throws<AfaException>(() => TrainingRecords.Find(folder.File("cache"))).Message
+        );
     }
 
     [Fact]
@@ -200,8 +287,18 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
     {
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(1);
-        using (AggregatorTrainer trainer = Trainer(device, folder.File("run"), Options with { Steps = 1, Holdout = 0 })) trainer.Train();
-        using AggregatorTrainer other = Trainer(device, folder.File("run"), Options with { Steps = 2, Holdout = 0, LearningRate = 1e-5 });
+        using (AggregatorTrainer trainer = Trainer(device, folder.File("run"), Options with { Steps = 1, Holdout = 0 }))
+            trainer.Train();
+        using AggregatorTrainer other = Trainer(
+            device,
+            folder.File("run"),
+            Options with
+            {
+                Steps = 2,
+                Holdout = 0,
+                LearningRate = 1e-5,
+            }
+        );
         Assert.Contains("other options", Assert.Throws<AfaException>(() => other.Resume()).Message);
         using AggregatorTrainer longer = Trainer(device, folder.File("run"), Options with { Steps = 2, Holdout = 0 });
         Assert.True(longer.Resume());
@@ -216,26 +313,47 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
     [InlineData(LearningRateSchedule.Cosine, 0, 25, 0.853553)]
     [InlineData(LearningRateSchedule.Linear, 20, 60, 0.5)]
     public void Schedules(LearningRateSchedule schedule, int warmup, int step, double expected) =>
-        Assert.Equal(expected, new TrainingOptions { Steps = 100, Schedule = schedule, WarmupSteps = warmup }.RateAt(step), 1e-6);
+        Assert.Equal(
+            expected,
+            new TrainingOptions
+            {
+                Steps = 100,
+                Schedule = schedule,
+                WarmupSteps = warmup,
+            }.RateAt(step),
+            1e-6
+        );
 
     private AggregatorTrainer Trainer(IDevice device, string run, TrainingOptions options)
     {
         EnsembleFolder folder = EnsembleFolder.Open(tiny.Model);
         var cache = new LatentCache(Path.Combine(Path.GetDirectoryName(run)!, "cache"), folder, options.Size, options.Seed);
-        return new AggregatorTrainer(device, folder, cache.Encode(device, TrainingRecords.Find(tiny.Data)), cache.EncodeCaption(device, ""), options, run);
+        return new AggregatorTrainer(
+            device,
+            folder,
+            cache.Encode(device, TrainingRecords.Find(tiny.Data)),
+            cache.EncodeCaption(device, ""),
+            options,
+            run
+        );
     }
 
     // With a number of updates: killed as soon as the log has that many lines more.
     private static (int Code, string Error) Run(int? killAfter, string[] arguments)
     {
-        string tool = Path.Combine(AppContext.BaseDirectory, "afa-native.dll"), log = Path.Combine(arguments[Array.IndexOf(arguments, "--out") + 1], "log.jsonl");
+        string tool = Path.Combine(AppContext.BaseDirectory, "afa-native.dll"),
+            log = Path.Combine(arguments[Array.IndexOf(arguments, "--out") + 1], "log.jsonl");
         int before = File.Exists(log) ? File.ReadAllLines(log).Length : 0;
-        using Process process = Process.Start(new ProcessStartInfo("dotnet", [tool, .. arguments]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
-        Task<string> error = process.StandardError.ReadToEndAsync(), text = process.StandardOutput.ReadToEndAsync();
+        using Process process = Process.Start(
+            new ProcessStartInfo("dotnet", [tool, .. arguments]) { RedirectStandardError = true, RedirectStandardOutput = true }
+        )!;
+        Task<string> error = process.StandardError.ReadToEndAsync(),
+            text = process.StandardOutput.ReadToEndAsync();
         var watch = Stopwatch.StartNew();
         while (!process.WaitForExit(10))
         {
-            if (watch.Elapsed.TotalSeconds > 240) break;
+            if (watch.Elapsed.TotalSeconds > 240)
+                break;
             if (killAfter is { } lines && File.Exists(log) && CountLines(log) >= before + lines)
             {
                 process.Kill();
@@ -251,7 +369,8 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         using var reader = new StreamReader(stream);
         int lines = 0;
-        while (reader.ReadLine() is not null) lines++;
+        while (reader.ReadLine() is not null)
+            lines++;
         return lines;
     }
 }

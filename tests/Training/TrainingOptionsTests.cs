@@ -7,17 +7,36 @@ namespace AfaNative.Tests.Training;
 /// <summary>Numbers of a run that make no sense are refused before anything is read, in the library too.</summary>
 public sealed class TrainingOptionsTests
 {
-    public static TheoryData<string, string> Bad { get; } = new()
-    {
-        { "--steps", "0" }, { "--steps", "-5" }, { "--batch-size", "0" }, { "--batch-size", "100000" }, { "--accumulate", "-1" },
-            { "--size", "-8" }, { "--size", "100000" },
-        { "--learning-rate", "NaN" }, { "--learning-rate", "-0.1" }, { "--learning-rate", "Infinity" },
-            { "--weight-decay", "NaN" }, { "--weight-decay", "1" },
-        { "second decay", "NaN" }, { "--clip", "NaN" }, { "--clip", "Infinity" }, { "--clip", "-1" }, { "--text-dropout", "NaN" },
-            { "--text-dropout", "1.5" }, { "--warmup", "-1" },
-        { "--holdout", "-1" }, { "--evaluate-every", "0" }, { "--save-every", "0" }, { "--ema", "NaN" }, { "--ema", "1" },
-            { "--keep", "0" }, { "--schedule", "7" },
-    };
+    public static TheoryData<string, string> Bad { get; } =
+        new()
+        {
+            { "--steps", "0" },
+            { "--steps", "-5" },
+            { "--batch-size", "0" },
+            { "--batch-size", "100000" },
+            { "--accumulate", "-1" },
+            { "--size", "-8" },
+            { "--size", "100000" },
+            { "--learning-rate", "NaN" },
+            { "--learning-rate", "-0.1" },
+            { "--learning-rate", "Infinity" },
+            { "--weight-decay", "NaN" },
+            { "--weight-decay", "1" },
+            { "second decay", "NaN" },
+            { "--clip", "NaN" },
+            { "--clip", "Infinity" },
+            { "--clip", "-1" },
+            { "--text-dropout", "NaN" },
+            { "--text-dropout", "1.5" },
+            { "--warmup", "-1" },
+            { "--holdout", "-1" },
+            { "--evaluate-every", "0" },
+            { "--save-every", "0" },
+            { "--ema", "NaN" },
+            { "--ema", "1" },
+            { "--keep", "0" },
+            { "--schedule", "7" },
+        };
 
     [Theory]
     [MemberData(nameof(Bad))]
@@ -28,7 +47,7 @@ public sealed class TrainingOptionsTests
         {
             "NaN" => double.NaN,
             "Infinity" => double.PositiveInfinity,
-            _ => Numbers.Double("", value)
+            _ => Numbers.Double("", value),
         };
         int whole = double.IsFinite(number) ? (int)number : 0;
         TrainingOptions options = what switch

@@ -6,16 +6,20 @@ using Xunit;
 
 namespace AfaNative.Tests.Verification;
 
-/// <summary>Reference cases on every implementation: the compact set in the repository always, the full set where it lies beside it.</summary>
+/// <summary>
+/// Reference cases on every implementation: the compact set in the repository always, the full set where it lies beside it.
+/// </summary>
 public class ReferenceCaseTests
 {
     private static string Compact => Path.Combine(AppContext.BaseDirectory, "goldens");
 
-    public static TheoryData<string> CompactCases() => [.. CaseRunner.Find(Compact).Select(f => Path.GetRelativePath(Compact, f))];
+    public static TheoryData<string> CompactCases() =>
+        [.. CaseRunner.Find(Compact).Select(f => Path.GetRelativePath(Compact, f))];
 
     public static TheoryData<string> SharedCases()
     {
-        if (SharedFiles.Goldens() is not { } goldens) return [""];
+        if (SharedFiles.Goldens() is not { } goldens)
+            return [""];
         return [.. CaseRunner.Find(goldens).Select(f => Path.GetRelativePath(goldens, f))];
     }
 
@@ -27,7 +31,8 @@ public class ReferenceCaseTests
     [MemberData(nameof(CompactCases))]
     public void Compact_set_on_512_bit_vectors(string path)
     {
-        if (!PairedProduct.IsSupported) Assert.Skip("no AVX-512 here");
+        if (!PairedProduct.IsSupported)
+            Assert.Skip("no AVX-512 here");
         Check(Path.Combine(Compact, path), RegisterTile.Best == SimdWidth.Paired512 ? SimdWidth.Vector512 : SimdWidth.Paired512);
     }
 
@@ -47,7 +52,8 @@ public class ReferenceCaseTests
     [MemberData(nameof(CompactCases))]
     public void Compact_set_with_products_in_bfloat16(string path)
     {
-        if (!CpuDevice.SupportsBFloat16) Assert.Skip("no AVX512-BF16 here");
+        if (!CpuDevice.SupportsBFloat16)
+            Assert.Skip("no AVX512-BF16 here");
         Check(Path.Combine(Compact, path), null, products: ElementType.BFloat16);
     }
 
@@ -93,7 +99,8 @@ public class ReferenceCaseTests
     {
         using var device = new CpuDevice(2, reference, simd, products);
         CaseResult result = CaseRunner.Run(folder, device, gradients: device.Gradients is not null);
-        if (result.Verdict == CaseVerdict.Skipped) Assert.Skip(result.Detail);
+        if (result.Verdict == CaseVerdict.Skipped)
+            Assert.Skip(result.Detail);
         Assert.True(result.Verdict == CaseVerdict.Passed, result.Detail);
     }
 }

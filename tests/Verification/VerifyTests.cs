@@ -25,7 +25,8 @@ public sealed class VerifyTests
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(2);
         // At width 32 every channel is a group of its own: the norm takes this bias away again, and its gradient is rounding.
-        const string Noise = "aggregator_0.res_block.conv1.bias", Real = "aggregator_0.conv_out.weight";
+        const string Noise = "aggregator_0.res_block.conv1.bias",
+            Real = "aggregator_0.conv_out.weight";
         WriteTrainingCase(folder, device);
         Dictionary<string, float[]> after = Read(folder.File("weights_after_3_adamw.safetensors"));
         Dictionary<string, float[]> before = Read(Path.Combine(folder.Path, "model", "aggregator_0", "aggregator.safetensors"));
@@ -52,8 +53,10 @@ public sealed class VerifyTests
 
         void Mirror(string name)
         {
-            float[] start = before[name["aggregator_0.".Length..]], end = after[name];
-            for (int i = 0; i < end.Length; i++) end[i] = 2 * start[i] - end[i];
+            float[] start = before[name["aggregator_0.".Length..]],
+                end = after[name];
+            for (int i = 0; i < end.Length; i++)
+                end[i] = 2 * start[i] - end[i];
             Write(folder.File("weights_after_3_adamw.safetensors"), after);
         }
     }
@@ -62,8 +65,14 @@ public sealed class VerifyTests
     public void Every_tensor_is_listed()
     {
         using var folder = new TemporaryFolder();
-        (int code, string text, string error) = CommandLineTests.Run("verify", "--filter", "resnet_block", "--verbose", "--json",
-            folder.File("result.json"));
+        (int code, string text, string error) = CommandLineTests.Run(
+            "verify",
+            "--filter",
+            "resnet_block",
+            "--verbose",
+            "--json",
+            folder.File("result.json")
+        );
         Assert.True(code == 0, error);
         JsonNode first = JsonNode.Parse(File.ReadAllText(folder.File("result.json")))!["cases"]![0]!;
         string[] names = [.. first["tensors"]!.AsArray().Select(t => (string)t!["name"]!)];
@@ -111,8 +120,8 @@ public sealed class VerifyTests
     {
         using var folder = new TemporaryFolder();
         folder.Write("case.json", json);
-        if (tensors) File.Copy(Path.Combine(Compact, "ops", "act_silu", "tensors.safetensors"),
-            folder.File("tensors.safetensors"));
+        if (tensors)
+            File.Copy(Path.Combine(Compact, "ops", "act_silu", "tensors.safetensors"), folder.File("tensors.safetensors"));
         using var device = new CpuDevice(1);
         CaseResult result = CaseRunner.Run(folder.Path, device, gradients: true);
         Assert.Equal(CaseVerdict.Failed, result.Verdict);
@@ -124,7 +133,8 @@ public sealed class VerifyTests
     [Fact]
     public void Folders_of_cases_may_hold_links_that_lead_back()
     {
-        if (OperatingSystem.IsWindows()) Assert.Skip("links need rights there");
+        if (OperatingSystem.IsWindows())
+            Assert.Skip("links need rights there");
         using var folder = new TemporaryFolder();
         Directory.CreateDirectory(folder.File("a"));
         folder.Write("a/case.json", "{}");
@@ -140,9 +150,14 @@ public sealed class VerifyTests
         SyntheticModel.Write(path, new SyntheticOptions { Experts = 2, Seed = 3 });
         EnsembleFolder model = EnsembleFolder.Open(path);
         UNetConfig config = UNetConfig.Load(model.UNets[0]);
-        float[] sample = Numbers(1, 4 * 64), target = Numbers(2, 4 * 64), text = Numbers(3, 2 * 7 * config.CrossAttentionDim);
-        (UNetModel unet, CheckpointParameters frozen) = DiffusionModel.ReadComponent(device, model.UNets, p =>
-            new UNetModel(p, config));
+        float[] sample = Numbers(1, 4 * 64),
+            target = Numbers(2, 4 * 64),
+            text = Numbers(3, 2 * 7 * config.CrossAttentionDim);
+        (UNetModel unet, CheckpointParameters frozen) = DiffusionModel.ReadComponent(
+            device,
+            model.UNets,
+            p => new UNetModel(p, config)
+        );
         using (frozen)
         {
             using TrainedAggregators trained = TrainedAggregators.Load(device, model.Aggregators);
@@ -162,32 +177,44 @@ public sealed class VerifyTests
                 ops.Tape = null;
                 float[] noise = ops.DownloadNchw(predicted);
                 losses.Add(Losses.MeanSquaredError(noise, target));
-                if (step == 0) Write(folder.File("io.safetensors"), new()
-                {
-                    ["0.out.noise_pred"] = noise,
-                    ["0.in.sample"] = sample,
-                    ["0.in.target"] = target,
-                    ["0.in.timestep"] = [500f],
-                    ["0.in.ctx"] = text
-                },
-                    config);
-                if (step == 3) break;
+                if (step == 0)
+                    Write(
+                        folder.File("io.safetensors"),
+                        new()
+                        {
+                            ["0.out.noise_pred"] = noise,
+                            ["0.in.sample"] = sample,
+                            ["0.in.target"] = target,
+                            ["0.in.timestep"] = [500f],
+                            ["0.in.ctx"] = text,
+                        },
+                        config
+                    );
+                if (step == 3)
+                    break;
                 trained.ZeroGradients();
                 tape.Backward((predicted, ops.UploadNchw(Losses.MeanSquaredErrorGradient(noise, target, 1), predicted.Shape)));
-                if (step == 0) foreach ((string name, Parameter p) in trained.Parameters) gradients[name] = [.. p.Gradient];
+                if (step == 0)
+                    foreach ((string name, Parameter p) in trained.Parameters)
+                        gradients[name] = [.. p.Gradient];
                 optimizer.Step();
             }
 
             Write(folder.File("grads.safetensors"), gradients);
-            Write(folder.File("weights_after_3_adamw.safetensors"), trained.Parameters.ToDictionary(p => p.Name, p =>
-                p.Parameter.Values));
+            Write(
+                folder.File("weights_after_3_adamw.safetensors"),
+                trained.Parameters.ToDictionary(p => p.Name, p => p.Parameter.Values)
+            );
             JsonNode rule = JsonNode.Parse("""{ "lr": 1e-4, "weight_decay": 0.01, "betas": [0.9, 0.999], "eps": 1e-8 }""")!;
-            folder.Write("case.json", new JsonObject
-            {
-                ["id"] = "trained",
-                ["op"] = "afa",
-                ["training"] = new JsonObject { ["adamw"] = rule, ["losses_before_step_1_2_3_and_after"] = losses },
-            }.ToJsonString());
+            folder.Write(
+                "case.json",
+                new JsonObject
+                {
+                    ["id"] = "trained",
+                    ["op"] = "afa",
+                    ["training"] = new JsonObject { ["adamw"] = rule, ["losses_before_step_1_2_3_and_after"] = losses },
+                }.ToJsonString()
+            );
         }
     }
 
@@ -205,7 +232,18 @@ public sealed class VerifyTests
     }
 
     private static void Write(string path, Dictionary<string, float[]> tensors, UNetConfig? config = null) =>
-        SafetensorsWriter.Write(path,
-        [.. tensors.Select(t => TensorEntry.FromFloat32(t.Key, t.Value.Length == 1 || config is null ? [t.Value.Length]
-            : t.Key.EndsWith("ctx", StringComparison.Ordinal) ? [2, 1, 7, config.CrossAttentionDim] : [1, 4, 8, 8], t.Value))]);
+        SafetensorsWriter.Write(
+            path,
+            [
+                .. tensors.Select(t =>
+                    TensorEntry.FromFloat32(
+                        t.Key,
+                        t.Value.Length == 1 || config is null ? [t.Value.Length]
+                            : t.Key.EndsWith("ctx", StringComparison.Ordinal) ? [2, 1, 7, config.CrossAttentionDim]
+                            : [1, 4, 8, 8],
+                        t.Value
+                    )
+                ),
+            ]
+        );
 }

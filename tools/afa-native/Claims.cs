@@ -16,7 +16,8 @@ internal static class Claims
     public static OutputLock Folder(string path) => Told(OutputLock.TakeFolder(path));
 
     /// <summary>A training run's folder.</summary>
-    /// <exception cref="Engine.AfaException">It holds the model that is trained or lies in it, holds something else where the run writes, or another program writes there.</exception>
+    /// <exception cref="Engine.AfaException">It holds the model that is trained or lies in it, holds something else where the run
+    /// writes, or another program writes there.</exception>
     public static OutputLock Run(EnsembleFolder models, string run)
     {
         TrainingRun.Check(models, run);
@@ -35,7 +36,8 @@ internal static class Claims
 
     private static OutputLock Told(OutputLock held)
     {
-        foreach (string warning in held.Warnings) Terminal.Warn(warning);
+        foreach (string warning in held.Warnings)
+            Terminal.Warn(warning);
         return held;
     }
 }

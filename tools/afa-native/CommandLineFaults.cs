@@ -6,7 +6,9 @@ using AfaNative.Engine;
 
 namespace AfaNative.Tool;
 
-/// <summary>What is wrong with a command line, in one sentence that names the option or command, what was expected and what came.</summary>
+/// <summary>
+/// What is wrong with a command line, in one sentence that names the option or command, what was expected and what came.
+/// </summary>
 internal static partial class CommandLineFaults
 {
     /// <summary>Refuses what no argument can hold: it would end a path, or could not be written to a file.</summary>
@@ -27,8 +29,10 @@ internal static partial class CommandLineFaults
     {
         for (int i = 0; i < text.Length; i++)
         {
-            if (!char.IsSurrogate(text[i])) continue;
-            if (!char.IsHighSurrogate(text[i]) || i + 1 == text.Length || !char.IsLowSurrogate(text[i + 1])) return false;
+            if (!char.IsSurrogate(text[i]))
+                continue;
+            if (!char.IsHighSurrogate(text[i]) || i + 1 == text.Length || !char.IsLowSurrogate(text[i + 1]))
+                return false;
             i++;
         }
 
@@ -43,7 +47,8 @@ internal static partial class CommandLineFaults
     {
         Command command = parsed.CommandResult.Command;
         // Help, the version and suggestions to a shell come first, whatever else is written.
-        if (parsed.Action is not null and not ParseErrorAction && !ReferenceEquals(parsed.Action, command.Action)) return null;
+        if (parsed.Action is not null and not ParseErrorAction && !ReferenceEquals(parsed.Action, command.Action))
+            return null;
         string name = PathOf(parsed.CommandResult);
         string help = $" ({name} --help lists them)";
         // A mistyped command takes the blame, not the options behind it.
@@ -53,7 +58,8 @@ internal static partial class CommandLineFaults
             return $"{name}: '{Printable.Shortened(word)}' is no option{Nearest.Hint(word, Known(parsed))}{help}";
         if (WrongSwitch(parsed, arguments) is { } wrong)
             return $"{wrong.Name}: expected true or false, but '{Printable.Shortened(wrong.Value)}' came.";
-        if (parsed.Errors.Count == 0) return null;
+        if (parsed.Errors.Count == 0)
+            return null;
         if (command.Subcommands.Count > 0)
         {
             return parsed.UnmatchedTokens is [{ } other, ..]
@@ -62,14 +68,17 @@ internal static partial class CommandLineFaults
         }
 
         if (parsed.UnmatchedTokens is [{ } more, ..])
-            return $"{name}: '{Printable.Shortened(more)}' is more than it takes; a text of several words goes in quotes ({name} --help says what it takes)";
+            return $"{name}: '{Printable.Shortened(more)}' is more than it takes; a text of several words goes in quotes "
+                + $"({name} --help says what it takes)";
         ParseError error = parsed.Errors[0];
         string sentence = Sentence(error, command);
-        string source = OptionOf(error) is { } at && sources.TryGetValue(at.Name, out string? where) ? $" (it is set in {where})" : "";
+        string source =
+            OptionOf(error) is { } at && sources.TryGetValue(at.Name, out string? where) ? $" (it is set in {where})" : "";
         return sentence + source;
 
         string NoCommand(string text) =>
-            $"{name}: '{Printable.Shortened(text)}' is no command{Nearest.Hint(text, [.. command.Subcommands.Select(c => c.Name)])}{help}";
+            $"{name}: '{Printable.Shortened(text)}' is no "
+            + $"command{Nearest.Hint(text, [.. command.Subcommands.Select(c => c.Name)])}{help}";
     }
 
     /// <summary>The names of a command's options, those every command has included.</summary>
@@ -77,10 +86,15 @@ internal static partial class CommandLineFaults
     {
         for (CommandResult? at = parsed.CommandResult; at is not null; at = at.Parent as CommandResult)
         {
-            foreach (Option option in at.Command.Options.Where(o => !o.Hidden && (o.Recursive || ReferenceEquals(at, parsed.CommandResult))))
+            foreach (
+                Option option in at.Command.Options.Where(o =>
+                    !o.Hidden && (o.Recursive || ReferenceEquals(at, parsed.CommandResult))
+                )
+            )
             {
                 yield return option.Name;
-                foreach (string alias in option.Aliases) yield return alias;
+                foreach (string alias in option.Aliases)
+                    yield return alias;
             }
         }
     }
@@ -93,17 +107,33 @@ internal static partial class CommandLineFaults
     {
         // The letter of a short option with the rest as its value, where the long one was meant: -steps 20.
         string[] known = [.. Known(parsed)];
-        string? single = arguments.TakeWhile(a => a != "--").FirstOrDefault(a => a.Length > 2 && a[0] == '-' && a[1] != '-' && known.Contains("-" + Bare(a)));
-        if (single is not null) return Bare(single);
-        Token[] dashed = [.. parsed.Tokens.TakeWhile(t => t.Type != TokenType.DoubleDash).Where(t => t.Type == TokenType.Argument && IsDashed(t.Value))];
-        if (dashed.Length == 0) return null;
+        string? single = arguments
+            .TakeWhile(a => a != "--")
+            .FirstOrDefault(a => a.Length > 2 && a[0] == '-' && a[1] != '-' && known.Contains("-" + Bare(a)));
+        if (single is not null)
+            return Bare(single);
+        Token[] dashed =
+        [
+            .. parsed
+                .Tokens.TakeWhile(t => t.Type != TokenType.DoubleDash)
+                .Where(t => t.Type == TokenType.Argument && IsDashed(t.Value)),
+        ];
+        if (dashed.Length == 0)
+            return null;
         List<string> values = [];
-        for (CommandResult? at = parsed.CommandResult; at is not null; at = at.Parent as CommandResult) values.AddRange(at.Children.OfType<OptionResult>().SelectMany(Values));
+        for (CommandResult? at = parsed.CommandResult; at is not null; at = at.Parent as CommandResult)
+            values.AddRange(at.Children.OfType<OptionResult>().SelectMany(Values));
         return dashed.FirstOrDefault(t => !values.Remove(t.Value)) is { } unknown ? Bare(unknown.Value) : null;
 
         // What an option of one value takes is its value, whatever it looks like.
         static IEnumerable<string> Values(OptionResult result) =>
-            result.Tokens.Select(t => t.Value).Where((v, i) => !result.Option.AllowMultipleArgumentsPerToken || StrictOptions.IsNumeric(result.Option) && char.IsAsciiDigit(v[^1]));
+            result
+                .Tokens.Select(t => t.Value)
+                .Where(
+                    (v, i) =>
+                        !result.Option.AllowMultipleArgumentsPerToken
+                        || StrictOptions.IsNumeric(result.Option) && char.IsAsciiDigit(v[^1])
+                );
 
         static string Bare(string value) => value.Split('=')[0];
     }
@@ -111,10 +141,20 @@ internal static partial class CommandLineFaults
     // --json=maybe: the parser would take the word behind the switch for an argument.
     private static (string Name, string Value)? WrongSwitch(ParseResult parsed, IReadOnlyList<string> arguments)
     {
-        foreach (string argument in arguments.TakeWhile(a => a != "--").Where(a => IsDashed(a) && a.Contains('=', StringComparison.Ordinal)))
+        foreach (
+            string argument in arguments
+                .TakeWhile(a => a != "--")
+                .Where(a => IsDashed(a) && a.Contains('=', StringComparison.Ordinal))
+        )
         {
             string[] parts = argument.Split('=', 2);
-            if (parsed.CommandResult.Command.Options.Concat(parsed.RootCommandResult.Command.Options).FirstOrDefault(o => o.Name == parts[0] || o.Aliases.Contains(parts[0])) is Option<bool> && !bool.TryParse(parts[1], out _)) return (parts[0], parts[1]);
+            if (
+                parsed
+                    .CommandResult.Command.Options.Concat(parsed.RootCommandResult.Command.Options)
+                    .FirstOrDefault(o => o.Name == parts[0] || o.Aliases.Contains(parts[0])) is Option<bool>
+                && !bool.TryParse(parts[1], out _)
+            )
+                return (parts[0], parts[1]);
         }
 
         return null;
@@ -122,12 +162,13 @@ internal static partial class CommandLineFaults
 
     private static bool IsDashed(string value) => value.Length > 1 && value[0] == '-';
 
-    private static Option? OptionOf(ParseError error) => error.SymbolResult switch
-    {
-        OptionResult o => o.Option,
-        ArgumentResult { Parent: OptionResult o } => o.Option,
-        _ => null,
-    };
+    private static Option? OptionOf(ParseError error) =>
+        error.SymbolResult switch
+        {
+            OptionResult o => o.Option,
+            ArgumentResult { Parent: OptionResult o } => o.Option,
+            _ => null,
+        };
 
     private static string Sentence(ParseError error, Command command)
     {
@@ -139,20 +180,23 @@ internal static partial class CommandLineFaults
         {
             string[] choices = [.. lines[1..].Select(l => l.Trim().Trim('\'')).Where(l => l.Length > 0)];
             string came = chosen.Groups[1].Value;
-            return $"{name}: expected one of {string.Join(", ", choices)}, but '{Printable.Shortened(came)}' came{Nearest.Hint(came, choices)}";
+            return $"{name}: expected one of {string.Join(", ", choices)}, but '{Printable.Shortened(came)}' "
+                + $"came{Nearest.Hint(came, choices)}";
         }
 
         if (Required().Match(message) is { Success: true } required)
             return $"{command.Name}: {required.Groups[1].Value} is missing.";
         if (message.StartsWith("Required argument missing", StringComparison.Ordinal))
         {
-            if (OptionOf(error) is { } option) return $"{option.Name}: a value is missing.";
+            if (OptionOf(error) is { } option)
+                return $"{option.Name}: a value is missing.";
             Argument? missing = command.Arguments.FirstOrDefault(a => a.Arity.MinimumNumberOfValues > 0);
             return $"{command.Name}: {missing?.Name ?? "an argument"} is missing.";
         }
 
         if (message.Contains("expects a single argument", StringComparison.Ordinal))
-            return $"{name}: expected one value, but {tokens.Count} came: {string.Join(", ", tokens.Select(t => $"'{Printable.Shortened(t.Value)}'"))}.";
+            return $"{name}: expected one value, but {tokens.Count} came: "
+                + $"{string.Join(", ", tokens.Select(t => $"'{Printable.Shortened(t.Value)}'"))}.";
         if (message.Contains("System.Boolean", StringComparison.Ordinal))
             return $"{name}: expected true or false, but '{Printable.Shortened(tokens.Count > 0 ? tokens[^1].Value : "")}' came.";
         return message.Replace('\n', ' ');

@@ -24,7 +24,11 @@ internal static partial class CommandLineProgram
     /// <summary>Exit code after SIGHUP.</summary>
     public const int HungUp = 129;
 
-    private static readonly Option<bool> s_verbose = new("--verbose") { Description = "Show the stack trace of an error; verify lists every tensor too.", Recursive = true };
+    private static readonly Option<bool> s_verbose = new("--verbose")
+    {
+        Description = "Show the stack trace of an error; verify lists every tensor too.",
+        Recursive = true,
+    };
 
     /// <summary>Whether more than usual is to be said.</summary>
     public static bool IsVerbose(ParseResult parsed) => parsed.GetValue(s_verbose);
@@ -35,12 +39,29 @@ internal static partial class CommandLineProgram
     /// <summary>All commands, every option strict.</summary>
     public static RootCommand Root()
     {
-        var root = new RootCommand("Samples from several Stable Diffusion models as one (adaptive feature aggregation). Exit codes: 0 done, 1 an error, 130 after Ctrl+C, 143 after SIGTERM.")
+        var root = new RootCommand(
+            "Samples from several Stable Diffusion models as one (adaptive feature aggregation). Exit codes: 0 done, 1 an "
+                + "error, 130 after Ctrl+C, 143 after SIGTERM."
+        )
         {
-            SampleCommand.Create(), TrainCommand.Create(), ReportCommand.Create(), ScreenCommand.Create(), InspectCommand.Create(), SynthCommand.Create(), EnsembleCommand.Create(), MergeCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), SamplersCommand.Create(), DemoCommand.Create(), BenchCommand.Create(), CompletionCommand.Create(),
+            SampleCommand.Create(),
+            TrainCommand.Create(),
+            ReportCommand.Create(),
+            ScreenCommand.Create(),
+            InspectCommand.Create(),
+            SynthCommand.Create(),
+            EnsembleCommand.Create(),
+            MergeCommand.Create(),
+            VerifyCommand.Create(),
+            DevicesCommand.Create(),
+            SamplersCommand.Create(),
+            DemoCommand.Create(),
+            BenchCommand.Create(),
+            CompletionCommand.Create(),
         };
         // As words of a path they would stand in the way of completing one.
-        foreach (HelpOption help in root.Options.OfType<HelpOption>()) _ = help.Aliases.Remove("/?") && help.Aliases.Remove("/h");
+        foreach (HelpOption help in root.Options.OfType<HelpOption>())
+            _ = help.Aliases.Remove("/?") && help.Aliases.Remove("/h");
         root.Options.Add(s_verbose);
         root.Options.Add(ConfigFile.Option);
         StrictOptions.Apply(root);
@@ -52,7 +73,20 @@ internal static partial class CommandLineProgram
     {
         // --prompt= is an empty prompt; the parser would look for it in the next word.
         int end = arguments.TakeWhile(a => a != "--").Count();
-        return root.Parse([.. arguments.SelectMany((a, i) => i < end && a.Length > 3 && a.StartsWith("--", StringComparison.Ordinal) && a.IndexOf('=', StringComparison.Ordinal) == a.Length - 1 ? (string[])[a[..^1], ""] : [a])], s_parsing);
+        return root.Parse(
+            [
+                .. arguments.SelectMany(
+                    (a, i) =>
+                        i < end
+                        && a.Length > 3
+                        && a.StartsWith("--", StringComparison.Ordinal)
+                        && a.IndexOf('=', StringComparison.Ordinal) == a.Length - 1
+                            ? (string[])[a[..^1], ""]
+                            : [a]
+                ),
+            ],
+            s_parsing
+        );
     }
 
     public static async Task<int> RunAsync(string[] args)
@@ -75,21 +109,30 @@ internal static partial class CommandLineProgram
             var sources = new Dictionary<string, string>();
             string[] expanded = ConfigFile.Expand(root, args, sources);
             parsed = Parse(root, expanded);
-            if (CommandLineFaults.First(parsed, expanded, sources) is { } fault) return Fail(parsed, fault);
+            if (CommandLineFaults.First(parsed, expanded, sources) is { } fault)
+                return Fail(parsed, fault);
             signals.Watch(parsed.Action);
-            int code = await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null }, signals.Token).ConfigureAwait(false);
+            int code = await parsed
+                .InvokeAsync(
+                    new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null },
+                    signals.Token
+                )
+                .ConfigureAwait(false);
             return code == 0 && Terminal.OutputLost && parsed.Action is not HelpAction ? Lost() : code;
         }
         catch (OperationCanceledException)
         {
-            if (Has(parsed, ResultLines.Json)) Fail(parsed, "Cancelled.");
-            else Terminal.Note("Cancelled. Nothing half-written was left behind.");
+            if (Has(parsed, ResultLines.Json))
+                Fail(parsed, "Cancelled.");
+            else
+                Terminal.Note("Cancelled. Nothing half-written was left behind.");
             return signals.Code;
         }
         catch (Exception e)
         {
             int code = Fail(parsed, ErrorSentence.Of(e));
-            if (Has(parsed, s_verbose)) Terminal.Note(e.ToString());
+            if (Has(parsed, s_verbose))
+                Terminal.Note(e.ToString());
             return code;
         }
     }
@@ -97,7 +140,10 @@ internal static partial class CommandLineProgram
     // What was asked for is done, but whoever reads the results has not got them all.
     private static int Lost()
     {
-        Terminal.Error("Not all results could be written to standard output (it is closed, full, or nobody reads it); files are written all the same.");
+        Terminal.Error(
+            "Not all results could be written to standard output (it is closed, full, or nobody reads it); files are "
+                + "written all the same."
+        );
         return Failure;
     }
 
@@ -105,8 +151,10 @@ internal static partial class CommandLineProgram
     {
         // One line, whatever names it quotes, and however long they are.
         string line = LongWord().Replace(sentence.ReplaceLineEndings(" "), m => $"{m.Value[..100]}...{m.Value[^40..]}");
-        if (Has(parsed, ResultLines.Json)) ResultLines.WriteObject(new JsonObject { ["error"] = line });
-        else Terminal.Error(line);
+        if (Has(parsed, ResultLines.Json))
+            ResultLines.WriteObject(new JsonObject { ["error"] = line });
+        else
+            Terminal.Error(line);
         return Failure;
     }
 
@@ -114,5 +162,7 @@ internal static partial class CommandLineProgram
     private static partial Regex LongWord();
 
     // A switch that is set, where others may be wrong: asking for the value of one that is would throw.
-    private static bool Has(ParseResult parsed, Option<bool> option) => parsed.GetResult(option) is { Implicit: false } r && (r.Tokens.Count == 0 || !r.Tokens[^1].Value.Equals("false", StringComparison.OrdinalIgnoreCase));
+    private static bool Has(ParseResult parsed, Option<bool> option) =>
+        parsed.GetResult(option) is { Implicit: false } r
+        && (r.Tokens.Count == 0 || !r.Tokens[^1].Value.Equals("false", StringComparison.OrdinalIgnoreCase));
 }

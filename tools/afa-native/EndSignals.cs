@@ -5,7 +5,8 @@ using System.Runtime.InteropServices;
 namespace AfaNative.Tool;
 
 /// <summary>
-/// Ctrl+C, SIGTERM and a closed terminal (SIGHUP) end a command that can be cancelled: what is under way is finished or taken back. A second one ends it at once. Under <c>nohup</c> a closed terminal is nothing.
+/// Ctrl+C, SIGTERM and a closed terminal (SIGHUP) end a command that can be cancelled: what is under way is finished or taken
+/// back. A second one ends it at once. Under <c>nohup</c> a closed terminal is nothing.
 /// </summary>
 internal sealed class EndSignals : IDisposable
 {
@@ -24,22 +25,26 @@ internal sealed class EndSignals : IDisposable
     /// <summary>Watches while a command runs; one that cannot be cancelled just ends.</summary>
     public void Watch(CommandLineAction? action)
     {
-        if (action is not AsynchronousCommandLineAction) return;
+        if (action is not AsynchronousCommandLineAction)
+            return;
         _registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop));
         _registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop));
-        if (!HangUpIsIgnored()) _registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGHUP, Stop));
+        if (!HangUpIsIgnored())
+            _registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGHUP, Stop));
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (PosixSignalRegistration registration in _registrations) registration.Dispose();
+        foreach (PosixSignalRegistration registration in _registrations)
+            registration.Dispose();
         _source.Dispose();
     }
 
     private void Stop(PosixSignalContext context)
     {
-        if (_source.IsCancellationRequested) return;
+        if (_source.IsCancellationRequested)
+            return;
         context.Cancel = true;
         Code = context.Signal switch
         {
@@ -54,11 +59,14 @@ internal sealed class EndSignals : IDisposable
     // nohup starts a program with the signal ignored, and it must stay so.
     private static bool HangUpIsIgnored()
     {
-        if (!OperatingSystem.IsLinux()) return false;
+        if (!OperatingSystem.IsLinux())
+            return false;
         try
         {
-            string? line = File.ReadLines("/proc/self/status").FirstOrDefault(l => l.StartsWith("SigIgn:", StringComparison.Ordinal));
-            return line is not null && (ulong.Parse(line.AsSpan(7).Trim(), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture) & 1) != 0;
+            string? line = File.ReadLines("/proc/self/status")
+                .FirstOrDefault(l => l.StartsWith("SigIgn:", StringComparison.Ordinal));
+            return line is not null
+                && (ulong.Parse(line.AsSpan(7).Trim(), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture) & 1) != 0;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
         {

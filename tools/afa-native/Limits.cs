@@ -3,7 +3,9 @@ using AfaNative.Engine.Text;
 
 namespace AfaNative.Tool;
 
-/// <summary>What is possible at most, wherever it is said: on the command line, in a file of prompts, on an axis of a plot.</summary>
+/// <summary>
+/// What is possible at most, wherever it is said: on the command line, in a file of prompts, on an axis of a plot.
+/// </summary>
 internal static class Limits
 {
     /// <summary>Longest edge of a picture in pixels.</summary>
@@ -47,7 +49,8 @@ internal static class Limits
             throw new AfaException($"{what}: at most {PromptCharacters} characters were expected, but {text.Length} came.");
         if (text.Contains('\0', StringComparison.Ordinal) || !CommandLineFaults.IsWellFormed(text))
             throw new AfaException($"{what}: a prompt cannot hold NUL characters or half surrogate pairs.");
-        if (syntax != PromptSyntax.Weighted) return;
+        if (syntax != PromptSyntax.Weighted)
+            return;
         _ = PromptLora.In(text);
         _ = PromptParser.Parse(text);
     }
@@ -58,6 +61,7 @@ internal static class Limits
     {
         if (pixels < LeastEdge || pixels > Edge || pixels % multiple != 0)
             throw new AfaException(
-                $"{what}: expected a multiple of {multiple} from {Math.Max(LeastEdge, multiple)} to {Edge}, but {pixels} came.");
+                $"{what}: expected a multiple of {multiple} from {Math.Max(LeastEdge, multiple)} to {Edge}, but {pixels} came."
+            );
     }
 }

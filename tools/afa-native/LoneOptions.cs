@@ -17,10 +17,12 @@ internal static class LoneOptions
     /// <exception cref="AfaException">One of them is given alone.</exception>
     public static void Check(ParseResult result, bool there, string companion, params ReadOnlySpan<Option> options)
     {
-        if (there) return;
+        if (there)
+            return;
         foreach (Option option in options)
         {
-            if (Given(result, option)) throw new AfaException($"{option.Name} goes with {companion}: alone it has no effect.");
+            if (Given(result, option))
+                throw new AfaException($"{option.Name} goes with {companion}: alone it has no effect.");
         }
     }
 }

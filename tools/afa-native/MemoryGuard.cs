@@ -9,7 +9,8 @@ namespace AfaNative.Tool;
 internal static class MemoryGuard
 {
     /// <summary>The option to begin all the same, for every command that plans.</summary>
-    public static Option<bool> Force { get; } = new("--force") { Description = "Begin even where the memory plan says that this machine has too little." };
+    public static Option<bool> Force { get; } =
+        new("--force") { Description = "Begin even where the memory plan says that this machine has too little." };
 
     /// <summary>Bytes of memory this machine, or the container it is, has for the program.</summary>
     public static long Machine => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
@@ -22,13 +23,19 @@ internal static class MemoryGuard
     /// <exception cref="AfaException">It does not fit.</exception>
     public static void Check(long needed, long? available, bool force, string less)
     {
-        if (available is not { } there || needed <= there) return;
-        string sentence = $"this needs {MemoryPlan.Format(needed)} of memory, but there are {MemoryPlan.Format(there)}; {less} need less";
-        if (force) Terminal.Warn(sentence);
-        else throw new AfaException($"Not begun: {sentence}, and --force begins all the same.");
+        if (available is not { } there || needed <= there)
+            return;
+        string sentence =
+            $"this needs {MemoryPlan.Format(needed)} of memory, but there are {MemoryPlan.Format(there)}; {less} need less";
+        if (force)
+            Terminal.Warn(sentence);
+        else
+            throw new AfaException($"Not begun: {sentence}, and --force begins all the same.");
     }
 
-    /// <summary>Bytes of finished pictures on the host, decoded and as they are written, which no plan of a device counts.</summary>
+    /// <summary>
+    /// Bytes of finished pictures on the host, decoded and as they are written, which no plan of a device counts.
+    /// </summary>
     public static long Pictures(int width, int height, int count) =>
         (long)width * height * 3 * (count * (long)sizeof(float) + sizeof(float) + 2);
 

@@ -19,6 +19,7 @@ internal static class ModelWarnings
 
     private static void Say(IReadOnlyList<string> warnings)
     {
-        foreach (string warning in warnings.Distinct()) Terminal.Warn(warning);
+        foreach (string warning in warnings.Distinct())
+            Terminal.Warn(warning);
     }
 }

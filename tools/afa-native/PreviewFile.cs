@@ -7,7 +7,10 @@ using AfaNative.Engine.Imaging;
 
 namespace AfaNative.Tool;
 
-/// <summary><c>preview.png</c> in the folder of a run: what the model expects to come out, renewed every so many steps and gone when the run ends.</summary>
+/// <summary>
+/// <c>preview.png</c> in the folder of a run: what the model expects to come out, renewed every so many steps and gone when the
+/// run ends.
+/// </summary>
 internal sealed class PreviewFile : IDisposable
 {
     /// <summary>The file's name.</summary>
@@ -15,7 +18,8 @@ internal sealed class PreviewFile : IDisposable
 
     private readonly LatentPreview _preview;
     private readonly string _path;
-    private readonly int _every, _factor;
+    private readonly int _every,
+        _factor;
     private bool _failed;
 
     private PreviewFile(DiffusionModel model, string folder, int every, CancellationToken cancellation)
@@ -33,9 +37,17 @@ internal sealed class PreviewFile : IDisposable
     private static string Free(string folder)
     {
         string path = Path.Combine(folder, Name);
-        for (int i = 2; Path.Exists(path) && !(MarkOf(path) is { } mark && (mark == Mark || TemporaryName.IsDeadOwner(mark[MarkStart.Length..]))); i++)
+        for (
+            int i = 2;
+            Path.Exists(path)
+                && !(MarkOf(path) is { } mark && (mark == Mark || TemporaryName.IsDeadOwner(mark[MarkStart.Length..])));
+            i++
+        )
         {
-            path = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{Path.GetFileNameWithoutExtension(Name)}-{i}.png"));
+            path = Path.Combine(
+                folder,
+                string.Create(CultureInfo.InvariantCulture, $"{Path.GetFileNameWithoutExtension(Name)}-{i}.png")
+            );
         }
 
         return path;
@@ -45,7 +57,12 @@ internal sealed class PreviewFile : IDisposable
     {
         try
         {
-            return File.Exists(path) && PngFile.ReadParameters(path) is { } text && text.StartsWith(MarkStart, StringComparison.Ordinal) ? text : null;
+            return
+                File.Exists(path)
+                && PngFile.ReadParameters(path) is { } text
+                && text.StartsWith(MarkStart, StringComparison.Ordinal)
+                ? text
+                : null;
         }
         catch (AfaException)
         {
@@ -55,30 +72,37 @@ internal sealed class PreviewFile : IDisposable
     }
 
     /// <summary>A preview every <paramref name="every"/> steps, or null where that is null.</summary>
-    public static PreviewFile? Start(DiffusionModel model, string folder, int? every, CancellationToken cancellation) => every is { } steps ? new PreviewFile(model, folder, steps, cancellation) : null;
+    public static PreviewFile? Start(DiffusionModel model, string folder, int? every, CancellationToken cancellation) =>
+        every is { } steps ? new PreviewFile(model, folder, steps, cancellation) : null;
 
-    /// <summary>For <see cref="GenerationObserver.Denoised"/>: draws when a preview is due, and after the last step, as decoding takes its time.</summary>
-    public Action<int, float[], int, int> For(int evaluations) => (step, latents, height, width) =>
-    {
-        if (_failed || (step % _every != 0 && step != evaluations)) return;
-        try
+    /// <summary>
+    /// For <see cref="GenerationObserver.Denoised"/>: draws when a preview is due, and after the last step, as decoding takes its
+    /// time.
+    /// </summary>
+    public Action<int, float[], int, int> For(int evaluations) =>
+        (step, latents, height, width) =>
         {
-            PngFile.Write(_path, _preview.Draw(latents, height, width, Math.Max(1, _factor / 2)), Mark);
-        }
-        catch (AfaException e)
-        {
-            // A picture in the making is no reason to lose the finished one.
-            _failed = true;
-            Terminal.Warn($"{e.Message}; the run goes on without previews");
-        }
-    };
+            if (_failed || (step % _every != 0 && step != evaluations))
+                return;
+            try
+            {
+                PngFile.Write(_path, _preview.Draw(latents, height, width, Math.Max(1, _factor / 2)), Mark);
+            }
+            catch (AfaException e)
+            {
+                // A picture in the making is no reason to lose the finished one.
+                _failed = true;
+                Terminal.Warn($"{e.Message}; the run goes on without previews");
+            }
+        };
 
     /// <summary>Removes the file, if it is this run's.</summary>
     public void Dispose()
     {
         try
         {
-            if (MarkOf(_path) == Mark) File.Delete(_path);
+            if (MarkOf(_path) == Mark)
+                File.Delete(_path);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -3,35 +3,46 @@ using System.Globalization;
 
 namespace AfaNative.Tool;
 
-/// <summary>One line on standard error that says how far a run is and when it will be done; a line every ten percent when nobody watches a terminal.</summary>
+/// <summary>
+/// One line on standard error that says how far a run is and when it will be done; a line every ten percent when nobody watches a
+/// terminal.
+/// </summary>
 internal sealed class ProgressLine(string what, int total)
 {
     private readonly Stopwatch _watch = Stopwatch.StartNew();
     private readonly bool _terminal = !Console.IsErrorRedirected;
-    private int _tenth = -1, _before = -1;
+    private int _tenth = -1,
+        _before = -1;
 
     /// <summary>Reports that <paramref name="done"/> of the total is done.</summary>
     public void Report(int done, string note = "")
     {
         int tenth = (int)(10L * done / Math.Max(1, total));
-        if (!_terminal && tenth == _tenth && done != total) return;
+        if (!_terminal && tenth == _tenth && done != total)
+            return;
         _tenth = tenth;
         string text = $"{what} {done}/{total}";
-        if (note.Length > 0) text += "  " + note;
+        if (note.Length > 0)
+            text += "  " + note;
         // A line made with its first report has not seen how long that took.
-        if (_before < 0) _before = _watch.ElapsedMilliseconds < 5 ? done : 0;
+        if (_before < 0)
+            _before = _watch.ElapsedMilliseconds < 5 ? done : 0;
         if (done > _before)
         {
             double each = _watch.Elapsed.TotalSeconds / (done - _before);
             text += string.Create(CultureInfo.InvariantCulture, $"  {each:F2} s each");
-            if (done < total) text += $", {Span(TimeSpan.FromSeconds(each * (total - done)))} left";
+            if (done < total)
+                text += $", {Span(TimeSpan.FromSeconds(each * (total - done)))} left";
         }
 
         if (_terminal)
         {
             const int Bar = 24;
             int filled = Bar * done / Math.Max(1, total);
-            Terminal.Raw($"\r[{new string('#', filled)}{new string('.', Bar - filled)}] {Engine.Printable.Text(text)}\u001b[K{(done == total ? "\n" : "")}");
+            Terminal.Raw(
+                $"\r[{new string('#', filled)}{new string('.', Bar - filled)}] "
+                    + $"{Engine.Printable.Text(text)}\u001b[K{(done == total ? "\n" : "")}"
+            );
         }
         else
         {
@@ -39,5 +50,9 @@ internal sealed class ProgressLine(string what, int total)
         }
     }
 
-    private static string Span(TimeSpan time) => string.Create(CultureInfo.InvariantCulture, $"{(time.TotalHours >= 1 ? $"{(long)time.TotalHours}:{time.Minutes:D2}" : time.Minutes)}:{time.Seconds:D2}");
+    private static string Span(TimeSpan time) =>
+        string.Create(
+            CultureInfo.InvariantCulture,
+            $"{(time.TotalHours >= 1 ? $"{(long)time.TotalHours}:{time.Minutes:D2}" : time.Minutes)}:{time.Seconds:D2}"
+        );
 }

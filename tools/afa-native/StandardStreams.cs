@@ -5,7 +5,8 @@ using Microsoft.Win32.SafeHandles;
 namespace AfaNative.Tool;
 
 /// <summary>
-/// Standard output and error as they are, not as one would wish: a program may be started without them, and a reader may go away. The runtime gives the number of a closed stream to the first file it opens itself, and tells nobody when a
+/// Standard output and error as they are, not as one would wish: a program may be started without them, and a reader may go away.
+/// The runtime gives the number of a closed stream to the first file it opens itself, and tells nobody when a
 /// reader is gone.
 /// </summary>
 internal static class StandardStreams
@@ -16,10 +17,14 @@ internal static class StandardStreams
     /// <summary>To be called before anything is written or opened.</summary>
     public static void Prepare()
     {
-        if (!OperatingSystem.IsLinux()) return;
-        if (IsClosed(1)) Console.SetOut(new WatchedWriter(null));
-        else if (IsPipe(1)) Console.SetOut(new WatchedWriter(new FileStream(new SafeFileHandle(1, ownsHandle: false), FileAccess.Write, 0)));
-        if (IsClosed(2)) Console.SetError(TextWriter.Null);
+        if (!OperatingSystem.IsLinux())
+            return;
+        if (IsClosed(1))
+            Console.SetOut(new WatchedWriter(null));
+        else if (IsPipe(1))
+            Console.SetOut(new WatchedWriter(new FileStream(new SafeFileHandle(1, ownsHandle: false), FileAccess.Write, 0)));
+        if (IsClosed(2))
+            Console.SetError(TextWriter.Null);
         TakeFreeNumbers();
     }
 
@@ -29,7 +34,8 @@ internal static class StandardStreams
         const int CloseOnExec = 0x80000;
         try
         {
-            string? line = File.ReadLines($"/proc/self/fdinfo/{number}").FirstOrDefault(l => l.StartsWith("flags:", StringComparison.Ordinal));
+            string? line = File.ReadLines($"/proc/self/fdinfo/{number}")
+                .FirstOrDefault(l => l.StartsWith("flags:", StringComparison.Ordinal));
             return line is not null && (Convert.ToInt32(line[6..].Trim(), 8) & CloseOnExec) != 0;
         }
         catch (FileNotFoundException)
@@ -47,7 +53,10 @@ internal static class StandardStreams
     {
         try
         {
-            return new FileInfo(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{number}")).LinkTarget?.StartsWith("pipe:", StringComparison.Ordinal) == true;
+            return new FileInfo(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{number}")).LinkTarget?.StartsWith(
+                    "pipe:",
+                    StringComparison.Ordinal
+                ) == true;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -90,7 +99,8 @@ internal static class StandardStreams
 
         public override void Write(string? value)
         {
-            if (string.IsNullOrEmpty(value)) return;
+            if (string.IsNullOrEmpty(value))
+                return;
             try
             {
                 if (!_lost && stream is not null)

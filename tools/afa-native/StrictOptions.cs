@@ -6,7 +6,8 @@ using AfaNative.Engine;
 namespace AfaNative.Tool;
 
 /// <summary>
-/// How every option and argument is read, whatever command it belongs to: numbers by <see cref="Numbers"/> and within the range declared beside the option, texts that are not empty unless an empty one means something.
+/// How every option and argument is read, whatever command it belongs to: numbers by <see cref="Numbers"/> and within the range
+/// declared beside the option, texts that are not empty unless an empty one means something.
 /// </summary>
 internal static class StrictOptions
 {
@@ -16,14 +17,16 @@ internal static class StrictOptions
     private sealed record Bounds(double Least, double Most);
 
     /// <summary>Declares the range of a numeric option, both ends included.</summary>
-    public static T Within<T>(this T option, double least, double most) where T : Option
+    public static T Within<T>(this T option, double least, double most)
+        where T : Option
     {
         s_bounds.AddOrUpdate(option, new Bounds(least, most));
         return option;
     }
 
     /// <summary>Declares that an empty text is a value like any other: a prompt may be one, a path may not.</summary>
-    public static T MayBeEmpty<T>(this T option) where T : Option
+    public static T MayBeEmpty<T>(this T option)
+        where T : Option
     {
         s_empty.AddOrUpdate(option, option);
         return option;
@@ -40,11 +43,14 @@ internal static class StrictOptions
         {
             if (IsText(option.ValueType) && !s_empty.TryGetValue(option, out _))
                 option.Validators.Add(r => NotEmpty(r, option.Name));
-            else ReadNumbers(option);
+            else
+                ReadNumbers(option);
         }
 
-        foreach (Argument argument in command.Arguments.Where(a => IsText(a.ValueType))) argument.Validators.Add(r => NotEmpty(r, argument.Name));
-        foreach (Command below in command.Subcommands) Apply(below);
+        foreach (Argument argument in command.Arguments.Where(a => IsText(a.ValueType)))
+            argument.Validators.Add(r => NotEmpty(r, argument.Name));
+        foreach (Command below in command.Subcommands)
+            Apply(below);
     }
 
     /// <summary>Whether an option takes numbers.</summary>
@@ -58,22 +64,29 @@ internal static class StrictOptions
 
     private static void NotEmpty(SymbolResult result, string name)
     {
-        if (result.Tokens.Any(t => t.Value.Length == 0)) result.AddError($"{name}: expected a value, but an empty one came.");
+        if (result.Tokens.Any(t => t.Value.Length == 0))
+            result.AddError($"{name}: expected a value, but an empty one came.");
     }
 
     private static void ReadNumbers(Option option)
     {
         (double least, double most) = RangeOf(option) ?? (double.MinValue, double.MaxValue);
-        int from = (int)Math.Max(least, int.MinValue), to = (int)Math.Min(most, int.MaxValue);
-        bool known = Read(option, t => Numbers.Int32(option.Name, t, from, to))
+        int from = (int)Math.Max(least, int.MinValue),
+            to = (int)Math.Min(most, int.MaxValue);
+        bool known =
+            Read(option, t => Numbers.Int32(option.Name, t, from, to))
             || Read(option, t => Numbers.UInt64(option.Name, t))
             || Read(option, t => Numbers.Double(option.Name, t, least, most))
-            || Read(option, t => (float)Numbers.Double(option.Name, t, Math.Max(least, -float.MaxValue), Math.Min(most, float.MaxValue)));
+            || Read(
+                option,
+                t => (float)Numbers.Double(option.Name, t, Math.Max(least, -float.MaxValue), Math.Min(most, float.MaxValue))
+            );
         if (!known && IsNumeric(option))
             throw new InvalidOperationException($"{option.Name}: numbers of type {option.ValueType} have no strict reader.");
     }
 
-    private static bool Read<T>(Option option, Func<string, T> read) where T : struct
+    private static bool Read<T>(Option option, Func<string, T> read)
+        where T : struct
     {
         switch (option)
         {

@@ -3,7 +3,8 @@ using AfaNative.Engine;
 namespace AfaNative.Tool;
 
 /// <summary>
-/// The one place that writes to standard output and standard error. What it shows cannot steer a terminal, and a stream that is closed or on a full disk never stops the work: the pictures count more than the lines about them.
+/// The one place that writes to standard output and standard error. What it shows cannot steer a terminal, and a stream that is
+/// closed or on a full disk never stops the work: the pictures count more than the lines about them.
 /// </summary>
 internal static class Terminal
 {
@@ -16,7 +17,8 @@ internal static class Terminal
     /// <summary>A result, on standard output.</summary>
     public static void Result(string line)
     {
-        if (!Write(Console.Out, Printable.Text(line) + "\n")) OutputLost = true;
+        if (!Write(Console.Out, Printable.Text(line) + "\n"))
+            OutputLost = true;
     }
 
     /// <summary>Progress, explanations and errors, on standard error.</summary>
@@ -28,8 +30,10 @@ internal static class Terminal
     /// <summary>Why a command failed, in red where somebody watches; one line, however long.</summary>
     public static void Error(string sentence)
     {
-        if (Console.IsErrorRedirected || Environment.GetEnvironmentVariable("NO_COLOR") is { Length: > 0 }) Note($"Error: {sentence}");
-        else Raw($"\u001b[31mError:\u001b[0m {Printable.Text(sentence)}\n");
+        if (Console.IsErrorRedirected || Environment.GetEnvironmentVariable("NO_COLOR") is { Length: > 0 })
+            Note($"Error: {sentence}");
+        else
+            Raw($"\u001b[31mError:\u001b[0m {Printable.Text(sentence)}\n");
     }
 
     /// <summary>Text with our own control characters, on standard error.</summary>

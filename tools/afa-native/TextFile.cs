@@ -26,7 +26,9 @@ internal static class TextFile
         {
             int line = 1 + text[..Math.Clamp(e.Index, 0, text.Length)].Count((byte)'\n');
             throw new AfaException(
-                $"{path}, line {line}: UTF-8 was expected, but byte 0x{e.BytesUnknown?.FirstOrDefault() ?? 0:X2} came.", e);
+                $"{path}, line {line}: UTF-8 was expected, but byte 0x{e.BytesUnknown?.FirstOrDefault() ?? 0:X2} came.",
+                e
+            );
         }
     }
 }

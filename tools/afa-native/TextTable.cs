@@ -3,7 +3,9 @@ using Spectre.Console;
 
 namespace AfaNative.Tool;
 
-/// <summary>Tables, drawn into text and shown as any result: names in them are escaped, and where nobody watches no line is wrapped.</summary>
+/// <summary>
+/// Tables, drawn into text and shown as any result: names in them are escaped, and where nobody watches no line is wrapped.
+/// </summary>
 internal static class TextTable
 {
     // Wider than any table: what is piped keeps one line a row.
@@ -24,7 +26,15 @@ internal static class TextTable
     public static string Draw(Table table, int width)
     {
         using var text = new StringWriter { NewLine = "\n" };
-        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors, Interactive = InteractionSupport.No, Out = new AnsiConsoleOutput(text) });
+        IAnsiConsole console = AnsiConsole.Create(
+            new AnsiConsoleSettings
+            {
+                Ansi = AnsiSupport.No,
+                ColorSystem = ColorSystemSupport.NoColors,
+                Interactive = InteractionSupport.No,
+                Out = new AnsiConsoleOutput(text),
+            }
+        );
         console.Profile.Width = width;
         console.Profile.Capabilities.Unicode = true;
         console.Write(table);

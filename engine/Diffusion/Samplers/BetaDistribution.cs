@@ -8,16 +8,22 @@ internal static class BetaDistribution
     /// </summary>
     public static double Quantile(double p, double a, double b)
     {
-        if (p <= 0) return 0;
-        if (p >= 1) return 1;
-        double low = 0, high = 1;
+        if (p <= 0)
+            return 0;
+        if (p >= 1)
+            return 1;
+        double low = 0,
+            high = 1;
         // Halving to the last bit: a run needs a handful of these.
         for (int i = 0; i < 1100 && high > low; i++)
         {
             double middle = low + (high - low) / 2;
-            if (middle == low || middle == high) break;
-            if (Cumulative(middle, a, b) < p) low = middle;
-            else high = middle;
+            if (middle == low || middle == high)
+                break;
+            if (Cumulative(middle, a, b) < p)
+                low = middle;
+            else
+                high = middle;
         }
 
         return high;
@@ -26,10 +32,13 @@ internal static class BetaDistribution
     /// <summary>The share of the distribution below x: the regularized incomplete beta function.</summary>
     public static double Cumulative(double x, double a, double b)
     {
-        if (x <= 0) return 0;
-        if (x >= 1) return 1;
+        if (x <= 0)
+            return 0;
+        if (x >= 1)
+            return 1;
         // The continued fraction converges fast on this side of the mean.
-        if (x > (a + 1) / (a + b + 2)) return 1 - Cumulative(1 - x, b, a);
+        if (x > (a + 1) / (a + b + 2))
+            return 1 - Cumulative(1 - x, b, a);
         double front = Math.Exp(a * Math.Log(x) + b * Math.Log(1 - x) + LogGamma(a + b) - LogGamma(a) - LogGamma(b)) / a;
         return front * Fraction(x, a, b);
     }
@@ -38,14 +47,17 @@ internal static class BetaDistribution
     private static double Fraction(double x, double a, double b)
     {
         const double Tiny = 1e-300;
-        double c = 1, d = NotZero(1 - (a + b) * x / (a + 1)), value = 1 / d;
+        double c = 1,
+            d = NotZero(1 - (a + b) * x / (a + 1)),
+            value = 1 / d;
         d = value;
         for (int m = 1; m < 500; m++)
         {
             double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
                 odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
             Next(even);
-            if (Math.Abs(Next(odd) - 1) < 1e-16) break;
+            if (Math.Abs(Next(odd) - 1) < 1e-16)
+                break;
         }
 
         return value;
@@ -66,13 +78,23 @@ internal static class BetaDistribution
     {
         ReadOnlySpan<double> series =
         [
-            0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313, -176.61502916214059,
-                12.507343278686905,
-            -0.13857109526572012, 9.9843695780195716e-6, 1.5056327351493116e-7,
+            0.99999999999980993,
+            676.5203681218851,
+            -1259.1392167224028,
+            771.32342877765313,
+            -176.61502916214059,
+            12.507343278686905,
+            -0.13857109526572012,
+            9.9843695780195716e-6,
+            1.5056327351493116e-7,
         ];
-        if (x < 0.5) return Math.Log(Math.PI / Math.Sin(Math.PI * x)) - LogGamma(1 - x);
-        double sum = series[0], shifted = x - 1, t = shifted + 7.5;
-        for (int i = 1; i < series.Length; i++) sum += series[i] / (shifted + i);
+        if (x < 0.5)
+            return Math.Log(Math.PI / Math.Sin(Math.PI * x)) - LogGamma(1 - x);
+        double sum = series[0],
+            shifted = x - 1,
+            t = shifted + 7.5;
+        for (int i = 1; i < series.Length; i++)
+            sum += series[i] / (shifted + i);
         return 0.5 * Math.Log(2 * Math.PI) + (shifted + 0.5) * Math.Log(t) - t + Math.Log(sum);
     }
 }

@@ -10,7 +10,8 @@ public sealed class DdimSampler : Sampler
     private readonly double _eta;
 
     /// <summary>A sampler of <paramref name="steps"/> steps over a schedule.</summary>
-    public DdimSampler(NoiseSchedule schedule, int steps, double eta) : base(schedule, steps)
+    public DdimSampler(NoiseSchedule schedule, int steps, double eta)
+        : base(schedule, steps)
     {
         _eta = InRange(eta);
         _timesteps = Spread(TimestepSpacing.Leading);

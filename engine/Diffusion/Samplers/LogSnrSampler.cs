@@ -9,7 +9,8 @@ public abstract class LogSnrSampler : Sampler
     private readonly double[] _timesteps;
 
     /// <summary>Spreads the noise levels. A single step starts at the last training step, however they are spread.</summary>
-    protected LogSnrSampler(NoiseSchedule schedule, int steps, SamplerSettings? settings) : base(schedule, steps)
+    protected LogSnrSampler(NoiseSchedule schedule, int steps, SamplerSettings? settings)
+        : base(schedule, steps)
     {
         settings ??= new SamplerSettings();
         SchedulerConfig config = schedule.Config;
@@ -25,10 +26,15 @@ public abstract class LogSnrSampler : Sampler
             double[] spread = SigmaSchedule.Spread(settings.Spacing, least, settings.SigmaMax ?? all[^1], steps);
             Sigmas = [.. spread, settings.EndsAtLeast ? least : 0];
             // As in diffusers: rounded to whole steps in these two ways, cut off in the others.
-            bool rounded = settings.Spacing is SigmaSpacing.Karras or SigmaSpacing.Lambda
+            bool rounded =
+                settings.Spacing is SigmaSpacing.Karras or SigmaSpacing.Lambda
                 && config.BetaSchedule != BetaSchedule.SquaredCosine;
-            _timesteps = [.. spread.Select(
-                s => rounded ? Math.Round(SigmaSchedule.TimestepOf(all, s)) : SigmaSchedule.WholeTimestepOf(all, s))];
+            _timesteps =
+            [
+                .. spread.Select(s =>
+                    rounded ? Math.Round(SigmaSchedule.TimestepOf(all, s)) : SigmaSchedule.WholeTimestepOf(all, s)
+                ),
+            ];
             return;
         }
 
@@ -38,8 +44,14 @@ public abstract class LogSnrSampler : Sampler
             _ when steps == 1 => [trained - 1],
             // Rounding would take some twice, which leaves these methods nothing to divide by.
             _ when steps == trained => [.. Enumerable.Range(0, steps).Select(k => (double)(trained - 1 - k))],
-            TimestepSpacing.Linspace => [.. Enumerable.Range(0, steps).Select(k => Math.Round((steps - k) * ((trained - 1) / (double)steps)))],
-            TimestepSpacing.Leading => [.. Enumerable.Range(0, steps).Select(k => (double)((steps - k) * (trained / (steps + 1)) + config.StepsOffset))],
+            TimestepSpacing.Linspace =>
+            [
+                .. Enumerable.Range(0, steps).Select(k => Math.Round((steps - k) * ((trained - 1) / (double)steps))),
+            ],
+            TimestepSpacing.Leading =>
+            [
+                .. Enumerable.Range(0, steps).Select(k => (double)((steps - k) * (trained / (steps + 1)) + config.StepsOffset)),
+            ],
             _ => [.. Spread(TimestepSpacing.Trailing).Select(t => (double)Math.Min(t, trained - 1))],
         };
         Sigmas = [.. _timesteps.Select(t => SigmaSchedule.At(all, t)), end];
@@ -54,8 +66,10 @@ public abstract class LogSnrSampler : Sampler
     /// <inheritdoc/>
     public override void AddNoise(int evaluation, ReadOnlySpan<float> clean, ReadOnlySpan<float> noise, Span<float> noisy)
     {
-        float signal = (float)Signal(Sigmas[evaluation]), share = (float)Noise(Sigmas[evaluation]);
-        for (int i = 0; i < noisy.Length; i++) noisy[i] = signal * clean[i] + share * noise[i];
+        float signal = (float)Signal(Sigmas[evaluation]),
+            share = (float)Noise(Sigmas[evaluation]);
+        for (int i = 0; i < noisy.Length; i++)
+            noisy[i] = signal * clean[i] + share * noise[i];
     }
 
     /// <summary>Share of the clean sample at a noise level.</summary>
@@ -70,7 +84,8 @@ public abstract class LogSnrSampler : Sampler
     /// <summary>The clean sample a model's output stands for.</summary>
     protected float[] Clean(double sigma, ReadOnlySpan<float> output, ReadOnlySpan<float> sample)
     {
-        float signal = (float)Signal(sigma), noise = (float)Noise(sigma);
+        float signal = (float)Signal(sigma),
+            noise = (float)Noise(sigma);
         var clean = new float[sample.Length];
         for (int i = 0; i < clean.Length; i++)
         {
@@ -82,24 +97,28 @@ public abstract class LogSnrSampler : Sampler
             };
         }
 
-        if (Schedule.Config.Thresholding) Threshold(clean);
+        if (Schedule.Config.Thresholding)
+            Threshold(clean);
         return clean;
     }
 
     /// <summary>The noise a model's output stands for.</summary>
     protected float[] Epsilon(double sigma, ReadOnlySpan<float> output, ReadOnlySpan<float> sample)
     {
-        float signal = (float)Signal(sigma), noise = (float)Noise(sigma);
+        float signal = (float)Signal(sigma),
+            noise = (float)Noise(sigma);
         float[]? clean = Schedule.Config.Thresholding ? Clean(sigma, output, sample) : null;
         var epsilon = new float[sample.Length];
         for (int i = 0; i < epsilon.Length; i++)
         {
-            epsilon[i] = clean is not null ? (sample[i] - signal * clean[i]) / noise : Schedule.Config.PredictionType switch
-            {
-                PredictionType.Epsilon => output[i],
-                PredictionType.VPrediction => signal * output[i] + noise * sample[i],
-                _ => (sample[i] - signal * output[i]) / noise,
-            };
+            epsilon[i] = clean is not null
+                ? (sample[i] - signal * clean[i]) / noise
+                : Schedule.Config.PredictionType switch
+                {
+                    PredictionType.Epsilon => output[i],
+                    PredictionType.VPrediction => signal * output[i] + noise * sample[i],
+                    _ => (sample[i] - signal * output[i]) / noise,
+                };
         }
 
         return epsilon;

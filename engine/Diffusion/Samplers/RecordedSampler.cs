@@ -13,9 +13,18 @@ public static class RecordedSampler
     // A1111's names of noise levels; of those with a second name both.
     private static readonly (string Name, string[] Others)[] s_schedules =
     [
-        (Automatic, []), ("Uniform", []), ("Karras", []), ("Exponential", []), ("Polyexponential", []),
-            ("SGM Uniform", ["SGMUniform"]), ("KL Optimal", []), ("Align Your Steps", []), ("Simple", []),
-        ("Normal", []), ("DDIM", ["ddim_uniform"]), ("Beta", []),
+        (Automatic, []),
+        ("Uniform", []),
+        ("Karras", []),
+        ("Exponential", []),
+        ("Polyexponential", []),
+        ("SGM Uniform", ["SGMUniform"]),
+        ("KL Optimal", []),
+        ("Align Your Steps", []),
+        ("Simple", []),
+        ("Normal", []),
+        ("DDIM", ["ddim_uniform"]),
+        ("Beta", []),
     ];
 
     // What A1111 means by Automatic, where it is not the model's own levels.
@@ -44,8 +53,11 @@ public static class RecordedSampler
         string? levels = Known(schedule);
         foreach ((string known, string[] others) in s_schedules)
         {
-            if (new[] { known }.Concat(others).FirstOrDefault(o =>
-                name.EndsWith(" " + o, StringComparison.OrdinalIgnoreCase)) is not { } suffix) continue;
+            if (
+                new[] { known }.Concat(others).FirstOrDefault(o => name.EndsWith(" " + o, StringComparison.OrdinalIgnoreCase))
+                is not { } suffix
+            )
+                continue;
             (name, levels) = (name[..^(suffix.Length + 1)], known);
             break;
         }
@@ -57,18 +69,21 @@ public static class RecordedSampler
     /// <exception cref="AfaException">This program does not have it.</exception>
     public static SamplerChoice Find(GenerationMetadata picture)
     {
-        string name = picture.Sampler, shown = picture.ScheduleType is null ? $"Sampler: {name}"
-            : $"Sampler: {name}, Schedule type: {picture.ScheduleType}";
+        string name = picture.Sampler,
+            shown = picture.ScheduleType is null ? $"Sampler: {name}" : $"Sampler: {name}, Schedule type: {picture.ScheduleType}";
         string? levels = null;
         if (picture.ScheduleType is { } type && !s_without.Contains(name))
         {
             // One after the sampler's name counts more; of an unknown kind nothing can be said.
             levels = Known(type) ?? throw Missing(null);
             (string bare, string suffix) = Split(name, null);
-            if (suffix != Automatic || bare.Length < name.Length) levels = Known(name[(bare.Length + 1)..]) ?? levels;
+            if (suffix != Automatic || bare.Length < name.Length)
+                levels = Known(name[(bare.Length + 1)..]) ?? levels;
             name = bare;
-            if (levels == Automatic) levels = s_automatic.GetValueOrDefault(name);
-            if (levels is "Uniform" or "Normal") levels = null;
+            if (levels == Automatic)
+                levels = s_automatic.GetValueOrDefault(name);
+            if (levels is "Uniform" or "Normal")
+                levels = null;
         }
 
         try
@@ -82,13 +97,20 @@ public static class RecordedSampler
 
         AfaException Missing(Exception? inner)
         {
-            string text = $"The picture was drawn with '{Printable.Shortened(shown, 120)}', which this program does not have; "
+            string text =
+                $"The picture was drawn with '{Printable.Shortened(shown, 120)}', which this program does not have; "
                 + $"--sampler chooses another of {string.Join(", ", SamplerChoice.All.Select(s => s.Id))}.";
             return inner is null ? new AfaException(text) : new AfaException(text, inner);
         }
     }
 
-    private static string? Known(string? schedule) => schedule is null ? null
-        : s_schedules.FirstOrDefault(s => s.Name.Equals(schedule, StringComparison.OrdinalIgnoreCase)
-            || s.Others.Contains(schedule, StringComparer.OrdinalIgnoreCase)).Name;
+    private static string? Known(string? schedule) =>
+        schedule is null
+            ? null
+            : s_schedules
+                .FirstOrDefault(s =>
+                    s.Name.Equals(schedule, StringComparison.OrdinalIgnoreCase)
+                    || s.Others.Contains(schedule, StringComparer.OrdinalIgnoreCase)
+                )
+                .Name;
 }

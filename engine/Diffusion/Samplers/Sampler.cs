@@ -3,7 +3,8 @@ using System.Globalization;
 namespace AfaNative.Engine.Diffusion.Samplers;
 
 /// <summary>
-/// Goes from noise to latents, one evaluation of the denoiser after another. A sampler holds the history its method needs, so it serves one run. What each computes is checked step by step against the
+/// Goes from noise to latents, one evaluation of the denoiser after another. A sampler holds the history its method needs, so it
+/// serves one run. What each computes is checked step by step against the
 /// scheduler of the same name in diffusers 0.31.
 /// </summary>
 public abstract class Sampler
@@ -14,7 +15,8 @@ public abstract class Sampler
     {
         ArgumentNullException.ThrowIfNull(schedule);
         int trained = schedule.Config.NumTrainTimesteps;
-        if (steps < 1 || steps > trained) throw new AfaException($"Expected 1 to {trained} sampling steps, the number of training steps, but {steps} came.");
+        if (steps < 1 || steps > trained)
+            throw new AfaException($"Expected 1 to {trained} sampling steps, the number of training steps, but {steps} came.");
         Schedule = schedule;
         Steps = steps;
     }
@@ -43,37 +45,53 @@ public abstract class Sampler
     /// <summary>Whether the step after an evaluation adds fresh noise.</summary>
     public virtual bool NeedsNoise(int evaluation) => false;
 
-    /// <summary>The evaluation that step <paramref name="step"/> (from 0) starts with, for a run that leaves out the steps before it.</summary>
+    /// <summary>
+    /// The evaluation that step <paramref name="step"/> (from 0) starts with, for a run that leaves out the steps before it.
+    /// </summary>
     public virtual int Begin(int step) => step;
 
     /// <summary>A picture's latents with as much noise as evaluation <paramref name="evaluation"/> expects.</summary>
-    public virtual void AddNoise(int evaluation, ReadOnlySpan<float> clean, ReadOnlySpan<float> noise, Span<float> noisy) => Schedule.AddNoise(clean, noise, (int)Math.Round(Timesteps[evaluation]), noisy);
+    public virtual void AddNoise(int evaluation, ReadOnlySpan<float> clean, ReadOnlySpan<float> noise, Span<float> noisy) =>
+        Schedule.AddNoise(clean, noise, (int)Math.Round(Timesteps[evaluation]), noisy);
 
     /// <summary>What the denoiser is shown of a sample.</summary>
     public virtual void ScaleInput(int evaluation, ReadOnlySpan<float> sample, Span<float> input) => sample.CopyTo(input);
 
-    /// <summary>Takes the sample on. <paramref name="noise"/> is standard normal where <see cref="NeedsNoise"/>, else not looked at.</summary>
+    /// <summary>
+    /// Takes the sample on. <paramref name="noise"/> is standard normal where <see cref="NeedsNoise"/>, else not looked at.
+    /// </summary>
     public abstract void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample);
 
     /// <summary>An eta from 0 to 1.</summary>
     /// <exception cref="AfaException">It is not.</exception>
     protected static double InRange(double eta) =>
-        eta is >= 0 and <= 1 ? eta :
-        throw new AfaException(string.Create(CultureInfo.InvariantCulture, $"Expected an eta from 0 to 1, but {eta} came."));
+        eta is >= 0 and <= 1
+            ? eta
+            : throw new AfaException(
+                string.Create(CultureInfo.InvariantCulture, $"Expected an eta from 0 to 1, but {eta} came.")
+            );
 
     /// <summary>Refuses steps out of order of size.</summary>
     protected void Check(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, ReadOnlySpan<float> sample)
     {
-        if ((uint)evaluation >= (uint)Timesteps.Count) throw new ArgumentOutOfRangeException(nameof(evaluation), evaluation, $"Expected a step from 0 to {Timesteps.Count - 1}.");
-        if (modelOutput.Length != sample.Length) throw new ArgumentException($"Expected a model output of {sample.Length} elements, but {modelOutput.Length} came.");
-        if (NeedsNoise(evaluation) && noise.Length != sample.Length) throw new ArgumentException($"Expected noise of {sample.Length} elements, but {noise.Length} came.");
+        if ((uint)evaluation >= (uint)Timesteps.Count)
+            throw new ArgumentOutOfRangeException(
+                nameof(evaluation),
+                evaluation,
+                $"Expected a step from 0 to {Timesteps.Count - 1}."
+            );
+        if (modelOutput.Length != sample.Length)
+            throw new ArgumentException($"Expected a model output of {sample.Length} elements, but {modelOutput.Length} came.");
+        if (NeedsNoise(evaluation) && noise.Length != sample.Length)
+            throw new ArgumentException($"Expected noise of {sample.Length} elements, but {noise.Length} came.");
     }
 
     /// <summary>What thresholding leaves of the clean sample that an output stands for; null where it is off.</summary>
     protected float[]? Thresholded(ReadOnlySpan<float> output, ReadOnlySpan<float> sample, float signal, float sigma)
     {
         SchedulerConfig config = Schedule.Config;
-        if (!config.Thresholding) return null;
+        if (!config.Thresholding)
+            return null;
         var clean = new float[sample.Length];
         for (int i = 0; i < clean.Length; i++)
         {
@@ -98,13 +116,16 @@ public abstract class Sampler
         {
             Span<float> one = clean.Slice(from, each);
             var sorted = new float[each];
-            for (int i = 0; i < each; i++) sorted[i] = Math.Abs(one[i]);
+            for (int i = 0; i < each; i++)
+                sorted[i] = Math.Abs(one[i]);
             Array.Sort(sorted);
             double at = config.ThresholdingRatio * (each - 1);
-            int low = (int)at, high = Math.Min(low + 1, each - 1);
+            int low = (int)at,
+                high = Math.Min(low + 1, each - 1);
             double quantile = sorted[low] + (at - low) * (sorted[high] - sorted[low]);
             float bound = (float)Math.Min(Math.Max(quantile, 1), config.SampleMaxValue);
-            for (int i = 0; i < each; i++) one[i] = Math.Clamp(one[i], -bound, bound) / bound;
+            for (int i = 0; i < each; i++)
+                one[i] = Math.Clamp(one[i], -bound, bound) / bound;
         }
     }
 
@@ -116,22 +137,29 @@ public abstract class Sampler
     protected int[] Spread(TimestepSpacing usual)
     {
         SchedulerConfig config = Schedule.Config;
-        int trained = config.NumTrainTimesteps, n = Steps;
-        if (n == 1) return [trained - 1];
+        int trained = config.NumTrainTimesteps,
+            n = Steps;
+        if (n == 1)
+            return [trained - 1];
         int[] timesteps =
         [
-            .. Enumerable.Range(0, n).Select(k => (config.StatesSpacing ? config.TimestepSpacing : usual) switch
-            {
-                TimestepSpacing.Leading => (n - 1 - k) * (trained / n) + config.StepsOffset,
-                TimestepSpacing.Linspace => (int)Math.Round((n - 1 - k) * ((trained - 1) / (double)(n - 1))),
-                _ => (int)Math.Round(trained - k * (trained / (double)n)) - 1,
-            }),
+            .. Enumerable
+                .Range(0, n)
+                .Select(k =>
+                    (config.StatesSpacing ? config.TimestepSpacing : usual) switch
+                    {
+                        TimestepSpacing.Leading => (n - 1 - k) * (trained / n) + config.StepsOffset,
+                        TimestepSpacing.Linspace => (int)Math.Round((n - 1 - k) * ((trained - 1) / (double)(n - 1))),
+                        _ => (int)Math.Round(trained - k * (trained / (double)n)) - 1,
+                    }
+                ),
         ];
         if (timesteps[0] >= trained)
         {
             throw new AfaException(
                 $"{n} steps, moved on by the schedule's steps_offset of {config.StepsOffset}, start at training step "
-                + $"{timesteps[0]}, the model has 0 to {trained - 1}: {n - 1} steps are enough.");
+                    + $"{timesteps[0]}, the model has 0 to {trained - 1}: {n - 1} steps are enough."
+            );
         }
 
         return timesteps;

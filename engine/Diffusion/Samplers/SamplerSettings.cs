@@ -52,19 +52,43 @@ public sealed record SamplerSettings
         ["DDIMScheduler"] = [],
         ["DDPMScheduler"] = ["variance_type"],
         ["PNDMScheduler"] = ["skip_prk_steps"],
-        ["EulerDiscreteScheduler"] = [
-            .. Spreads, "interpolation_type", "final_sigmas_type", "timestep_type", "sigma_min", "sigma_max"],
+        ["EulerDiscreteScheduler"] =
+        [
+            .. Spreads,
+            "interpolation_type",
+            "final_sigmas_type",
+            "timestep_type",
+            "sigma_min",
+            "sigma_max",
+        ],
         ["EulerAncestralDiscreteScheduler"] = [],
         ["HeunDiscreteScheduler"] = Spreads,
         ["LMSDiscreteScheduler"] = Spreads,
         ["DPMSolverMultistepScheduler"] =
         [
-            .. Spreads, "use_lu_lambdas", "solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final",
-                "final_sigmas_type", "lambda_min_clipped", "variance_type",
+            .. Spreads,
+            "use_lu_lambdas",
+            "solver_order",
+            "algorithm_type",
+            "solver_type",
+            "lower_order_final",
+            "euler_at_final",
+            "final_sigmas_type",
+            "lambda_min_clipped",
+            "variance_type",
         ],
-        ["UniPCMultistepScheduler"] = [
-            .. Spreads, "solver_order", "solver_type", "lower_order_final", "predict_x0", "disable_corrector",
-            "final_sigmas_type", "sigma_min", "sigma_max"],
+        ["UniPCMultistepScheduler"] =
+        [
+            .. Spreads,
+            "solver_order",
+            "solver_type",
+            "lower_order_final",
+            "predict_x0",
+            "disable_corrector",
+            "final_sigmas_type",
+            "sigma_min",
+            "sigma_max",
+        ],
         ["LCMScheduler"] = ["original_inference_steps", "timestep_scaling"],
     };
 
@@ -138,18 +162,28 @@ public sealed record SamplerSettings
         var settings = new SamplerSettings();
         SigmaSpacing spacing = SigmaSpacing.Timesteps;
         int spreads = 0;
-        foreach ((string key, SigmaSpacing value) in (
-            (string, SigmaSpacing)[])[("use_karras_sigmas", SigmaSpacing.Karras), ("use_lu_lambdas", SigmaSpacing.Lambda),
-            ("use_exponential_sigmas", SigmaSpacing.Exponential), ("use_beta_sigmas", SigmaSpacing.Beta)])
+        foreach (
+            (string key, SigmaSpacing value) in ((string, SigmaSpacing)[])
+                [
+                    ("use_karras_sigmas", SigmaSpacing.Karras),
+                    ("use_lu_lambdas", SigmaSpacing.Lambda),
+                    ("use_exponential_sigmas", SigmaSpacing.Exponential),
+                    ("use_beta_sigmas", SigmaSpacing.Beta),
+                ]
+        )
         {
-            if (!keys.Contains(key) || !reader.Flag(key, false)) continue;
+            if (!keys.Contains(key) || !reader.Flag(key, false))
+                continue;
             spreads++;
-            if (spreads == 1) spacing = value;
+            if (spreads == 1)
+                spacing = value;
         }
 
-        if (spreads > 1) throw new CheckpointException(
-            $"Expected one way to spread noise levels in {reader.Source}, but several of use_karras_sigmas, use_lu_lambdas, "
-            + "use_exponential_sigmas and use_beta_sigmas are true.");
+        if (spreads > 1)
+            throw new CheckpointException(
+                $"Expected one way to spread noise levels in {reader.Source}, but several of use_karras_sigmas, use_lu_lambdas, "
+                    + "use_exponential_sigmas and use_beta_sigmas are true."
+            );
         settings = settings with { Spacing = spacing };
         foreach (string key in keys)
         {
@@ -159,35 +193,53 @@ public sealed record SamplerSettings
                 "algorithm_type" => settings with
                 {
                     Algorithm = reader.Choice(
-                    key, DpmAlgorithm.PlusPlus, ("dpmsolver++", DpmAlgorithm.PlusPlus), ("dpmsolver", DpmAlgorithm.Noise),
-                    ("sde-dpmsolver++", DpmAlgorithm.StochasticPlusPlus), ("sde-dpmsolver", DpmAlgorithm.StochasticNoise),
-                    ("deis", DpmAlgorithm.PlusPlus))
+                        key,
+                        DpmAlgorithm.PlusPlus,
+                        ("dpmsolver++", DpmAlgorithm.PlusPlus),
+                        ("dpmsolver", DpmAlgorithm.Noise),
+                        ("sde-dpmsolver++", DpmAlgorithm.StochasticPlusPlus),
+                        ("sde-dpmsolver", DpmAlgorithm.StochasticNoise),
+                        ("deis", DpmAlgorithm.PlusPlus)
+                    ),
                 },
                 // Configurations that came from another class hold its names; diffusers takes them for the default, too.
-                "solver_type" when schedulerClass.StartsWith("UniPC", StringComparison.Ordinal) =>
-                    settings with
-                    {
-                        PlainB = reader.Choice(
-                    key, false, ("bh1", true), ("bh2", false), ("midpoint", false), ("heun", false), ("logrho", false))
-                    },
+                "solver_type" when schedulerClass.StartsWith("UniPC", StringComparison.Ordinal) => settings with
+                {
+                    PlainB = reader.Choice(
+                        key,
+                        false,
+                        ("bh1", true),
+                        ("bh2", false),
+                        ("midpoint", false),
+                        ("heun", false),
+                        ("logrho", false)
+                    ),
+                },
                 "solver_type" => settings with
                 {
                     Heun = reader.Choice(
-                    key, false, ("heun", true), ("midpoint", false), ("logrho", false), ("bh1", false), ("bh2", false))
+                        key,
+                        false,
+                        ("heun", true),
+                        ("midpoint", false),
+                        ("logrho", false),
+                        ("bh1", false),
+                        ("bh2", false)
+                    ),
                 },
                 "lower_order_final" => settings with { LowerOrderFinal = reader.Flag(key, true) },
                 "euler_at_final" => settings with { EulerAtFinal = reader.Flag(key, false) },
                 "final_sigmas_type" => settings with
                 {
-                    EndsAtLeast = reader.Choice(
-                    key, false, ("zero", false), ("sigma_min", true))
+                    EndsAtLeast = reader.Choice(key, false, ("zero", false), ("sigma_min", true)),
                 },
-                "interpolation_type" =>
-                    settings with { LogLinear = reader.Choice(key, false, ("linear", false), ("log_linear", true)) },
+                "interpolation_type" => settings with
+                {
+                    LogLinear = reader.Choice(key, false, ("linear", false), ("log_linear", true)),
+                },
                 "timestep_type" => settings with
                 {
-                    Continuous = reader.Choice(
-                    key, false, ("discrete", false), ("continuous", true))
+                    Continuous = reader.Choice(key, false, ("discrete", false), ("continuous", true)),
                 },
                 "sigma_min" => settings with { SigmaMin = reader.Has(key) ? reader.Number(key, 0) : null },
                 "sigma_max" => settings with { SigmaMax = reader.Has(key) ? reader.Number(key, 0) : null },
@@ -212,20 +264,28 @@ public sealed record SamplerSettings
         if (SigmaMin is <= 0 || SigmaMax is <= 0 || SigmaMin >= SigmaMax)
         {
             throw new CheckpointException(
-                string.Create(CultureInfo.InvariantCulture,
-                $"Expected 0 < sigma_min < sigma_max in {reader.Source}, but {SigmaMin} and {SigmaMax} came."));
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"Expected 0 < sigma_min < sigma_max in {reader.Source}, but {SigmaMin} and {SigmaMax} came."
+                )
+            );
         }
         if (!(TimestepScaling > 0))
         {
             throw new CheckpointException(
-                string.Create(CultureInfo.InvariantCulture,
-                $"Expected a positive timestep_scaling in {reader.Source}, but {TimestepScaling} came."));
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"Expected a positive timestep_scaling in {reader.Source}, but {TimestepScaling} came."
+                )
+            );
         }
         bool ofNoise = Algorithm is DpmAlgorithm.Noise or DpmAlgorithm.StochasticNoise || !PredictClean;
         if (ofNoise && !EndsAtLeast)
         {
-            warnings.Add($"{reader.Source}: a solver of the noise cannot end at noise 0; it ends at the lowest trained noise "
-                + "level (final_sigmas_type \"sigma_min\").");
+            warnings.Add(
+                $"{reader.Source}: a solver of the noise cannot end at noise 0; it ends at the lowest trained noise "
+                    + "level (final_sigmas_type \"sigma_min\")."
+            );
             settings = settings with { EndsAtLeast = true };
         }
 
@@ -235,8 +295,12 @@ public sealed record SamplerSettings
             settings = settings with { Order = 2 };
         }
 
-        if (Continuous && reader.Text("prediction_type") != "v_prediction" && schedulerClass == "EulerDiscreteScheduler"
-            && reader.Has("prediction_type"))
+        if (
+            Continuous
+            && reader.Text("prediction_type") != "v_prediction"
+            && schedulerClass == "EulerDiscreteScheduler"
+            && reader.Has("prediction_type")
+        )
         {
             warnings.Add($"{reader.Source}: timestep_type \"continuous\" is for v-predictions alone and has no effect.");
             settings = settings with { Continuous = false };
@@ -250,56 +314,75 @@ public sealed record SamplerSettings
         string type = reader.Text("variance_type") ?? "fixed_small";
         if (type.StartsWith("learned", StringComparison.Ordinal))
         {
-            warnings.Add($"{reader.Source}: variance_type \"{Printable.Shortened(type)}\" needs a U-Net that gives variances; a "
-                + "fixed one is used.");
+            warnings.Add(
+                $"{reader.Source}: variance_type \"{Printable.Shortened(type)}\" needs a U-Net that gives variances; a "
+                    + "fixed one is used."
+            );
             return false;
         }
 
-        if (schedulerClass != "DDPMScheduler") return false;
-        if (type == "fixed_large_log") warnings.Add(
-            $"{reader.Source}: variance_type \"fixed_large_log\" is no number in diffusers; \"fixed_large\" is used.");
+        if (schedulerClass != "DDPMScheduler")
+            return false;
+        if (type == "fixed_large_log")
+            warnings.Add(
+                $"{reader.Source}: variance_type \"fixed_large_log\" is no number in diffusers; \"fixed_large\" is used."
+            );
         return reader.Choice(
-            "variance_type", false, ("fixed_small", false), ("fixed_small_log", false), ("fixed_large", true),
-            ("fixed_large_log", true));
+            "variance_type",
+            false,
+            ("fixed_small", false),
+            ("fixed_small_log", false),
+            ("fixed_large", true),
+            ("fixed_large_log", true)
+        );
     }
 
     /// <summary>The keys whose values differ from another's, as <c>key=value</c> with spaces between.</summary>
     internal string Differences(SamplerSettings other, string schedulerClass) =>
-        string.Join(' ', Keys.GetValueOrDefault(schedulerClass, []).Select(key => (key, Now: Text(key), Then: other.Text(key)))
-        .Where(k => k.Now != k.Then).Select(k => $"{k.key}={k.Now}"));
+        string.Join(
+            ' ',
+            Keys.GetValueOrDefault(schedulerClass, [])
+                .Select(key => (key, Now: Text(key), Then: other.Text(key)))
+                .Where(k => k.Now != k.Then)
+                .Select(k => $"{k.key}={k.Now}")
+        );
 
     // As Differences writes a value and Parse reads it.
-    private string Text(string key) => key switch
-    {
-        "use_karras_sigmas" => Word(Spacing == SigmaSpacing.Karras),
-        "use_exponential_sigmas" => Word(Spacing == SigmaSpacing.Exponential),
-        "use_beta_sigmas" => Word(Spacing == SigmaSpacing.Beta),
-        "use_lu_lambdas" => Word(Spacing == SigmaSpacing.Lambda),
-        "solver_order" => Order.ToString(CultureInfo.InvariantCulture),
-        "algorithm_type" => Algorithm switch
+    private string Text(string key) =>
+        key switch
         {
-            DpmAlgorithm.PlusPlus => "dpmsolver++",
-            DpmAlgorithm.Noise => "dpmsolver",
-            DpmAlgorithm.StochasticPlusPlus => "sde-dpmsolver++",
-            _ => "sde-dpmsolver"
-        },
-        "solver_type" => PlainB ? "bh1" : Heun ? "heun" : "default",
-        "lower_order_final" => Word(LowerOrderFinal),
-        "euler_at_final" => Word(EulerAtFinal),
-        "final_sigmas_type" => EndsAtLeast ? "sigma_min" : "zero",
-        "interpolation_type" => LogLinear ? "log_linear" : "linear",
-        "timestep_type" => Continuous ? "continuous" : "discrete",
-        "sigma_min" => SigmaMin?.ToString("R", CultureInfo.InvariantCulture) ?? "null",
-        "sigma_max" => SigmaMax?.ToString("R", CultureInfo.InvariantCulture) ?? "null",
-        "lambda_min_clipped" =>
-            double.IsNegativeInfinity(LambdaMin) ? "-Infinity" : LambdaMin.ToString("R", CultureInfo.InvariantCulture),
-        "predict_x0" => Word(PredictClean),
-        "disable_corrector" => WithoutCorrector,
-        "skip_prk_steps" => Word(SkipRungeKutta),
-        "original_inference_steps" => OriginalSteps.ToString(CultureInfo.InvariantCulture),
-        "timestep_scaling" => TimestepScaling.ToString("R", CultureInfo.InvariantCulture),
-        _ => LargeVariance ? "fixed_large" : "fixed_small",
-    };
+            "use_karras_sigmas" => Word(Spacing == SigmaSpacing.Karras),
+            "use_exponential_sigmas" => Word(Spacing == SigmaSpacing.Exponential),
+            "use_beta_sigmas" => Word(Spacing == SigmaSpacing.Beta),
+            "use_lu_lambdas" => Word(Spacing == SigmaSpacing.Lambda),
+            "solver_order" => Order.ToString(CultureInfo.InvariantCulture),
+            "algorithm_type" => Algorithm switch
+            {
+                DpmAlgorithm.PlusPlus => "dpmsolver++",
+                DpmAlgorithm.Noise => "dpmsolver",
+                DpmAlgorithm.StochasticPlusPlus => "sde-dpmsolver++",
+                _ => "sde-dpmsolver",
+            },
+            "solver_type" => PlainB ? "bh1"
+            : Heun ? "heun"
+            : "default",
+            "lower_order_final" => Word(LowerOrderFinal),
+            "euler_at_final" => Word(EulerAtFinal),
+            "final_sigmas_type" => EndsAtLeast ? "sigma_min" : "zero",
+            "interpolation_type" => LogLinear ? "log_linear" : "linear",
+            "timestep_type" => Continuous ? "continuous" : "discrete",
+            "sigma_min" => SigmaMin?.ToString("R", CultureInfo.InvariantCulture) ?? "null",
+            "sigma_max" => SigmaMax?.ToString("R", CultureInfo.InvariantCulture) ?? "null",
+            "lambda_min_clipped" => double.IsNegativeInfinity(LambdaMin)
+                ? "-Infinity"
+                : LambdaMin.ToString("R", CultureInfo.InvariantCulture),
+            "predict_x0" => Word(PredictClean),
+            "disable_corrector" => WithoutCorrector,
+            "skip_prk_steps" => Word(SkipRungeKutta),
+            "original_inference_steps" => OriginalSteps.ToString(CultureInfo.InvariantCulture),
+            "timestep_scaling" => TimestepScaling.ToString("R", CultureInfo.InvariantCulture),
+            _ => LargeVariance ? "fixed_large" : "fixed_small",
+        };
 
     private static string Word(bool value) => value ? "true" : "false";
 
@@ -310,7 +393,8 @@ public sealed record SamplerSettings
         string[] keys = Keys.GetValueOrDefault(schedulerClass, []);
         var json = new JsonObject();
         // What is not in the text is as it is here.
-        foreach (string key in keys) json[key] = Json(key, Text(key));
+        foreach (string key in keys)
+            json[key] = Json(key, Text(key));
         foreach (string part in text.Split([' ', ','], StringSplitOptions.RemoveEmptyEntries))
         {
             int equals = part.IndexOf('=', StringComparison.Ordinal);
@@ -318,12 +402,15 @@ public sealed record SamplerSettings
             if (equals < 0 || !keys.Contains(key))
             {
                 string there = keys.Length == 0 ? "it has none" : $"there are {string.Join(", ", keys)}";
-                throw new AfaException($"The sampler {sampler} has no setting '{Printable.Shortened(key)}'; {there}, written key=value.");
+                throw new AfaException(
+                    $"The sampler {sampler} has no setting '{Printable.Shortened(key)}'; {there}, written key=value."
+                );
             }
 
             if (key.StartsWith("use_", StringComparison.Ordinal))
             {
-                foreach (string other in keys.Where(k => k.StartsWith("use_", StringComparison.Ordinal))) json[other] = false;
+                foreach (string other in keys.Where(k => k.StartsWith("use_", StringComparison.Ordinal)))
+                    json[other] = false;
             }
             json[key] = Json(key, part[(equals + 1)..]);
         }
@@ -332,18 +419,20 @@ public sealed record SamplerSettings
         return Read(new SchedulerReader(document.RootElement, $"the sampler {sampler}"), schedulerClass, []);
     }
 
-    private static JsonNode? Json(string key, string value) => value switch
-    {
-        "true" => true,
-        "false" => false,
-        "null" or "default" => null,
-        _ when key == "disable_corrector" =>
-            new JsonArray([.. value.Split('+', StringSplitOptions.RemoveEmptyEntries)
-            .Select(v => (JsonNode?)Numbers.Int32(key, v, 0))]),
-        _ when Numbers.TryDouble(value, out double number) =>
-            number == Math.Floor(number) && Math.Abs(number) < 1e9 ? (int)number : number,
-        _ => value,
-    };
+    private static JsonNode? Json(string key, string value) =>
+        value switch
+        {
+            "true" => true,
+            "false" => false,
+            "null" or "default" => null,
+            _ when key == "disable_corrector" => new JsonArray([
+                .. value.Split('+', StringSplitOptions.RemoveEmptyEntries).Select(v => (JsonNode?)Numbers.Int32(key, v, 0)),
+            ]),
+            _ when Numbers.TryDouble(value, out double number) => number == Math.Floor(number) && Math.Abs(number) < 1e9
+                ? (int)number
+                : number,
+            _ => value,
+        };
 
     /// <summary>UniPC: whether nothing is corrected after a step.</summary>
     internal bool Uncorrected(int step) => WithoutCorrector.Split('+').Contains(step.ToString(CultureInfo.InvariantCulture));

@@ -1,9 +1,12 @@
 namespace AfaNative.Engine.Diffusion.Samplers;
 
-/// <summary>What the methods of k-diffusion share: samples x = clean + sigma * noise, shown to the denoiser divided by sqrt(sigma^2 + 1).</summary>
+/// <summary>
+/// What the methods of k-diffusion share: samples x = clean + sigma * noise, shown to the denoiser divided by sqrt(sigma^2 + 1).
+/// </summary>
 public abstract class SigmaSampler : Sampler
 {
-    private readonly double[] _timesteps, _trainingSteps;
+    private readonly double[] _timesteps,
+        _trainingSteps;
     private readonly bool _fromTop;
 
     /// <summary>
@@ -19,12 +22,14 @@ public abstract class SigmaSampler : Sampler
         double[] trained = SigmaSchedule.Trained(schedule);
         TimestepSpacing spacing = config.StatesSpacing ? config.TimestepSpacing : TimestepSpacing.Linspace;
         int last = config.NumTrainTimesteps - 1;
-        double[] timesteps = spacing == TimestepSpacing.Linspace && steps > 1
-            ? [.. Enumerable.Range(0, steps).Select(k => (double)(float)((steps - 1 - k) * (last / (double)(steps - 1))))]
-            : [.. Spread(spacing).Select(t => (double)t)];
+        double[] timesteps =
+            spacing == TimestepSpacing.Linspace && steps > 1
+                ? [.. Enumerable.Range(0, steps).Select(k => (double)(float)((steps - 1 - k) * (last / (double)(steps - 1))))]
+                : [.. Spread(spacing).Select(t => (double)t)];
         double[] sigmas = [.. timesteps.Select(t => SigmaSchedule.At(trained, t))];
         double end = settings.EndsAtLeast ? trained[0] : 0;
-        if (settings.LogLinear) sigmas = SigmaSchedule.Exponential(trained[0], trained[^1], steps + 1);
+        if (settings.LogLinear)
+            sigmas = SigmaSchedule.Exponential(trained[0], trained[^1], steps + 1);
         if (settings is { LogLinear: true, Spacing: SigmaSpacing.Timesteps })
         {
             // One more than steps, so that the last step ends at the lowest level and not at none.
@@ -33,7 +38,11 @@ public abstract class SigmaSampler : Sampler
         else if (settings.Spacing != SigmaSpacing.Timesteps)
         {
             sigmas = SigmaSchedule.Spread(
-                settings.Spacing, settings.SigmaMin ?? sigmas[^1], settings.SigmaMax ?? sigmas[0], steps);
+                settings.Spacing,
+                settings.SigmaMin ?? sigmas[^1],
+                settings.SigmaMax ?? sigmas[0],
+                steps
+            );
             timesteps = [.. sigmas.Select(s => (double)(float)SigmaSchedule.TimestepOf(trained, s))];
         }
 
@@ -69,20 +78,24 @@ public abstract class SigmaSampler : Sampler
     public override void AddNoise(int evaluation, ReadOnlySpan<float> clean, ReadOnlySpan<float> noise, Span<float> noisy)
     {
         float sigma = (float)Sigmas[evaluation];
-        for (int i = 0; i < noisy.Length; i++) noisy[i] = clean[i] + sigma * noise[i];
+        for (int i = 0; i < noisy.Length; i++)
+            noisy[i] = clean[i] + sigma * noise[i];
     }
 
     /// <inheritdoc/>
     public override void ScaleInput(int evaluation, ReadOnlySpan<float> sample, Span<float> input)
     {
         float divisor = (float)Math.Sqrt(Sigmas[evaluation] * Sigmas[evaluation] + 1);
-        for (int i = 0; i < input.Length; i++) input[i] = sample[i] / divisor;
+        for (int i = 0; i < input.Length; i++)
+            input[i] = sample[i] / divisor;
     }
 
     /// <summary>The slope d = (x - clean) / sigma at a noise level.</summary>
     protected void Slope(double sigma, ReadOnlySpan<float> output, ReadOnlySpan<float> sample, Span<float> slope)
     {
-        float s = (float)sigma, a = (float)(1 / (sigma * sigma + 1)), b = (float)(sigma / Math.Sqrt(sigma * sigma + 1));
+        float s = (float)sigma,
+            a = (float)(1 / (sigma * sigma + 1)),
+            b = (float)(sigma / Math.Sqrt(sigma * sigma + 1));
         for (int i = 0; i < slope.Length; i++)
         {
             slope[i] = Schedule.Config.PredictionType switch
@@ -106,7 +119,8 @@ public sealed class EulerSampler(NoiseSchedule schedule, int steps, SamplerSetti
         var slope = new float[sample.Length];
         Slope(Sigmas[evaluation], modelOutput, sample, slope);
         float step = (float)(Sigmas[evaluation + 1] - Sigmas[evaluation]);
-        for (int i = 0; i < slope.Length; i++) sample[i] += slope[i] * step;
+        for (int i = 0; i < slope.Length; i++)
+            sample[i] += slope[i] * step;
     }
 }
 
@@ -126,27 +140,36 @@ public sealed class EulerAncestralSampler(NoiseSchedule schedule, int steps, Sam
     public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
     {
         Check(evaluation, modelOutput, noise, sample);
-        double from = Sigmas[evaluation], to = Sigmas[evaluation + 1],
+        double from = Sigmas[evaluation],
+            to = Sigmas[evaluation + 1],
             all = Math.Sqrt(to * to * (from * from - to * to) / (from * from));
-        double up = Math.Min(to, _eta * all), down = Math.Sqrt(to * to - up * up);
+        double up = Math.Min(to, _eta * all),
+            down = Math.Sqrt(to * to - up * up);
         var slope = new float[sample.Length];
         Slope(from, modelOutput, sample, slope);
-        float step = (float)(down - from), renewed = (float)up;
+        float step = (float)(down - from),
+            renewed = (float)up;
         if (_eta == 0)
         {
-            for (int i = 0; i < slope.Length; i++) sample[i] += slope[i] * step;
+            for (int i = 0; i < slope.Length; i++)
+                sample[i] += slope[i] * step;
             return;
         }
 
-        for (int i = 0; i < slope.Length; i++) sample[i] += slope[i] * step + noise[i] * renewed;
+        for (int i = 0; i < slope.Length; i++)
+            sample[i] += slope[i] * step + noise[i] * renewed;
     }
 }
 
-/// <summary>Heun's method: a step of Euler's, then again with the mean of the slopes at both ends (Karras et al. 2022, algorithm 2); two evaluations a step but the last.</summary>
+/// <summary>
+/// Heun's method: a step of Euler's, then again with the mean of the slopes at both ends (Karras et al. 2022, algorithm 2); two
+/// evaluations a step but the last.
+/// </summary>
 public sealed class HeunSampler(NoiseSchedule schedule, int steps, SamplerSettings? settings = null)
     : SigmaSampler(schedule, steps, settings, twice: true)
 {
-    private float[]? _slope, _start;
+    private float[]? _slope,
+        _start;
 
     /// <inheritdoc/>
     public override int Begin(int step) => 2 * step;
@@ -161,12 +184,14 @@ public sealed class HeunSampler(NoiseSchedule schedule, int steps, SamplerSettin
         {
             float step = (float)(Sigmas[evaluation + 1] - Sigmas[evaluation]);
             (_slope, _start) = (slope, sample.ToArray());
-            for (int i = 0; i < slope.Length; i++) sample[i] += slope[i] * step;
+            for (int i = 0; i < slope.Length; i++)
+                sample[i] += slope[i] * step;
         }
         else
         {
             float step = (float)(Sigmas[evaluation] - Sigmas[evaluation - 1]);
-            for (int i = 0; i < slope.Length; i++) sample[i] = _start![i] + (_slope![i] + slope[i]) / 2 * step;
+            for (int i = 0; i < slope.Length; i++)
+                sample[i] = _start![i] + (_slope![i] + slope[i]) / 2 * step;
         }
     }
 }
@@ -185,18 +210,25 @@ public sealed class LmsSampler(NoiseSchedule schedule, int steps, SamplerSetting
         var slope = new float[sample.Length];
         Slope(Sigmas[evaluation], modelOutput, sample, slope);
         _slopes.Insert(0, slope);
-        if (_slopes.Count > MaxOrder) _slopes.RemoveAt(MaxOrder);
+        if (_slopes.Count > MaxOrder)
+            _slopes.RemoveAt(MaxOrder);
         for (int j = 0; j < _slopes.Count; j++)
         {
             float weight = (float)Coefficient(evaluation, j);
-            for (int i = 0; i < sample.Length; i++) sample[i] += weight * _slopes[j][i];
+            for (int i = 0; i < sample.Length; i++)
+                sample[i] += weight * _slopes[j][i];
         }
     }
 
-    // The integral of a Lagrange polynomial from this noise level to the next; of degree 3 at most, so two points of Gauss and Legendre are exact.
+    // The integral of a Lagrange polynomial from this noise level to the next; of degree 3 at most, so two points of Gauss and
+    // Legendre are exact.
     private double Coefficient(int evaluation, int j)
     {
-        double from = Sigmas[evaluation], to = Sigmas[evaluation + 1], middle = (from + to) / 2, half = (to - from) / 2, offset = half / Math.Sqrt(3);
+        double from = Sigmas[evaluation],
+            to = Sigmas[evaluation + 1],
+            middle = (from + to) / 2,
+            half = (to - from) / 2,
+            offset = half / Math.Sqrt(3);
         return half * (Basis(middle - offset) + Basis(middle + offset));
 
         double Basis(double tau)
@@ -204,7 +236,8 @@ public sealed class LmsSampler(NoiseSchedule schedule, int steps, SamplerSetting
             double product = 1;
             for (int k = 0; k < _slopes.Count; k++)
             {
-                if (k != j) product *= (tau - Sigmas[evaluation - k]) / (Sigmas[evaluation - j] - Sigmas[evaluation - k]);
+                if (k != j)
+                    product *= (tau - Sigmas[evaluation - k]) / (Sigmas[evaluation - j] - Sigmas[evaluation - k]);
             }
 
             return product;

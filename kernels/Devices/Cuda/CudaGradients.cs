@@ -7,10 +7,16 @@ using ILGPU.Runtime;
 namespace AfaNative.Kernels.Devices.Cuda;
 
 /// <summary>
-/// Gradients on CUDA with 16-bit storage. What a frozen layer passes on, the bulk of a training step, goes through the tensor cores: the gradient of a
-/// convolution's input is a convolution of dy with the weights transposed and turned by half a circle. Everything else is portable.
+/// Gradients on CUDA with 16-bit storage. What a frozen layer passes on, the bulk of a training step, goes through the tensor
+/// cores: the gradient of a
+/// convolution's input is a convolution of dy with the weights transposed and turned by half a circle. Everything else is
+/// portable.
 /// </summary>
-internal sealed class CudaGradients<TStorage, TMath>(CudaKernels<TStorage, TMath> kernels, Accelerator accelerator, AcceleratorStream stream) : IlgpuGradients<ushort, TStorage>(accelerator, stream)
+internal sealed class CudaGradients<TStorage, TMath>(
+    CudaKernels<TStorage, TMath> kernels,
+    Accelerator accelerator,
+    AcceleratorStream stream
+) : IlgpuGradients<ushort, TStorage>(accelerator, stream)
     where TStorage : struct, IStorage<ushort>
     where TMath : struct, IHalfMath
 {
@@ -37,12 +43,36 @@ internal sealed class CudaGradients<TStorage, TMath>(CudaKernels<TStorage, TMath
         }
 
         var turned = new WeightShape(w.In, w.Out, w.KernelHeight, w.KernelWidth, false);
-        var t = new TransposeArguments { In = w.In, Out = w.Out, Taps = taps, Geglu = w.Geglu ? 1 : 0, Columns = packed.PackedColumns, K = packed.PackedK, TurnedColumns = TensorCoreWeights.Columns(turned), TurnedK = TensorCoreWeights.Terms(turned) };
+        var t = new TransposeArguments
+        {
+            In = w.In,
+            Out = w.Out,
+            Taps = taps,
+            Geglu = w.Geglu ? 1 : 0,
+            Columns = packed.PackedColumns,
+            K = packed.PackedK,
+            TurnedColumns = TensorCoreWeights.Columns(turned),
+            TurnedK = TensorCoreWeights.Terms(turned),
+        };
         int room = Count((TensorCoreWeights.Bytes(turned, shape.Experts) + sizeof(float) - 1) / sizeof(float));
         ArrayView<ushort> to = _transposed.View<ushort>(room);
-        Get("transpose", () => _accelerator.LoadKernel<TransposeArguments, ArrayView<ushort>, ArrayView<ushort>>(TransposeWeights.Run))(
-            _stream, new KernelConfig(new Index3D(t.TurnedColumns / TransposeWeights.Tile, (w.Out + TransposeWeights.Tile - 1) / TransposeWeights.Tile, shape.Experts * taps), new Index3D(TransposeWeights.Tile, TransposeWeights.Rows, 1)),
-            t, packed.Memory.View<ushort>(), to);
+        Get(
+            "transpose",
+            () => _accelerator.LoadKernel<TransposeArguments, ArrayView<ushort>, ArrayView<ushort>>(TransposeWeights.Run)
+        )(
+            _stream,
+            new KernelConfig(
+                new Index3D(
+                    t.TurnedColumns / TransposeWeights.Tile,
+                    (w.Out + TransposeWeights.Tile - 1) / TransposeWeights.Tile,
+                    shape.Experts * taps
+                ),
+                new Index3D(TransposeWeights.Tile, TransposeWeights.Rows, 1)
+            ),
+            t,
+            packed.Memory.View<ushort>(),
+            to
+        );
         var backwards = shape with
         {
             Height = shape.OutHeight,
@@ -66,10 +96,20 @@ internal sealed class CudaGradients<TStorage, TMath>(CudaKernels<TStorage, TMath
 /// <summary>Sizes of a transposition; K and Columns as packed for the tensor cores, before and after.</summary>
 internal struct TransposeArguments
 {
-    public int In, Out, Taps, Geglu, Columns, K, TurnedColumns, TurnedK;
+    public int In,
+        Out,
+        Taps,
+        Geglu,
+        Columns,
+        K,
+        TurnedColumns,
+        TurnedK;
 }
 
-/// <summary>Turns packed weights [E][Columns][taps, In] into [E][TurnedColumns][taps backwards, Out], zero padded; a gated projection's columns back in file order.</summary>
+/// <summary>
+/// Turns packed weights [E][Columns][taps, In] into [E][TurnedColumns][taps backwards, Out], zero padded; a gated projection's
+/// columns back in file order.
+/// </summary>
 internal static class TransposeWeights
 {
     /// <summary>Edge of the square a group turns, and threads along a row of it.</summary>
@@ -83,19 +123,27 @@ internal static class TransposeWeights
     {
         // One column more than the tile: a column's elements lie in different banks.
         ArrayView<ushort> tile = SharedMemory.Allocate1D<ushort>(Tile * (Tile + 1));
-        int e = Grid.IdxZ / s.Taps, tap = Grid.IdxZ - e * s.Taps, i0 = Grid.IdxX * Tile, n0 = Grid.IdxY * Tile;
+        int e = Grid.IdxZ / s.Taps,
+            tap = Grid.IdxZ - e * s.Taps,
+            i0 = Grid.IdxX * Tile,
+            n0 = Grid.IdxY * Tile;
         for (int r = Group.IdxY; r < Tile; r += Rows)
         {
-            int n = n0 + r, i = i0 + Group.IdxX;
+            int n = n0 + r,
+                i = i0 + Group.IdxX;
             tile[r * (Tile + 1) + Group.IdxX] = n < s.Out && i < s.In ? w[(e * s.Columns + n) * s.K + tap * s.In + i] : (ushort)0;
         }
 
         Group.Barrier();
         for (int r = Group.IdxY; r < Tile; r += Rows)
         {
-            int i = i0 + r, n = n0 + Group.IdxX, column = s.Geglu == 1 && n < s.Out ? (n & 1) * (s.Out / 2) + n / 2 : n, k = (s.Taps - 1 - tap) * s.Out + column;
+            int i = i0 + r,
+                n = n0 + Group.IdxX,
+                column = s.Geglu == 1 && n < s.Out ? (n & 1) * (s.Out / 2) + n / 2 : n,
+                k = (s.Taps - 1 - tap) * s.Out + column;
             // Beyond the last output only the last tap's row goes on: the padding of K.
-            if (n < s.Out || (tap == 0 && k < s.TurnedK)) turned[(e * s.TurnedColumns + i) * s.TurnedK + k] = tile[Group.IdxX * (Tile + 1) + r];
+            if (n < s.Out || (tap == 0 && k < s.TurnedK))
+                turned[(e * s.TurnedColumns + i) * s.TurnedK + k] = tile[Group.IdxX * (Tile + 1) + r];
         }
     }
 }

@@ -11,7 +11,8 @@ internal sealed partial class CudaGraph : IRecordedWork
     private readonly CudaStream _stream;
     private readonly Func<int> _generation;
     private readonly int _recordedGeneration;
-    private nint _graph, _executable;
+    private nint _graph,
+        _executable;
 
     private CudaGraph(CudaStream stream, nint graph, nint executable, Func<int> generation)
     {
@@ -22,11 +23,14 @@ internal sealed partial class CudaGraph : IRecordedWork
         _recordedGeneration = generation();
     }
 
-    /// <summary>Records what <paramref name="work"/> launches on <paramref name="stream"/>; null when the driver will not.</summary>
+    /// <summary>
+    /// Records what <paramref name="work"/> launches on <paramref name="stream"/>; null when the driver will not.
+    /// </summary>
     public static CudaGraph? Record(CudaStream stream, Action work, Func<int> generation)
     {
         CudaLibrary.Resolve();
-        if (BeginCapture(stream.StreamPtr, Relaxed) != 0) return null;
+        if (BeginCapture(stream.StreamPtr, Relaxed) != 0)
+            return null;
         int before = generation();
         nint graph = 0;
         try
@@ -35,11 +39,13 @@ internal sealed partial class CudaGraph : IRecordedWork
         }
         catch
         {
-            if (EndCapture(stream.StreamPtr, out graph) == 0 && graph != 0) _ = DestroyGraph(graph);
+            if (EndCapture(stream.StreamPtr, out graph) == 0 && graph != 0)
+                _ = DestroyGraph(graph);
             throw;
         }
 
-        if (EndCapture(stream.StreamPtr, out graph) != 0 || graph == 0) return null;
+        if (EndCapture(stream.StreamPtr, out graph) != 0 || graph == 0)
+            return null;
         if (generation() != before || Instantiate(out nint executable, graph, 0) != 0)
         {
             _ = DestroyGraph(graph);
@@ -50,12 +56,14 @@ internal sealed partial class CudaGraph : IRecordedWork
     }
 
     /// <inheritdoc/>
-    public bool TryReplay() => _executable != 0 && _generation() == _recordedGeneration && LaunchGraph(_executable, _stream.StreamPtr) == 0;
+    public bool TryReplay() =>
+        _executable != 0 && _generation() == _recordedGeneration && LaunchGraph(_executable, _stream.StreamPtr) == 0;
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (_executable == 0) return;
+        if (_executable == 0)
+            return;
         _ = DestroyExecutable(_executable);
         _ = DestroyGraph(_graph);
         _executable = _graph = 0;
@@ -97,9 +105,13 @@ internal static class CudaLibrary
     {
         lock (s_lock)
         {
-            if (s_done) return;
+            if (s_done)
+                return;
             s_done = true;
-            NativeLibrary.SetDllImportResolver(typeof(CudaLibrary).Assembly, (name, _, _) => name == Name && NativeLibrary.TryLoad(File, out nint handle) ? handle : 0);
+            NativeLibrary.SetDllImportResolver(
+                typeof(CudaLibrary).Assembly,
+                (name, _, _) => name == Name && NativeLibrary.TryLoad(File, out nint handle) ? handle : 0
+            );
         }
     }
 }

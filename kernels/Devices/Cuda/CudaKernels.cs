@@ -13,19 +13,38 @@ using ILGPU.Runtime;
 namespace AfaNative.Kernels.Devices.Cuda;
 
 /// <summary>
-/// The ops on CUDA with 16-bit storage: tensor cores and 16-byte accesses wherever channels come in eights, the portable kernels elsewhere.
+/// The ops on CUDA with 16-bit storage: tensor cores and 16-byte accesses wherever channels come in eights, the portable kernels
+/// elsewhere.
 /// </summary>
 internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStorage>
     where TStorage : struct, IStorage<ushort>
     where TMath : struct, IHalfMath
 {
-    private readonly IlgpuScratch _partial, _statistics;
-    private readonly Launcher<TensorCoreArguments> _multiply128x128, _multiply128x64, _multiply64x64, _multiplyUnaligned;
-    private readonly Launcher<TensorCoreAttentionArguments> _attention16, _attention48, _attention64, _attention80, _attention160;
-    private readonly Launcher<NormCudaArguments> _groupStatistics, _groupJoin, _groupApply, _layerNorm;
-    private readonly Launcher<ElementwiseCudaArguments> _activate, _add, _concat, _expertsToChannels, _mean, _upsample, _fuse;
+    private readonly IlgpuScratch _partial,
+        _statistics;
+    private readonly Launcher<TensorCoreArguments> _multiply128x128,
+        _multiply128x64,
+        _multiply64x64,
+        _multiplyUnaligned;
+    private readonly Launcher<TensorCoreAttentionArguments> _attention16,
+        _attention48,
+        _attention64,
+        _attention80,
+        _attention160;
+    private readonly Launcher<NormCudaArguments> _groupStatistics,
+        _groupJoin,
+        _groupApply,
+        _layerNorm;
+    private readonly Launcher<ElementwiseCudaArguments> _activate,
+        _add,
+        _concat,
+        _expertsToChannels,
+        _mean,
+        _upsample,
+        _fuse;
 
-    public CudaKernels(Accelerator accelerator) : base(accelerator)
+    public CudaKernels(Accelerator accelerator)
+        : base(accelerator)
     {
         _partial = new IlgpuScratch(accelerator, Stream);
         _statistics = new IlgpuScratch(accelerator, Stream);
@@ -56,35 +75,39 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
 
     /// <summary>Every CUDA-only kernel of this storage type, for tools that compile or check them without a device.</summary>
     public static IReadOnlyList<System.Reflection.MethodInfo> CudaOnly =>
-    [
-        ((Action<TensorCoreArguments>)TensorCoreMultiply<TMath, Tile128x128>.Run).Method,
-        ((Action<TensorCoreArguments>)TensorCoreMultiply<TMath, Tile128x64>.Run).Method,
-        ((Action<TensorCoreArguments>)TensorCoreMultiply<TMath, Tile64x64>.Run).Method,
-        ((Action<TensorCoreArguments>)TensorCoreMultiply<TMath, Tile64x64Unaligned>.Run).Method,
-        ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head16>.Run).Method,
-        ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head48>.Run).Method,
-        ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head64>.Run).Method,
-        ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head80>.Run).Method,
-        ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head160>.Run).Method,
-        ((Action<NormCudaArguments>)NormCuda<TMath>.GroupStatistics).Method,
-        ((Action<NormCudaArguments>)NormCuda<TMath>.GroupJoin).Method,
-        ((Action<NormCudaArguments>)NormCuda<TMath>.GroupApply).Method,
-        ((Action<NormCudaArguments>)NormCuda<TMath>.Layer).Method,
-        ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.Activate).Method,
-        ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.Add).Method,
-        ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.Concat).Method,
-        ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.ExpertsToChannels).Method,
-        ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.MeanOverExperts).Method,
-        ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.UpsampleNearest).Method,
-        ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.FuseExperts).Method,
-    ];
+        [
+            ((Action<TensorCoreArguments>)TensorCoreMultiply<TMath, Tile128x128>.Run).Method,
+            ((Action<TensorCoreArguments>)TensorCoreMultiply<TMath, Tile128x64>.Run).Method,
+            ((Action<TensorCoreArguments>)TensorCoreMultiply<TMath, Tile64x64>.Run).Method,
+            ((Action<TensorCoreArguments>)TensorCoreMultiply<TMath, Tile64x64Unaligned>.Run).Method,
+            ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head16>.Run).Method,
+            ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head48>.Run).Method,
+            ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head64>.Run).Method,
+            ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head80>.Run).Method,
+            ((Action<TensorCoreAttentionArguments>)TensorCoreAttention<TMath, Head160>.Run).Method,
+            ((Action<NormCudaArguments>)NormCuda<TMath>.GroupStatistics).Method,
+            ((Action<NormCudaArguments>)NormCuda<TMath>.GroupJoin).Method,
+            ((Action<NormCudaArguments>)NormCuda<TMath>.GroupApply).Method,
+            ((Action<NormCudaArguments>)NormCuda<TMath>.Layer).Method,
+            ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.Activate).Method,
+            ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.Add).Method,
+            ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.Concat).Method,
+            ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.ExpertsToChannels).Method,
+            ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.MeanOverExperts).Method,
+            ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.UpsampleNearest).Method,
+            ((Action<ElementwiseCudaArguments>)ElementwiseCuda<TMath>.FuseExperts).Method,
+        ];
 
-    protected override IlgpuGradients<ushort, TStorage> CreateGradients() => new CudaGradients<TStorage, TMath>(this, Accelerator, Stream);
+    protected override IlgpuGradients<ushort, TStorage> CreateGradients() =>
+        new CudaGradients<TStorage, TMath>(this, Accelerator, Stream);
 
     public override PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) =>
-        shape.In % 8 == 0 ? new TensorCoreWeights(Weights, shape, experts, typeof(TMath) == typeof(BFloat16Math)) : base.Pack(shape, experts);
+        shape.In % 8 == 0
+            ? new TensorCoreWeights(Weights, shape, experts, typeof(TMath) == typeof(BFloat16Math))
+            : base.Pack(shape, experts);
 
-    public override long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => shape.In % 8 == 0 ? TensorCoreWeights.Bytes(shape, types.Length) : base.PackedBytes(shape, types);
+    public override long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) =>
+        shape.In % 8 == 0 ? TensorCoreWeights.Bytes(shape, types.Length) : base.PackedBytes(shape, types);
 
     public override IRecordedWork? Record(Action work)
     {
@@ -99,10 +122,21 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
         }
     }
 
-    public override void Linear(in LinearShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y) =>
-        Convolution(shape.AsConvolution(), x, weights, epilogue, y);
+    public override void Linear(
+        in LinearShape shape,
+        DeviceBuffer x,
+        PackedWeights weights,
+        in Epilogue epilogue,
+        DeviceBuffer y
+    ) => Convolution(shape.AsConvolution(), x, weights, epilogue, y);
 
-    public override void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue, DeviceBuffer y)
+    public override void Convolution(
+        in ConvolutionShape shape,
+        DeviceBuffer x,
+        PackedWeights weights,
+        in Epilogue epilogue,
+        DeviceBuffer y
+    )
     {
         if (weights is not TensorCoreWeights packed)
         {
@@ -111,20 +145,39 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
         }
 
         WeightShape w = weights.Shape;
-        if (w.Geglu && (epilogue.RowBias is not null || epilogue.Residual is not null || epilogue.Activation != ActivationKind.None))
+        if (
+            w.Geglu
+            && (epilogue.RowBias is not null || epilogue.Residual is not null || epilogue.Activation != ActivationKind.None)
+        )
         {
-            throw new ArgumentException("a GEGLU projection takes a bias, but no row bias, residual or second activation on this device");
+            throw new ArgumentException(
+                "a GEGLU projection takes a bias, but no row bias, residual or second activation on this device"
+            );
         }
 
         Multiply(shape, x, w, packed.Address, epilogue, y);
     }
 
     /// <summary>A convolution with weights as <see cref="TensorCoreWeights"/> lays them out.</summary>
-    public void Multiply(in ConvolutionShape shape, DeviceBuffer x, WeightShape w, ulong weights, in Epilogue epilogue, DeviceBuffer y)
+    public void Multiply(
+        in ConvolutionShape shape,
+        DeviceBuffer x,
+        WeightShape w,
+        ulong weights,
+        in Epilogue epilogue,
+        DeviceBuffer y
+    )
     {
         int packedColumns = TensorCoreWeights.Columns(w);
-        int rows = Count((long)shape.Batch * shape.OutHeight * shape.OutWidth), columns = w.Geglu ? w.Out / 2 : w.Out;
-        MultiplyTile tile = MultiplyTiles.Choose(rows, w.Out, shape.Experts, columns % (w.Geglu ? 4 : 8) == 0, Accelerator.NumMultiprocessors);
+        int rows = Count((long)shape.Batch * shape.OutHeight * shape.OutWidth),
+            columns = w.Geglu ? w.Out / 2 : w.Out;
+        MultiplyTile tile = MultiplyTiles.Choose(
+            rows,
+            w.Out,
+            shape.Experts,
+            columns % (w.Geglu ? 4 : 8) == 0,
+            Accelerator.NumMultiprocessors
+        );
         int columnTiles = packedColumns / tile.Columns;
         var s = new TensorCoreArguments
         {
@@ -151,7 +204,10 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
             KernelHeight = shape.KernelHeight,
             KernelWidth = shape.KernelWidth,
             ColumnTiles = columnTiles,
-            Geglu = !w.Geglu ? 0 : epilogue.KeepGates ? 2 : 1,
+            Geglu =
+                !w.Geglu ? 0
+                : epilogue.KeepGates ? 2
+                : 1,
             Activation = (int)epilogue.Activation,
             RowsPerGroup = Math.Max(1, epilogue.RowsPerGroup),
             Groups = epilogue.RowsPerGroup > 0 ? (rows + epilogue.RowsPerGroup - 1) / epilogue.RowsPerGroup : 1,
@@ -165,7 +221,16 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
         };
         // Experts that read one input go side by side along X, so that blocks in flight together share its tiles in the L2 cache.
         bool shared = shape.SharedInput && shape.Experts > 1;
-        launcher.Launch(Stream, new Index3D(columnTiles * (shared ? shape.Experts : 1), (rows + tile.Rows - 1) / tile.Rows, shared ? 1 : shape.Experts), tile.Threads, s);
+        launcher.Launch(
+            Stream,
+            new Index3D(
+                columnTiles * (shared ? shape.Experts : 1),
+                (rows + tile.Rows - 1) / tile.Rows,
+                shared ? 1 : shape.Experts
+            ),
+            tile.Threads,
+            s
+        );
     }
 
     public override void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y)
@@ -189,11 +254,24 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
             Causal = shape.Causal ? 1 : 0,
             Scale = shape.Scale * 1.44269504f,
         };
-        Launcher<TensorCoreAttentionArguments> launcher = shape.HeadWidth switch { <= 16 => _attention16, <= 48 => _attention48, <= 64 => _attention64, <= 80 => _attention80, _ => _attention160 };
+        Launcher<TensorCoreAttentionArguments> launcher = shape.HeadWidth switch
+        {
+            <= 16 => _attention16,
+            <= 48 => _attention48,
+            <= 64 => _attention64,
+            <= 80 => _attention80,
+            _ => _attention160,
+        };
         launcher.Launch(Stream, new Index3D((shape.Queries + 63) / 64, shape.Heads, shape.Experts * shape.Batch), 128, s);
     }
 
-    public override void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
+    public override void GroupNorm(
+        in GroupNormShape shape,
+        DeviceBuffer x,
+        DeviceBuffer weight,
+        DeviceBuffer bias,
+        DeviceBuffer y
+    )
     {
         if (shape.Channels % 8 != 0 || shape.Channels > NormCuda<TMath>.MaxChannels)
         {
@@ -201,7 +279,9 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
             return;
         }
 
-        int maps = (shape.SharedInput ? 1 : shape.Experts) * shape.Batch, groups = maps * shape.Groups, slices = Math.Clamp(shape.Pixels / 32, 1, 128);
+        int maps = (shape.SharedInput ? 1 : shape.Experts) * shape.Batch,
+            groups = maps * shape.Groups,
+            slices = Math.Clamp(shape.Pixels / 32, 1, 128);
         var s = new NormCudaArguments
         {
             X = At(x),
@@ -222,10 +302,21 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
         };
         _groupStatistics.Launch(Stream, new Index3D(slices, maps, 1), 256, s);
         _groupJoin.Launch(Stream, new Index3D(Blocks(groups), 1, 1), 256, s);
-        _groupApply.Launch(Stream, new Index3D(Blocks((long)shape.Pixels * shape.Channels / 8), shape.Experts * shape.Batch, 1), 256, s);
+        _groupApply.Launch(
+            Stream,
+            new Index3D(Blocks((long)shape.Pixels * shape.Channels / 8), shape.Experts * shape.Batch, 1),
+            256,
+            s
+        );
     }
 
-    public override void LayerNorm(in LayerNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
+    public override void LayerNorm(
+        in LayerNormShape shape,
+        DeviceBuffer x,
+        DeviceBuffer weight,
+        DeviceBuffer bias,
+        DeviceBuffer y
+    )
     {
         if (shape.Channels % 8 != 0)
         {
@@ -249,14 +340,39 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
 
     public override void Activate(ActivationKind kind, long count, DeviceBuffer x, DeviceBuffer y)
     {
-        if (count % 8 != 0) base.Activate(kind, count, x, y);
-        else Launch(_activate, count, new ElementwiseCudaArguments { A = At(x), Y = At(y), Kind = (int)kind });
+        if (count % 8 != 0)
+            base.Activate(kind, count, x, y);
+        else
+            Launch(
+                _activate,
+                count,
+                new ElementwiseCudaArguments
+                {
+                    A = At(x),
+                    Y = At(y),
+                    Kind = (int)kind,
+                }
+            );
     }
 
     public override void Add(in AddShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y)
     {
-        if (shape.Count % 8 != 0) base.Add(shape, a, b, y);
-        else Launch(_add, shape.Experts * shape.Count, new ElementwiseCudaArguments { A = At(a), B = At(b), Y = At(y), Rows = Count(shape.Count / 8), SharedA = shape.SharedA ? 1 : 0, SharedB = shape.SharedB ? 1 : 0 });
+        if (shape.Count % 8 != 0)
+            base.Add(shape, a, b, y);
+        else
+            Launch(
+                _add,
+                shape.Experts * shape.Count,
+                new ElementwiseCudaArguments
+                {
+                    A = At(a),
+                    B = At(b),
+                    Y = At(y),
+                    Rows = Count(shape.Count / 8),
+                    SharedA = shape.SharedA ? 1 : 0,
+                    SharedB = shape.SharedB ? 1 : 0,
+                }
+            );
     }
 
     public override void Concat(in ConcatShape shape, DeviceBuffer a, DeviceBuffer b, DeviceBuffer y)
@@ -267,29 +383,57 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
             return;
         }
 
-        Launch(_concat, shape.Experts * shape.Rows * (shape.ChannelsA + shape.ChannelsB), new ElementwiseCudaArguments
-        {
-            A = At(a),
-            B = At(b),
-            Y = At(y),
-            Rows = Count(shape.Rows),
-            Channels = shape.ChannelsA / 8,
-            ChannelsB = shape.ChannelsB / 8,
-            SharedA = shape.SharedA ? 1 : 0,
-            SharedB = shape.SharedB ? 1 : 0,
-        });
+        Launch(
+            _concat,
+            shape.Experts * shape.Rows * (shape.ChannelsA + shape.ChannelsB),
+            new ElementwiseCudaArguments
+            {
+                A = At(a),
+                B = At(b),
+                Y = At(y),
+                Rows = Count(shape.Rows),
+                Channels = shape.ChannelsA / 8,
+                ChannelsB = shape.ChannelsB / 8,
+                SharedA = shape.SharedA ? 1 : 0,
+                SharedB = shape.SharedB ? 1 : 0,
+            }
+        );
     }
 
     public override void MeanOverExperts(int experts, long count, DeviceBuffer x, DeviceBuffer y)
     {
-        if (count % 8 != 0) base.MeanOverExperts(experts, count, x, y);
-        else Launch(_mean, count, new ElementwiseCudaArguments { A = At(x), Y = At(y), Experts = experts });
+        if (count % 8 != 0)
+            base.MeanOverExperts(experts, count, x, y);
+        else
+            Launch(
+                _mean,
+                count,
+                new ElementwiseCudaArguments
+                {
+                    A = At(x),
+                    Y = At(y),
+                    Experts = experts,
+                }
+            );
     }
 
     public override void ExpertsToChannels(int experts, long rows, int channels, DeviceBuffer x, DeviceBuffer y)
     {
-        if (channels % 8 != 0) base.ExpertsToChannels(experts, rows, channels, x, y);
-        else Launch(_expertsToChannels, experts * rows * channels, new ElementwiseCudaArguments { A = At(x), Y = At(y), Experts = experts, Rows = Count(rows), Channels = channels / 8 });
+        if (channels % 8 != 0)
+            base.ExpertsToChannels(experts, rows, channels, x, y);
+        else
+            Launch(
+                _expertsToChannels,
+                experts * rows * channels,
+                new ElementwiseCudaArguments
+                {
+                    A = At(x),
+                    Y = At(y),
+                    Experts = experts,
+                    Rows = Count(rows),
+                    Channels = channels / 8,
+                }
+            );
     }
 
     public override void UpsampleNearest(in UpsampleShape shape, DeviceBuffer x, DeviceBuffer y)
@@ -300,19 +444,29 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
             return;
         }
 
-        Launch(_upsample, (long)shape.Maps * shape.OutHeight * shape.OutWidth * shape.Channels, new ElementwiseCudaArguments
-        {
-            A = At(x),
-            Y = At(y),
-            Channels = shape.Channels / 8,
-            Height = shape.Height,
-            Width = shape.Width,
-            OutHeight = shape.OutHeight,
-            OutWidth = shape.OutWidth,
-        });
+        Launch(
+            _upsample,
+            (long)shape.Maps * shape.OutHeight * shape.OutWidth * shape.Channels,
+            new ElementwiseCudaArguments
+            {
+                A = At(x),
+                Y = At(y),
+                Channels = shape.Channels / 8,
+                Height = shape.Height,
+                Width = shape.Width,
+                OutHeight = shape.OutHeight,
+                OutWidth = shape.OutWidth,
+            }
+        );
     }
 
-    public override void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer y, DeviceBuffer? maps)
+    public override void FuseExperts(
+        in FusionShape shape,
+        DeviceBuffer features,
+        DeviceBuffer logits,
+        DeviceBuffer y,
+        DeviceBuffer? maps
+    )
     {
         if (shape.Channels % 8 != 0)
         {
@@ -320,16 +474,20 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
             return;
         }
 
-        Launch(_fuse, (long)shape.Batch * shape.Pixels * shape.Channels, new ElementwiseCudaArguments
-        {
-            A = At(features),
-            B = At(logits),
-            Y = At(y),
-            Maps = At(maps),
-            Experts = shape.Experts,
-            Rows = Count((long)shape.Batch * shape.Pixels),
-            Channels = shape.Channels / 8,
-        });
+        Launch(
+            _fuse,
+            (long)shape.Batch * shape.Pixels * shape.Channels,
+            new ElementwiseCudaArguments
+            {
+                A = At(features),
+                B = At(logits),
+                Y = At(y),
+                Maps = At(maps),
+                Experts = shape.Experts,
+                Rows = Count((long)shape.Batch * shape.Pixels),
+                Channels = shape.Channels / 8,
+            }
+        );
     }
 
     public override void Dispose()
@@ -350,7 +508,8 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
     }
 
     // Compiled when first used: a run needs a few of them.
-    private sealed class Launcher<TArguments>(Accelerator accelerator, Action<TArguments> kernel) where TArguments : struct
+    private sealed class Launcher<TArguments>(Accelerator accelerator, Action<TArguments> kernel)
+        where TArguments : struct
     {
         private Action<AcceleratorStream, KernelConfig, TArguments>? _launch;
 

@@ -6,27 +6,42 @@ namespace AfaNative.Kernels.Devices.Cuda;
 /// <summary>Four floats in registers: an accumulator fragment, or 16 bytes of memory.</summary>
 internal struct F4
 {
-    public float X, Y, Z, W;
+    public float X,
+        Y,
+        Z,
+        W;
 }
 
 /// <summary>Four words in registers: an operand fragment of pairs of halves, or 16 bytes of memory.</summary>
 internal struct U4
 {
-    public uint X, Y, Z, W;
+    public uint X,
+        Y,
+        Z,
+        W;
 }
 
 /// <summary>
-/// PTX instructions as methods, for kernels that run on CUDA only. Shared memory is addressed by 32-bit offsets, global memory by 64-bit addresses.
+/// PTX instructions as methods, for kernels that run on CUDA only. Shared memory is addressed by 32-bit offsets, global memory by
+/// 64-bit addresses.
 /// Fragment layouts are those of the PTX ISA, section "Warp level matrix instructions".
 /// </summary>
 internal static class Ptx
 {
-    /// <summary>D = A B + C: A 16x16 row major, B 16x8 column major (a register each of 8 rows), binary16 products, float32 sums.</summary>
-    [IntrinsicImplementation, Ptx("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%8,%9,%10,%11}, {%12,%13}, {%4,%5,%6,%7};")]
+    /// <summary>
+    /// D = A B + C: A 16x16 row major, B 16x8 column major (a register each of 8 rows), binary16 products, float32 sums.
+    /// </summary>
+    [
+        IntrinsicImplementation,
+        Ptx("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%8,%9,%10,%11}, {%12,%13}, {%4,%5,%6,%7};")
+    ]
     public static F4 MmaFloat16(F4 c, U4 a, uint b0, uint b1) => throw Unavailable();
 
     /// <summary>As <see cref="MmaFloat16"/> with bfloat16 factors.</summary>
-    [IntrinsicImplementation, Ptx("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%8,%9,%10,%11}, {%12,%13}, {%4,%5,%6,%7};")]
+    [
+        IntrinsicImplementation,
+        Ptx("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%8,%9,%10,%11}, {%12,%13}, {%4,%5,%6,%7};")
+    ]
     public static F4 MmaBFloat16(F4 c, U4 a, uint b0, uint b1) => throw Unavailable();
 
     /// <summary>Four 8x8 matrices of 16-bit elements; lane l names row l % 8 of matrix l / 8.</summary>
@@ -37,7 +52,9 @@ internal static class Ptx
     [IntrinsicImplementation, Ptx("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];")]
     public static U4 LoadMatricesTransposed(uint shared) => throw Unavailable();
 
-    /// <summary>Starts a copy of 16 bytes past L1; of the source only <paramref name="bytes"/> are read, the rest is zero.</summary>
+    /// <summary>
+    /// Starts a copy of 16 bytes past L1; of the source only <paramref name="bytes"/> are read, the rest is zero.
+    /// </summary>
     [IntrinsicImplementation, Ptx("cp.async.cg.shared.global [%0], [%1], 16, %2;")]
     public static void CopyAsync(uint shared, ulong global, int bytes) => throw Unavailable();
 

@@ -4,14 +4,16 @@ using AfaNative.Kernels.MatrixMultiply;
 namespace AfaNative.Kernels.Devices.Cuda;
 
 /// <summary>
-/// Weights for the tensor cores: [E][PackedColumns][PackedK], K contiguous and ordered (tap, input), zero padded to whole tiles, in the storage type of the
+/// Weights for the tensor cores: [E][PackedColumns][PackedK], K contiguous and ordered (tap, input), zero padded to whole tiles,
+/// in the storage type of the
 /// activations. A GEGLU projection's values and gates alternate.
 /// </summary>
 internal sealed class TensorCoreWeights : PackedWeights
 {
     private readonly bool _bfloat16;
 
-    public TensorCoreWeights(WeightStore store, WeightShape shape, ReadOnlySpan<WeightSource> experts, bool bfloat16) : base(shape, experts.Length)
+    public TensorCoreWeights(WeightStore store, WeightShape shape, ReadOnlySpan<WeightSource> experts, bool bfloat16)
+        : base(shape, experts.Length)
     {
         _bfloat16 = bfloat16;
         PackedColumns = Columns(shape);
@@ -52,11 +54,15 @@ internal sealed class TensorCoreWeights : PackedWeights
 
     private unsafe void Fill(ushort[] host, WeightShape shape, WeightSource source, bool bfloat16)
     {
-        int taps = shape.KernelHeight * shape.KernelWidth, half = shape.Out / 2;
+        int taps = shape.KernelHeight * shape.KernelWidth,
+            half = shape.Out / 2;
         bool asIs = source.Type == (bfloat16 ? ElementType.BFloat16 : ElementType.Float16);
         for (int n = 0; n < shape.Out; n++)
         {
-            int column = !shape.Geglu ? n : n < half ? 2 * n : 2 * (n - half) + 1;
+            int column =
+                !shape.Geglu ? n
+                : n < half ? 2 * n
+                : 2 * (n - half) + 1;
             Span<ushort> to = host.AsSpan(column * PackedK, shape.K);
             long from = (long)n * shape.K;
             for (int i = 0; i < shape.In; i++)
@@ -76,5 +82,6 @@ internal sealed class TensorCoreWeights : PackedWeights
     /// <summary>K with its padding.</summary>
     public static int Terms(WeightShape shape) => (shape.K + 31) / 32 * 32;
 
-    private static ushort Round(float value, bool bfloat16) => bfloat16 ? PortableMath.NarrowBFloat(value) : BitConverter.HalfToUInt16Bits((System.Half)value);
+    private static ushort Round(float value, bool bfloat16) =>
+        bfloat16 ? PortableMath.NarrowBFloat(value) : BitConverter.HalfToUInt16Bits((System.Half)value);
 }

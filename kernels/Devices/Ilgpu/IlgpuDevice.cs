@@ -11,10 +11,15 @@ using ILGPU.Runtime.OpenCL;
 
 namespace AfaNative.Kernels.Devices.Ilgpu;
 
-/// <summary>A device that a list shows: what to write after <c>--device</c>, what it is, and why it cannot be used (or null).</summary>
+/// <summary>
+/// A device that a list shows: what to write after <c>--device</c>, what it is, and why it cannot be used (or null).
+/// </summary>
 public sealed record DeviceDescription(string Name, string Description, string? Unusable);
 
-/// <summary>An accelerator reached through ILGPU: <c>cuda:N</c>, <c>opencl:N</c>, or ILGPU's own CPU accelerator for debugging (<c>ilgpu-cpu</c>).</summary>
+/// <summary>
+/// An accelerator reached through ILGPU: <c>cuda:N</c>, <c>opencl:N</c>, or ILGPU's own CPU accelerator for debugging
+/// (<c>ilgpu-cpu</c>).
+/// </summary>
 public sealed class IlgpuDevice : IDevice
 {
     private static readonly Lock s_resolverLock = new();
@@ -71,8 +76,18 @@ public sealed class IlgpuDevice : IDevice
                 "cuda" => Context.Create(b => b.Cuda().EnablePtx().Profiling().Optimize(OptimizationLevel.O2)),
                 _ => throw new ArgumentException($"'{name}' is not a device: expected cuda:N, opencl:N or ilgpu-cpu."),
             };
-            int count = kind switch { "opencl" => context.GetCLDevices().Count, "cuda" => context.GetCudaDevices().Count, _ => 1 };
-            if (index >= count) throw new ArgumentException(count == 0 ? $"'{name}': no {(kind == "cuda" ? "CUDA" : "OpenCL")} device was found ({Missing(kind)})." : $"'{name}': there are only {count} devices, {kind}:0 to {kind}:{count - 1}.");
+            int count = kind switch
+            {
+                "opencl" => context.GetCLDevices().Count,
+                "cuda" => context.GetCudaDevices().Count,
+                _ => 1,
+            };
+            if (index >= count)
+                throw new ArgumentException(
+                    count == 0
+                        ? $"'{name}': no {(kind == "cuda" ? "CUDA" : "OpenCL")} device was found ({Missing(kind)})."
+                        : $"'{name}': there are only {count} devices, {kind}:0 to {kind}:{count - 1}."
+                );
             Accelerator accelerator = kind switch
             {
                 "opencl" => OpenCL(context, index),
@@ -84,7 +99,8 @@ public sealed class IlgpuDevice : IDevice
         catch (Exception e)
         {
             context?.Dispose();
-            if (e is ArgumentException) throw;
+            if (e is ArgumentException)
+                throw;
             throw new ArgumentException($"'{name}' cannot be used: {(e.InnerException ?? e).Message}", e);
         }
     }
@@ -94,8 +110,30 @@ public sealed class IlgpuDevice : IDevice
     {
         Resolve();
         var found = new List<DeviceDescription>();
-        Kind("cuda", "CUDA", b => b.Cuda(), c => [.. Enumerable.Range(0, c.GetCudaDevices().Count).Select(c.GetCudaDevice).Select(d => $"{d.Name}, {d.MemorySize >> 20} MiB, compute {d.Architecture}")]);
-        Kind("opencl", "OpenCL", b => b.OpenCL(_ => true), c => [.. Enumerable.Range(0, c.GetCLDevices().Count).Select(c.GetCLDevice).Select(d => $"{d.Name} ({d.VendorName}), {d.MemorySize >> 20} MiB, OpenCL {d.DeviceVersion}")]);
+        Kind(
+            "cuda",
+            "CUDA",
+            b => b.Cuda(),
+            c =>
+                [
+                    .. Enumerable
+                        .Range(0, c.GetCudaDevices().Count)
+                        .Select(c.GetCudaDevice)
+                        .Select(d => $"{d.Name}, {d.MemorySize >> 20} MiB, compute {d.Architecture}"),
+                ]
+        );
+        Kind(
+            "opencl",
+            "OpenCL",
+            b => b.OpenCL(_ => true),
+            c =>
+                [
+                    .. Enumerable
+                        .Range(0, c.GetCLDevices().Count)
+                        .Select(c.GetCLDevice)
+                        .Select(d => $"{d.Name} ({d.VendorName}), {d.MemorySize >> 20} MiB, OpenCL {d.DeviceVersion}"),
+                ]
+        );
         found.Add(new DeviceDescription("ilgpu-cpu", "ILGPU's CPU accelerator, for debugging kernels (very slow)", null));
         return found;
 
@@ -105,8 +143,10 @@ public sealed class IlgpuDevice : IDevice
             {
                 using Context context = Context.Create(b => add(b));
                 string[] devices = describe(context);
-                for (int i = 0; i < devices.Length; i++) found.Add(new DeviceDescription($"{name}:{i}", devices[i], null));
-                if (devices.Length == 0) found.Add(new DeviceDescription($"{name}:0", title, Missing(name)));
+                for (int i = 0; i < devices.Length; i++)
+                    found.Add(new DeviceDescription($"{name}:{i}", devices[i], null));
+                if (devices.Length == 0)
+                    found.Add(new DeviceDescription($"{name}:0", title, Missing(name)));
             }
             catch (Exception e)
             {
@@ -138,7 +178,8 @@ public sealed class IlgpuDevice : IDevice
     public DeviceBuffer Allocate(long length) => _backend.Allocate(length);
 
     /// <inheritdoc/>
-    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0) => _backend.Upload(source, destination, offset);
+    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0) =>
+        _backend.Upload(source, destination, offset);
 
     /// <inheritdoc/>
     public void Download(DeviceBuffer source, Span<float> destination) => _backend.Download(source, destination);
@@ -149,7 +190,15 @@ public sealed class IlgpuDevice : IDevice
         if (_accelerator is CudaAccelerator && Storage == ElementType.Float32)
         {
             _noise ??= _accelerator.LoadKernel<NoiseCudaArguments>(GaussianNoiseCuda.Run);
-            var s = new NoiseCudaArguments { Y = IlgpuBuffer<float>.AddressOf(destination), Count = count, SeedLow = (uint)seed, SeedHigh = (uint)(seed >> 32), StreamLow = (uint)stream, StreamHigh = (uint)(stream >> 32) };
+            var s = new NoiseCudaArguments
+            {
+                Y = IlgpuBuffer<float>.AddressOf(destination),
+                Count = count,
+                SeedLow = (uint)seed,
+                SeedHigh = (uint)(seed >> 32),
+                StreamLow = (uint)stream,
+                StreamHigh = (uint)(stream >> 32),
+            };
             _noise(_backend.Queue, new KernelConfig((count + 1023) / 1024, GaussianNoiseCuda.Threads), s);
             return;
         }
@@ -167,8 +216,10 @@ public sealed class IlgpuDevice : IDevice
     {
         // Kernels on the stream may still read the old values.
         _backend.Queue.Synchronize();
-        if (weights is TensorCoreWeights forTensorCores) forTensorCores.Fill(experts);
-        else ((IlgpuPackedWeights)weights).Fill(experts);
+        if (weights is TensorCoreWeights forTensorCores)
+            forTensorCores.Fill(experts);
+        else
+            ((IlgpuPackedWeights)weights).Fill(experts);
     }
 
     /// <inheritdoc/>
@@ -195,14 +246,25 @@ public sealed class IlgpuDevice : IDevice
     private static (string Kind, int Index) Split(string name)
     {
         int colon = name.IndexOf(':', StringComparison.Ordinal);
-        if (colon < 0) return (name, 0);
-        return int.TryParse(name.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out int index) ? (name[..colon], index) : throw new ArgumentException($"'{name}': expected a device number after the colon.");
+        if (colon < 0)
+            return (name, 0);
+        return int.TryParse(name.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out int index)
+            ? (name[..colon], index)
+            : throw new ArgumentException($"'{name}': expected a device number after the colon.");
     }
 
     private static string Missing(string kind)
     {
-        string library = kind == "cuda" ? OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1" : OperatingSystem.IsWindows() ? "OpenCL.dll" : "libOpenCL.so.1";
-        if (!NativeLibrary.TryLoad(library, out nint handle)) return $"{library} is not installed";
+        string library =
+            kind == "cuda"
+                ? OperatingSystem.IsWindows()
+                    ? "nvcuda.dll"
+                    : "libcuda.so.1"
+                : OperatingSystem.IsWindows()
+                    ? "OpenCL.dll"
+                    : "libOpenCL.so.1";
+        if (!NativeLibrary.TryLoad(library, out nint handle))
+            return $"{library} is not installed";
         NativeLibrary.Free(handle);
         return $"{library} is there, but reports no device";
     }
@@ -213,12 +275,20 @@ public sealed class IlgpuDevice : IDevice
         CLDevice device = context.GetCLDevice(index);
         if (device.DeviceVersion < CLDeviceVersion.CL20 || !device.Capabilities.GenericAddressSpace)
         {
-            typeof(CLDevice).GetProperty(nameof(CLDevice.DeviceVersion))!.GetSetMethod(true)!.Invoke(device, [CLDeviceVersion.CL20]);
+            typeof(CLDevice)
+                .GetProperty(nameof(CLDevice.DeviceVersion))!
+                .GetSetMethod(true)!
+                .Invoke(device, [CLDeviceVersion.CL20]);
             for (Type? type = device.Capabilities.GetType(); type is not null; type = type.BaseType)
             {
-                foreach (FieldInfo field in type.GetFields(BindingFlags.NonPublic | BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly))
+                foreach (
+                    FieldInfo field in type.GetFields(
+                        BindingFlags.NonPublic | BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly
+                    )
+                )
                 {
-                    if (field.Name.Contains("GenericAddressSpace", StringComparison.Ordinal)) field.SetValue(device.Capabilities, true);
+                    if (field.Name.Contains("GenericAddressSpace", StringComparison.Ordinal))
+                        field.SetValue(device.Capabilities, true);
                 }
             }
         }
@@ -231,14 +301,19 @@ public sealed class IlgpuDevice : IDevice
     {
         lock (s_resolverLock)
         {
-            if (s_resolver || !OperatingSystem.IsLinux()) return;
+            if (s_resolver || !OperatingSystem.IsLinux())
+                return;
             s_resolver = true;
-            NativeLibrary.SetDllImportResolver(typeof(Context).Assembly, (name, _, _) => name switch
-            {
-                "cuda" => NativeLibrary.TryLoad("libcuda.so.1", out nint handle) ? handle : 0,
-                "OpenCL" => NativeLibrary.TryLoad("libOpenCL.so.1", out nint handle) ? handle : 0,
-                _ => 0,
-            });
+            NativeLibrary.SetDllImportResolver(
+                typeof(Context).Assembly,
+                (name, _, _) =>
+                    name switch
+                    {
+                        "cuda" => NativeLibrary.TryLoad("libcuda.so.1", out nint handle) ? handle : 0,
+                        "OpenCL" => NativeLibrary.TryLoad("libOpenCL.so.1", out nint handle) ? handle : 0,
+                        _ => 0,
+                    }
+            );
         }
     }
 }

@@ -29,7 +29,8 @@ internal sealed class IlgpuBuffer<T>(IlgpuPool<T> pool, MemoryBuffer1D<T, Stride
 
     protected override void Dispose(bool disposing)
     {
-        if (_memory is null) return;
+        if (_memory is null)
+            return;
         pool.Return(_memory);
         _memory = null;
     }
@@ -39,15 +40,22 @@ internal sealed class IlgpuBuffer<T>(IlgpuPool<T> pool, MemoryBuffer1D<T, Stride
 internal static class IlgpuMemory
 {
     /// <summary>A count that the kernels' 32-bit indices can reach.</summary>
-    public static int Index(long count) => count <= int.MaxValue ? (int)count : throw new ArgumentException($"a tensor of {count} elements is beyond this device's 32-bit indices; draw smaller pictures or smaller batches");
+    public static int Index(long count) =>
+        count <= int.MaxValue
+            ? (int)count
+            : throw new ArgumentException(
+                $"a tensor of {count} elements is beyond this device's 32-bit indices; draw smaller pictures or smaller batches"
+            );
 
     /// <summary>Takes memory from the driver.</summary>
     /// <exception cref="OutOfMemoryException">There is not enough.</exception>
-    public static MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(Accelerator accelerator, long count) where T : unmanaged
+    public static MemoryBuffer1D<T, Stride1D.Dense> Allocate<T>(Accelerator accelerator, long count)
+        where T : unmanaged
     {
         long bytes = count * System.Runtime.CompilerServices.Unsafe.SizeOf<T>();
         // A failed allocation leaves a broken buffer in ILGPU's books, which then fails when the device is closed: ask first.
-        if (accelerator is ILGPU.Runtime.Cuda.CudaAccelerator cuda && cuda.GetFreeMemory() < bytes) throw new OutOfMemoryException($"{bytes} bytes are more than the device has free");
+        if (accelerator is ILGPU.Runtime.Cuda.CudaAccelerator cuda && cuda.GetFreeMemory() < bytes)
+            throw new OutOfMemoryException($"{bytes} bytes are more than the device has free");
         try
         {
             return accelerator.Allocate1D<T>(count);
@@ -83,7 +91,8 @@ internal sealed class IlgpuScratch(Accelerator accelerator, AcceleratorStream st
     }
 
     /// <summary>At least <paramref name="count"/> elements of another type no wider than float32.</summary>
-    public ArrayView<T> View<T>(long count) where T : unmanaged
+    public ArrayView<T> View<T>(long count)
+        where T : unmanaged
     {
         View(count);
         return _memory!.View.Cast<float, T>().AsContiguous();
@@ -99,7 +108,10 @@ internal sealed class IlgpuScratch(Accelerator accelerator, AcceleratorStream st
     public void Dispose() => _memory?.Dispose();
 }
 
-/// <summary>Keeps freed blocks by size. Ops of a device run in order on one stream, so a block may be handed out again before they are done.</summary>
+/// <summary>
+/// Keeps freed blocks by size. Ops of a device run in order on one stream, so a block may be handed out again before they are
+/// done.
+/// </summary>
 internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
     where T : unmanaged
 {
@@ -119,7 +131,8 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
         lock (_lock)
         {
             LiveBytes += capacity * ElementSize;
-            if (_free.TryGetValue(capacity, out var stack) && stack.TryPop(out var block)) return new IlgpuBuffer<T>(this, block, length);
+            if (_free.TryGetValue(capacity, out var stack) && stack.TryPop(out var block))
+                return new IlgpuBuffer<T>(this, block, length);
         }
 
         try
@@ -136,8 +149,17 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
             }
             catch (OutOfMemoryException again)
             {
-                lock (_lock) LiveBytes -= capacity * ElementSize;
-                throw new DeviceMemoryException(string.Create(CultureInfo.InvariantCulture, $"{accelerator.Name} could not give {capacity * (double)ElementSize / (1 << 20):F0} MiB more (in use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer experts need less."), again);
+                lock (_lock)
+                    LiveBytes -= capacity * ElementSize;
+                throw new DeviceMemoryException(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"{accelerator.Name} could not give {capacity * (double)ElementSize / (1 << 20):F0} MiB more (in "
+                            + $"use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer "
+                            + $"experts need less."
+                    ),
+                    again
+                );
             }
         }
     }
@@ -147,7 +169,8 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
         lock (_lock)
         {
             LiveBytes -= memory.Length * ElementSize;
-            if (!_free.TryGetValue(memory.Length, out var stack)) _free[memory.Length] = stack = new Stack<MemoryBuffer1D<T, Stride1D.Dense>>();
+            if (!_free.TryGetValue(memory.Length, out var stack))
+                _free[memory.Length] = stack = new Stack<MemoryBuffer1D<T, Stride1D.Dense>>();
             stack.Push(memory);
         }
     }
@@ -161,7 +184,8 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
             Generation++;
             foreach (var stack in _free.Values)
             {
-                while (stack.TryPop(out var block)) block.Dispose();
+                while (stack.TryPop(out var block))
+                    block.Dispose();
             }
         }
     }
@@ -169,8 +193,10 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
     /// <summary>Elements of a block: sizes go in steps of an eighth of their magnitude.</summary>
     public static long Capacity(long length)
     {
-        long size = Math.Max(64, length), step = 64;
-        while (step * 16 < size) step *= 2;
+        long size = Math.Max(64, length),
+            step = 64;
+        while (step * 16 < size)
+            step *= 2;
         return (size + step - 1) / step * step;
     }
 }

@@ -5,13 +5,16 @@ namespace AfaNative.Kernels.Devices.Ilgpu;
 /// <summary>Weights [E][K][columns] in their storage type; a GEGLU projection's values and gates alternate.</summary>
 internal sealed unsafe class IlgpuPackedWeights : PackedWeights
 {
-    public IlgpuPackedWeights(WeightStore store, WeightShape shape, ReadOnlySpan<WeightSource> experts) : base(shape, experts.Length)
+    public IlgpuPackedWeights(WeightStore store, WeightShape shape, ReadOnlySpan<WeightSource> experts)
+        : base(shape, experts.Length)
     {
         Span<ElementType> types = stackalloc ElementType[experts.Length];
-        for (int e = 0; e < types.Length; e++) types[e] = experts[e].Type;
+        for (int e = 0; e < types.Length; e++)
+            types[e] = experts[e].Type;
         Type = Common(types);
         long per = (long)shape.K * shape.Out;
-        if (per * experts.Length > int.MaxValue) throw new ArgumentException($"a weight of {per * experts.Length} elements is beyond this device's 32-bit indices");
+        if (per * experts.Length > int.MaxValue)
+            throw new ArgumentException($"a weight of {per * experts.Length} elements is beyond this device's 32-bit indices");
         Memory = store.Add(Bytes(shape, types));
         Fill(experts);
     }
@@ -26,12 +29,14 @@ internal sealed unsafe class IlgpuPackedWeights : PackedWeights
         {
             if (Type == ElementType.Float32)
             {
-                for (long i = 0; i < per; i++) wide[Position(i)] = Widening.Element(experts[e], i);
+                for (long i = 0; i < per; i++)
+                    wide[Position(i)] = Widening.Element(experts[e], i);
                 Memory.Write<float>(e * per * sizeof(float), wide);
             }
             else
             {
-                for (long i = 0; i < per; i++) narrow[Position(i)] = ((ushort*)experts[e].Pointer)[i];
+                for (long i = 0; i < per; i++)
+                    narrow[Position(i)] = ((ushort*)experts[e].Pointer)[i];
                 Memory.Write<ushort>(e * per * sizeof(ushort), narrow);
             }
         }
@@ -46,7 +51,8 @@ internal sealed unsafe class IlgpuPackedWeights : PackedWeights
     public override long ByteLength => Memory.Bytes;
 
     /// <summary>Bytes of packed weights of experts of these types.</summary>
-    public static long Bytes(WeightShape shape, ReadOnlySpan<ElementType> types) => (long)types.Length * shape.K * shape.Out * Common(types).Size();
+    public static long Bytes(WeightShape shape, ReadOnlySpan<ElementType> types) =>
+        (long)types.Length * shape.K * shape.Out * Common(types).Size();
 
     protected override void Dispose(bool disposing) => Memory.Dispose();
 
@@ -55,7 +61,8 @@ internal sealed unsafe class IlgpuPackedWeights : PackedWeights
     {
         foreach (ElementType type in types)
         {
-            if (type != types[0]) return ElementType.Float32;
+            if (type != types[0])
+                return ElementType.Float32;
         }
 
         return types[0];
@@ -65,9 +72,15 @@ internal sealed unsafe class IlgpuPackedWeights : PackedWeights
     private long Position(long index)
     {
         int taps = Shape.KernelHeight * Shape.KernelWidth;
-        long n = index / Shape.K, rest = index - n * Shape.K, i = rest / taps, tap = rest - i * taps;
+        long n = index / Shape.K,
+            rest = index - n * Shape.K,
+            i = rest / taps,
+            tap = rest - i * taps;
         int half = Shape.Out / 2;
-        long column = !Shape.Geglu ? n : n < half ? 2 * n : 2 * (n - half) + 1;
+        long column =
+            !Shape.Geglu ? n
+            : n < half ? 2 * n
+            : 2 * (n - half) + 1;
         return (tap * Shape.In + i) * Shape.Out + column;
     }
 }

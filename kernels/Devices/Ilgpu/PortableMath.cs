@@ -46,12 +46,17 @@ internal static class PortableMath
         return x * p / q;
     }
 
-    /// <summary>The function numbered as in <see cref="ActivationKind"/>; if-chains because a switch may become an indirect branch.</summary>
+    /// <summary>
+    /// The function numbered as in <see cref="ActivationKind"/>; if-chains because a switch may become an indirect branch.
+    /// </summary>
     public static float Activate(int kind, float x)
     {
-        if (kind == (int)ActivationKind.Silu) return x / (1 + Exp(-x));
-        if (kind == (int)ActivationKind.Gelu) return 0.5f * x * (1 + Erf(x * 0.70710678f));
-        if (kind == (int)ActivationKind.QuickGelu) return x / (1 + Exp(-1.702f * x));
+        if (kind == (int)ActivationKind.Silu)
+            return x / (1 + Exp(-x));
+        if (kind == (int)ActivationKind.Gelu)
+            return 0.5f * x * (1 + Erf(x * 0.70710678f));
+        if (kind == (int)ActivationKind.QuickGelu)
+            return x / (1 + Exp(-1.702f * x));
         return x;
     }
 
@@ -64,7 +69,8 @@ internal static class PortableMath
             return s * (1 + x * (1 - s));
         }
 
-        if (kind == 2) return 0.5f * (1 + Erf(x * 0.70710678f)) + x * 0.39894228f * Exp(-0.5f * x * x);
+        if (kind == 2)
+            return 0.5f * (1 + Erf(x * 0.70710678f)) + x * 0.39894228f * Exp(-0.5f * x * x);
         if (kind == 3)
         {
             float q = 1 / (1 + Exp(-1.702f * x));
@@ -77,8 +83,10 @@ internal static class PortableMath
     /// <summary>binary16 to float32, exact.</summary>
     public static float WidenHalf(ushort bits)
     {
-        uint sign = (uint)(bits & 0x8000) << 16, magnitude = (uint)(bits & 0x7FFF) << 13;
-        if (magnitude >= 0x0F800000u) return Interop.IntAsFloat(sign | 0x7F800000u | magnitude);
+        uint sign = (uint)(bits & 0x8000) << 16,
+            magnitude = (uint)(bits & 0x7FFF) << 13;
+        if (magnitude >= 0x0F800000u)
+            return Interop.IntAsFloat(sign | 0x7F800000u | magnitude);
         // Exponent and mantissa in place are too small by 2^112: one multiplication repairs normals and subnormals alike.
         float value = Interop.IntAsFloat(magnitude) * Interop.IntAsFloat(0x77800000u);
         return sign != 0 ? -value : value;
@@ -87,12 +95,16 @@ internal static class PortableMath
     /// <summary>float32 to binary16, to nearest, ties to even; overflow gives infinity.</summary>
     public static ushort NarrowHalf(float value)
     {
-        uint bits = Interop.FloatAsInt(value), sign = (bits >> 16) & 0x8000u;
+        uint bits = Interop.FloatAsInt(value),
+            sign = (bits >> 16) & 0x8000u;
         bits &= 0x7FFFFFFFu;
-        if (bits > 0x7F800000u) return (ushort)(sign | 0x7E00u);
-        if (bits >= 0x477FF000u) return (ushort)(sign | 0x7C00u);
+        if (bits > 0x7F800000u)
+            return (ushort)(sign | 0x7E00u);
+        if (bits >= 0x477FF000u)
+            return (ushort)(sign | 0x7C00u);
         // Below 2^-14 the result is subnormal: adding 0.5 lets the float adder shift and round.
-        if (bits < 0x38800000u) return (ushort)(sign | (Interop.FloatAsInt(Interop.IntAsFloat(bits) + 0.5f) - 0x3F000000u));
+        if (bits < 0x38800000u)
+            return (ushort)(sign | (Interop.FloatAsInt(Interop.IntAsFloat(bits) + 0.5f) - 0x3F000000u));
         return (ushort)(sign | ((bits + 0xFFFu + ((bits >> 13) & 1u) - 0x38000000u) >> 13));
     }
 
@@ -100,7 +112,8 @@ internal static class PortableMath
     public static ushort NarrowBFloat(float value)
     {
         uint bits = Interop.FloatAsInt(value);
-        if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return (ushort)((bits >> 16) | 0x40u);
+        if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
+            return (ushort)((bits >> 16) | 0x40u);
         return (ushort)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
     }
 }

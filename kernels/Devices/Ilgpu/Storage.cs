@@ -3,8 +3,12 @@ using ILGPU.Runtime;
 
 namespace AfaNative.Kernels.Devices.Ilgpu;
 
-/// <summary>How elements lie in memory; arithmetic is float32 whatever the storage. A struct parameter, so that calls fold away in kernels.</summary>
-internal interface IStorage<T> where T : unmanaged
+/// <summary>
+/// How elements lie in memory; arithmetic is float32 whatever the storage. A struct parameter, so that calls fold away in
+/// kernels.
+/// </summary>
+internal interface IStorage<T>
+    where T : unmanaged
 {
     /// <summary>Element <paramref name="index"/> as float32.</summary>
     float Load(ArrayView<T> view, int index);

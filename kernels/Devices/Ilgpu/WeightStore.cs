@@ -6,8 +6,10 @@ using ILGPU.Runtime;
 namespace AfaNative.Kernels.Devices.Ilgpu;
 
 /// <summary>
-/// Weights of an accelerator. Up to <see cref="ResidentLimit"/> they live there; what comes after stays in page-locked host memory and is copied into one
-/// staging buffer when an op needs it. Copies and kernels share a stream, so a copy waits for the kernel that still reads the buffer.
+/// Weights of an accelerator. Up to <see cref="ResidentLimit"/> they live there; what comes after stays in page-locked host
+/// memory and is copied into one
+/// staging buffer when an op needs it. Copies and kernels share a stream, so a copy waits for the kernel that still reads the
+/// buffer.
 /// </summary>
 internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream stream) : IDisposable
 {
@@ -45,7 +47,9 @@ internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream str
 
     public void Dispose() => _staging?.Dispose();
 
-    /// <summary>The weight's bytes on the device, copied there first where needed; good until the next call for another weight.</summary>
+    /// <summary>
+    /// The weight's bytes on the device, copied there first where needed; good until the next call for another weight.
+    /// </summary>
     internal MemoryBuffer1D<byte, Stride1D.Dense> Stage(WeightBlock block, PageLockedArray1D<byte> host)
     {
         // A recorded run must copy every time: what is staged when it starts is not what was staged when it was recorded.
@@ -63,9 +67,12 @@ internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream str
 
     internal void Remove(WeightBlock block, bool resident)
     {
-        if (resident) _resident -= block.Bytes;
-        else StreamedBytes -= block.Bytes;
-        if (ReferenceEquals(_staged, block)) _staged = null;
+        if (resident)
+            _resident -= block.Bytes;
+        else
+            StreamedBytes -= block.Bytes;
+        if (ReferenceEquals(_staged, block))
+            _staged = null;
     }
 
     private MemoryBuffer1D<byte, Stride1D.Dense> Allocate(long bytes)
@@ -76,35 +83,53 @@ internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream str
         }
         catch (OutOfMemoryException e)
         {
-            throw new DeviceMemoryException(string.Create(CultureInfo.InvariantCulture, $"{accelerator.Name} could not give {bytes / (double)(1 << 20):F0} MiB more for weights ({_resident / (1 << 20)} MiB of weights are there); a --memory-budget keeps some on the host, fewer experts need less."), e);
+            throw new DeviceMemoryException(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{accelerator.Name} could not give {bytes / (double)(1 << 20):F0} MiB more for weights "
+                        + $"({_resident / (1 << 20)} MiB of weights are there); a --memory-budget keeps some on the host, "
+                        + $"fewer experts need less."
+                ),
+                e
+            );
         }
     }
 }
 
 /// <summary>One weight: on the device, or on the host until it is used.</summary>
-internal sealed class WeightBlock(WeightStore store, long bytes, MemoryBuffer1D<byte, Stride1D.Dense>? device, PageLockedArray1D<byte>? host) : IDisposable
+internal sealed class WeightBlock(
+    WeightStore store,
+    long bytes,
+    MemoryBuffer1D<byte, Stride1D.Dense>? device,
+    PageLockedArray1D<byte>? host
+) : IDisposable
 {
     private bool _disposed;
 
     public long Bytes => bytes;
 
     /// <summary>Writes part of the weight.</summary>
-    public void Write<T>(long offset, ReadOnlySpan<T> values) where T : unmanaged
+    public void Write<T>(long offset, ReadOnlySpan<T> values)
+        where T : unmanaged
     {
         ReadOnlySpan<byte> source = MemoryMarshal.AsBytes(values);
-        if (host is not null) source.CopyTo(host.Span.Slice(checked((int)offset)));
-        else device!.View.AsContiguous().SubView(offset, source.Length).CopyFromCPU(source.ToArray());
+        if (host is not null)
+            source.CopyTo(host.Span.Slice(checked((int)offset)));
+        else
+            device!.View.AsContiguous().SubView(offset, source.Length).CopyFromCPU(source.ToArray());
     }
 
     /// <summary>The weight on the device, good until the next weight is asked for.</summary>
-    public ArrayView<T> View<T>() where T : unmanaged => (device ?? store.Stage(this, host!)).View.SubView(0, bytes).Cast<byte, T>().AsContiguous();
+    public ArrayView<T> View<T>()
+        where T : unmanaged => (device ?? store.Stage(this, host!)).View.SubView(0, bytes).Cast<byte, T>().AsContiguous();
 
     /// <summary>Its address there.</summary>
     public ulong Address => (ulong)(device ?? store.Stage(this, host!)).NativePtr;
 
     public void Dispose()
     {
-        if (_disposed) return;
+        if (_disposed)
+            return;
         _disposed = true;
         store.Remove(this, device is not null);
         device?.Dispose();

@@ -16,8 +16,10 @@ internal static class BenchOptions
 
     /// <summary>What the hardware can do, where somebody knows: TFLOP/s and GB/s.</summary>
     public static (Option<double?> Tflops, Option<double?> Gbs) Peaks() =>
-        (Peak("--peak-tflops", "TFLOP/s the hardware can do; measured on a CPU, on a list for a few GPUs."),
-            Peak("--peak-gbs", "GB/s the hardware's memory can move; the same."));
+        (
+            Peak("--peak-tflops", "TFLOP/s the hardware can do; measured on a CPU, on a list for a few GPUs."),
+            Peak("--peak-gbs", "GB/s the hardware's memory can move; the same.")
+        );
 
     /// <summary>Names joined by commas, each one of those known; empty gives none.</summary>
     /// <exception cref="AfaException">One is not known.</exception>
@@ -26,7 +28,8 @@ internal static class BenchOptions
         string[] names = text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
         foreach (string name in names)
         {
-            if (known.Contains(name)) continue;
+            if (known.Contains(name))
+                continue;
             string all = string.Join(", ", known);
             throw new AfaException($"{option} takes {all}, joined by commas, not '{Printable.Shortened(name)}'.");
         }

@@ -29,26 +29,39 @@ internal sealed class KernelBenchmark(IDevice device, ElementType weights, int r
         do
         {
             times.Add(Time(kernel, calls));
-        }
-        while (times.Count < repeats && (times.Count < 3 || watch.Elapsed.TotalSeconds < seconds));
+        } while (times.Count < repeats && (times.Count < 3 || watch.Elapsed.TotalSeconds < seconds));
         (double median, double q1, double q3, double spread) = Statistics(times);
         KernelShape s = counted.Shape;
-        return new KernelResult(s.Name, s.Op, s.Sizes, counted.Calls, times.Count, median * 1e3, q1 * 1e3, q3 * 1e3,
-            spread * 1e3, times.Min() * 1e3,
-            kernel.Flops / median / 1e12, kernel.Bytes / median / 1e9, roofline.Share(median, kernel.Flops, kernel.Bytes));
+        return new KernelResult(
+            s.Name,
+            s.Op,
+            s.Sizes,
+            counted.Calls,
+            times.Count,
+            median * 1e3,
+            q1 * 1e3,
+            q3 * 1e3,
+            spread * 1e3,
+            times.Min() * 1e3,
+            kernel.Flops / median / 1e12,
+            kernel.Bytes / median / 1e9,
+            roofline.Share(median, kernel.Flops, kernel.Bytes)
+        );
     }
 
     /// <summary>The head of the table of results.</summary>
     public static string Head =>
-        $"{"kernel",-66}{"calls",6}{"median ms",11}{"spread",8}{"TFLOP/s",10}{"GB/s",8}{"of roofline",13}";
+        $"{"kernel", -66}{"calls", 6}{"median ms", 11}{"spread", 8}{"TFLOP/s", 10}{"GB/s", 8}{"of roofline", 13}";
 
     /// <summary>A row of it.</summary>
     public static string Row(KernelResult k)
     {
         string calls = k.Calls > 0 ? k.Calls.ToString(CultureInfo.InvariantCulture) : "-";
-        string rates = string.Create(CultureInfo.InvariantCulture, $"{k.Tflops,10:F3}{k.Gbs,8:F1}{k.OfRoofline,13:P0}");
-        return string.Create(CultureInfo.InvariantCulture,
-            $"{k.Name,-66}{calls,6}{k.MedianMs,11:F4}{k.SpreadMs / k.MedianMs,8:P1}{rates}");
+        string rates = string.Create(CultureInfo.InvariantCulture, $"{k.Tflops, 10:F3}{k.Gbs, 8:F1}{k.OfRoofline, 13:P0}");
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"{k.Name, -66}{calls, 6}{k.MedianMs, 11:F4}{k.SpreadMs / k.MedianMs, 8:P1}{rates}"
+        );
     }
 
     /// <summary>Median, quartiles and spread of times.</summary>
@@ -71,7 +84,8 @@ internal sealed class KernelBenchmark(IDevice device, ElementType weights, int r
     private double Time(KernelRun kernel, int calls)
     {
         using IDeviceMarker start = device.Mark();
-        for (int i = 0; i < calls; i++) kernel.Call();
+        for (int i = 0; i < calls; i++)
+            kernel.Call();
         using IDeviceMarker end = device.Mark();
         return Math.Max(end.SecondsSince(start), 1e-9) / calls;
     }

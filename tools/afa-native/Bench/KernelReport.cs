@@ -20,14 +20,33 @@ namespace AfaNative.Tool.Bench;
 /// <param name="Tflops">TFLOP/s at the median, by the op's definition.</param>
 /// <param name="Gbs">GB/s at the median, of the bytes that must move at least.</param>
 /// <param name="OfRoofline">Share of the roofline.</param>
-internal sealed record KernelResult(string Name, string Op, IReadOnlyDictionary<string, long> Sizes, int Calls, int Samples,
-    double MedianMs, double Q1Ms,
-    double Q3Ms, double SpreadMs, double MinMs, double Tflops, double Gbs, double OfRoofline);
+internal sealed record KernelResult(
+    string Name,
+    string Op,
+    IReadOnlyDictionary<string, long> Sizes,
+    int Calls,
+    int Samples,
+    double MedianMs,
+    double Q1Ms,
+    double Q3Ms,
+    double SpreadMs,
+    double MinMs,
+    double Tflops,
+    double Gbs,
+    double OfRoofline
+);
 
 /// <summary>A run of <c>bench kernels</c>, as its JSON holds it.</summary>
-internal sealed record KernelReport(string Kind, string Device, string Hardware, string Precision, string Weights, string Date,
+internal sealed record KernelReport(
+    string Kind,
+    string Device,
+    string Hardware,
+    string Precision,
+    string Weights,
+    string Date,
     Roofline Roofline,
-    IReadOnlyList<KernelResult> Kernels)
+    IReadOnlyList<KernelResult> Kernels
+)
 {
     /// <summary>What <see cref="Kind"/> says.</summary>
     public const string Kernel = "kernels";
@@ -92,8 +111,11 @@ internal sealed record KernelChange(string Name, double WasMs, double IsMs, bool
 /// <param name="Changes">Kernels in both.</param>
 /// <param name="Missing">Only in the baseline.</param>
 /// <param name="New">Not in the baseline.</param>
-internal sealed record KernelComparison(IReadOnlyList<KernelChange> Changes, IReadOnlyList<string> Missing,
-    IReadOnlyList<string> New)
+internal sealed record KernelComparison(
+    IReadOnlyList<KernelChange> Changes,
+    IReadOnlyList<string> Missing,
+    IReadOnlyList<string> New
+)
 {
     /// <summary>The rule, for people.</summary>
     public const string Rule = "more than 3 combined spreads and more than 5 %";
@@ -112,13 +134,16 @@ internal sealed record KernelComparison(IReadOnlyList<KernelChange> Changes, IRe
     {
         (string what, string now, string then) = new[]
         {
-            ("device", report.Device, baseline.Device), ("hardware", report.Hardware, baseline.Hardware),
-            ("precision", report.Precision, baseline.Precision), ("weights", report.Weights, baseline.Weights),
+            ("device", report.Device, baseline.Device),
+            ("hardware", report.Hardware, baseline.Hardware),
+            ("precision", report.Precision, baseline.Precision),
+            ("weights", report.Weights, baseline.Weights),
         }.FirstOrDefault(p => p.Item2 != p.Item3);
         if (what is not null)
         {
             throw new AfaException(
-                $"{path}: its {what} is '{Printable.Shortened(then)}', this run's '{now}': such times cannot be compared.");
+                $"{path}: its {what} is '{Printable.Shortened(then)}', this run's '{now}': such times cannot be compared."
+            );
         }
 
         Dictionary<string, KernelResult> before = baseline.Kernels.ToDictionary(k => k.Name);
@@ -132,12 +157,14 @@ internal sealed record KernelComparison(IReadOnlyList<KernelChange> Changes, IRe
                 continue;
             }
 
-            double noise = 3 * Math.Sqrt(k.SpreadMs * k.SpreadMs + was.SpreadMs * was.SpreadMs), by = k.MedianMs - was.MedianMs;
+            double noise = 3 * Math.Sqrt(k.SpreadMs * k.SpreadMs + was.SpreadMs * was.SpreadMs),
+                by = k.MedianMs - was.MedianMs;
             bool beyond = Math.Abs(by) > noise && Math.Abs(by) > 0.05 * Math.Min(k.MedianMs, was.MedianMs);
             changes.Add(new KernelChange(k.Name, was.MedianMs, k.MedianMs, beyond && by > 0, beyond && by < 0));
         }
 
-        if (changes.Count > 0) return new KernelComparison(changes, [.. before.Keys], fresh);
+        if (changes.Count > 0)
+            return new KernelComparison(changes, [.. before.Keys], fresh);
         throw new AfaException($"{path}: it has none of the {report.Kernels.Count} kernels that were timed.");
     }
 }

@@ -57,33 +57,47 @@ internal sealed unsafe class KernelRun : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (IDisposable one in _owned) one.Dispose();
+        foreach (IDisposable one in _owned)
+            one.Dispose();
     }
 
-    private Action Prepare(KernelShape s) => s.Op switch
-    {
-        "conv2d" => Convolution(s),
-        "linear" => Linear(s),
-        "attention" => Attention(s),
-        "group_norm" => GroupNorm(s),
-        "layer_norm" => LayerNorm(s),
-        "fuse" => Fuse(s),
-        "mean" => Mean(s),
-        "side_by_side" => SideBySide(s),
-        "activation" => Activation(s),
-        "geglu" => Geglu(s),
-        "softmax" => Softmax(s),
-        "upsample" => Upsample(s),
-        "concat" => Concat(s),
-        "add" => Add(s),
-        _ => throw new InvalidOperationException($"no kernel is called {s.Op}"),
-    };
+    private Action Prepare(KernelShape s) =>
+        s.Op switch
+        {
+            "conv2d" => Convolution(s),
+            "linear" => Linear(s),
+            "attention" => Attention(s),
+            "group_norm" => GroupNorm(s),
+            "layer_norm" => LayerNorm(s),
+            "fuse" => Fuse(s),
+            "mean" => Mean(s),
+            "side_by_side" => SideBySide(s),
+            "activation" => Activation(s),
+            "geglu" => Geglu(s),
+            "softmax" => Softmax(s),
+            "upsample" => Upsample(s),
+            "concat" => Concat(s),
+            "add" => Add(s),
+            _ => throw new InvalidOperationException($"no kernel is called {s.Op}"),
+        };
 
     private Action Convolution(KernelShape s)
     {
         int pad = s["kernel"] / 2;
-        var shape = new ConvolutionShape(s["experts"], s["batch"], s["height"], s["width"], false, s["stride"], pad, pad, pad,
-            pad, s["kernel"], s["kernel"]);
+        var shape = new ConvolutionShape(
+            s["experts"],
+            s["batch"],
+            s["height"],
+            s["width"],
+            false,
+            s["stride"],
+            pad,
+            pad,
+            pad,
+            pad,
+            s["kernel"],
+            s["kernel"]
+        );
         long maps = (long)s["experts"] * s["batch"];
         PackedWeights weights = Weights(new WeightShape(s["out"], s["in"], s["kernel"], s["kernel"]), s["experts"]);
         DeviceBuffer x = Buffer(maps * s["height"] * s["width"] * s["in"]),
@@ -99,7 +113,8 @@ internal sealed unsafe class KernelRun : IDisposable
         var shape = new LinearShape(s["experts"], s["rows"], false);
         long rows = (long)s["experts"] * s["rows"];
         PackedWeights weights = Weights(new WeightShape(s["out"], s["in"], Geglu: gated), s["experts"]);
-        DeviceBuffer x = Buffer(rows * s["in"]), y = Buffer(rows * (gated ? s["out"] / 2 : s["out"]));
+        DeviceBuffer x = Buffer(rows * s["in"]),
+            y = Buffer(rows * (gated ? s["out"] / 2 : s["out"]));
         var epilogue = new Epilogue { Bias = Buffer((long)s["experts"] * s["out"]) };
         Flops = 2.0 * rows * s["in"] * s["out"];
         return () => _device.Kernels.Linear(shape, x, weights, epilogue, y);
@@ -108,10 +123,20 @@ internal sealed unsafe class KernelRun : IDisposable
     private Action Attention(KernelShape s)
     {
         float scale = 1 / MathF.Sqrt(s["head_width"]);
-        var shape = new AttentionShape(s["experts"], s["batch"], s["heads"], s["head_width"], s["queries"], s["keys"], scale,
-            s["causal"] != 0);
+        var shape = new AttentionShape(
+            s["experts"],
+            s["batch"],
+            s["heads"],
+            s["head_width"],
+            s["queries"],
+            s["keys"],
+            scale,
+            s["causal"] != 0
+        );
         long maps = (long)s["experts"] * s["batch"] * shape.Channels;
-        DeviceBuffer q = Buffer(maps * s["queries"]), k = Buffer(maps * s["keys"]), v = Buffer(maps * s["keys"]),
+        DeviceBuffer q = Buffer(maps * s["queries"]),
+            k = Buffer(maps * s["keys"]),
+            v = Buffer(maps * s["keys"]),
             y = Buffer(maps * s["queries"]);
         Flops = 4.0 * maps * s["queries"] * s["keys"] * (shape.Causal ? 0.5 : 1);
         return () => _device.Kernels.Attention(shape, q, k, v, y);
@@ -119,10 +144,19 @@ internal sealed unsafe class KernelRun : IDisposable
 
     private Action GroupNorm(KernelShape s)
     {
-        var shape = new GroupNormShape(s["experts"], s["batch"], s["pixels"], s["channels"], s["groups"], 1e-5f, s["silu"] != 0,
-            false);
+        var shape = new GroupNormShape(
+            s["experts"],
+            s["batch"],
+            s["pixels"],
+            s["channels"],
+            s["groups"],
+            1e-5f,
+            s["silu"] != 0,
+            false
+        );
         (DeviceBuffer x, DeviceBuffer y) = Pair((long)s["experts"] * s["batch"] * s["pixels"] * s["channels"]);
-        DeviceBuffer weight = Buffer((long)s["experts"] * s["channels"]), bias = Buffer((long)s["experts"] * s["channels"]);
+        DeviceBuffer weight = Buffer((long)s["experts"] * s["channels"]),
+            bias = Buffer((long)s["experts"] * s["channels"]);
         return () => _device.Kernels.GroupNorm(shape, x, weight, bias, y);
     }
 
@@ -130,7 +164,8 @@ internal sealed unsafe class KernelRun : IDisposable
     {
         var shape = new LayerNormShape(s["experts"], s["rows"], s["channels"], 1e-5f, false);
         (DeviceBuffer x, DeviceBuffer y) = Pair((long)s["experts"] * s["rows"] * s["channels"]);
-        DeviceBuffer weight = Buffer((long)s["experts"] * s["channels"]), bias = Buffer((long)s["experts"] * s["channels"]);
+        DeviceBuffer weight = Buffer((long)s["experts"] * s["channels"]),
+            bias = Buffer((long)s["experts"] * s["channels"]);
         return () => _device.Kernels.LayerNorm(shape, x, weight, bias, y);
     }
 
@@ -138,7 +173,8 @@ internal sealed unsafe class KernelRun : IDisposable
     {
         var shape = new FusionShape(s["experts"], s["batch"], s["pixels"], s["channels"]);
         long pixels = (long)s["batch"] * s["pixels"];
-        DeviceBuffer features = Buffer(s["experts"] * pixels * s["channels"]), logits = Buffer(pixels * s["experts"]),
+        DeviceBuffer features = Buffer(s["experts"] * pixels * s["channels"]),
+            logits = Buffer(pixels * s["experts"]),
             y = Buffer(pixels * s["channels"]);
         return () => _device.Kernels.FuseExperts(shape, features, logits, y, null);
     }
@@ -146,7 +182,8 @@ internal sealed unsafe class KernelRun : IDisposable
     private Action Mean(KernelShape s)
     {
         (int experts, long count) = (s["experts"], s["count"]);
-        DeviceBuffer x = Buffer(experts * count), y = Buffer(count);
+        DeviceBuffer x = Buffer(experts * count),
+            y = Buffer(count);
         return () => _device.Kernels.MeanOverExperts(experts, count, x, y);
     }
 
@@ -167,7 +204,8 @@ internal sealed unsafe class KernelRun : IDisposable
     private Action Geglu(KernelShape s)
     {
         (long rows, int width) = (s["rows"], s["width"]);
-        DeviceBuffer x = Buffer(2 * rows * width), y = Buffer(rows * width);
+        DeviceBuffer x = Buffer(2 * rows * width),
+            y = Buffer(rows * width);
         return () => _device.Kernels.Geglu(rows, width, x, y);
     }
 
@@ -182,7 +220,8 @@ internal sealed unsafe class KernelRun : IDisposable
     {
         var shape = new UpsampleShape(s["maps"], s["height"], s["width"], s["channels"], 2 * s["height"], 2 * s["width"]);
         long count = (long)s["maps"] * s["height"] * s["width"] * s["channels"];
-        DeviceBuffer x = Buffer(count), y = Buffer(4 * count);
+        DeviceBuffer x = Buffer(count),
+            y = Buffer(4 * count);
         return () => _device.Kernels.UpsampleNearest(shape, x, y);
     }
 
@@ -190,7 +229,8 @@ internal sealed unsafe class KernelRun : IDisposable
     {
         long rows = (long)s["experts"] * s["rows"];
         var shape = new ConcatShape(s["experts"], s["rows"], s["channels_a"], s["channels_b"], false, false);
-        DeviceBuffer a = Buffer(rows * s["channels_a"]), b = Buffer(rows * s["channels_b"]),
+        DeviceBuffer a = Buffer(rows * s["channels_a"]),
+            b = Buffer(rows * s["channels_b"]),
             y = Buffer(rows * ((long)s["channels_a"] + s["channels_b"]));
         return () => _device.Kernels.Concat(shape, a, b, y);
     }
@@ -212,8 +252,8 @@ internal sealed unsafe class KernelRun : IDisposable
         // A block at a time: what numbers they are does not matter, only that none is special.
         var block = new float[(int)Math.Min(count, 1 << 20)];
         Kernels.Random.GaussianNoise.Fill(block, 1, (ulong)_owned.Count);
-        for (long at = 0; at < count; at += block.Length) _device.Upload(block.AsSpan(0, (int)Math.Min(block.Length,
-            count - at)), buffer, at);
+        for (long at = 0; at < count; at += block.Length)
+            _device.Upload(block.AsSpan(0, (int)Math.Min(block.Length, count - at)), buffer, at);
         return buffer;
     }
 
@@ -222,7 +262,8 @@ internal sealed unsafe class KernelRun : IDisposable
         var values = new float[(long)shape.Out * shape.K];
         Kernels.Random.GaussianNoise.Fill(values, 2, 0);
         float scale = 1 / MathF.Sqrt(shape.K);
-        for (int i = 0; i < values.Length; i++) values[i] *= scale;
+        for (int i = 0; i < values.Length; i++)
+            values[i] *= scale;
         byte[] bytes = Widening.ToBytes(values, _weights);
         fixed (byte* pointer = bytes)
         {

@@ -19,14 +19,25 @@ internal sealed record KernelShape
     {
         ["conv2d"] =
         [
-            ("experts", 1), ("batch", 1), ("height", Needed), ("width", Needed), ("in", Needed), ("out", Needed), ("kernel", 3),
-                ("stride", 1),
+            ("experts", 1),
+            ("batch", 1),
+            ("height", Needed),
+            ("width", Needed),
+            ("in", Needed),
+            ("out", Needed),
+            ("kernel", 3),
+            ("stride", 1),
         ],
         ["linear"] = [("experts", 1), ("rows", Needed), ("in", Needed), ("out", Needed), ("geglu", 0)],
         ["attention"] =
         [
-            ("experts", 1), ("batch", 1), ("heads", Needed), ("head_width", Needed), ("queries", Needed), ("keys", Needed),
-                ("causal", 0),
+            ("experts", 1),
+            ("batch", 1),
+            ("heads", Needed),
+            ("head_width", Needed),
+            ("queries", Needed),
+            ("keys", Needed),
+            ("causal", 0),
         ],
         ["group_norm"] = [("experts", 1), ("batch", 1), ("pixels", Needed), ("channels", Needed), ("groups", 32), ("silu", 0)],
         ["layer_norm"] = [("experts", 1), ("rows", Needed), ("channels", Needed)],
@@ -52,8 +63,9 @@ internal sealed record KernelShape
         Name = op + string.Concat(s_ops[op].Where(s => sizes[s.Name] != s.Otherwise).Select(Written));
 
         string Written((string Name, long Otherwise) size) =>
-            s_flags.Contains(size.Name) ? $" {size.Name}" : string.Create(CultureInfo.InvariantCulture,
-                $" {size.Name} {sizes[size.Name]}");
+            s_flags.Contains(size.Name)
+                ? $" {size.Name}"
+                : string.Create(CultureInfo.InvariantCulture, $" {size.Name} {sizes[size.Name]}");
     }
 
     /// <summary>The names that can be written after <c>--op</c>; <c>norm</c> stands for both norms.</summary>
@@ -75,7 +87,8 @@ internal sealed record KernelShape
     public static KernelShape Of(string op, params ReadOnlySpan<(string Name, long Value)> sizes)
     {
         var all = s_ops[op].ToDictionary(s => s.Name, s => s.Otherwise);
-        foreach ((string name, long value) in sizes) all[name] = value;
+        foreach ((string name, long value) in sizes)
+            all[name] = value;
         return new KernelShape(op, all);
     }
 
@@ -92,8 +105,10 @@ internal sealed record KernelShape
                 throw Bad("expected a JSON object such as {\"op\": \"softmax\", \"rows\": 8, \"width\": 77}");
             }
 
-            string op = root.TryGetProperty("op", out JsonElement name) && name.ValueKind == JsonValueKind.String
-                ? name.GetString()! : "";
+            string op =
+                root.TryGetProperty("op", out JsonElement name) && name.ValueKind == JsonValueKind.String
+                    ? name.GetString()!
+                    : "";
             if (!s_ops.TryGetValue(op, out (string Name, long Otherwise)[]? known))
             {
                 throw Bad($"expected an 'op' out of {string.Join(", ", s_ops.Keys)}");
@@ -102,7 +117,8 @@ internal sealed record KernelShape
             var sizes = known.ToDictionary(s => s.Name, s => s.Otherwise);
             foreach (JsonProperty one in root.EnumerateObject())
             {
-                if (one.NameEquals("op")) continue;
+                if (one.NameEquals("op"))
+                    continue;
                 if (!sizes.ContainsKey(one.Name))
                 {
                     string names = string.Join(", ", known.Select(s => s.Name));
@@ -113,7 +129,8 @@ internal sealed record KernelShape
             }
 
             string? missing = known.FirstOrDefault(s => sizes[s.Name] == Needed).Name;
-            if (missing is not null) throw Bad($"{op} needs the size '{missing}'");
+            if (missing is not null)
+                throw Bad($"{op} needs the size '{missing}'");
             var shape = new KernelShape(op, sizes);
             return shape.Fault() is { } fault ? throw Bad(fault) : shape;
         }
@@ -126,30 +143,32 @@ internal sealed record KernelShape
     }
 
     /// <summary>Values that are read and written once at least.</summary>
-    public double Values => Op switch
-    {
-        "conv2d" => Product("experts", "batch", "height", "width") * (Size("in") + Size("out")) + WeightValues,
-        "linear" => Product("experts", "rows") * (Size("in") + Size("out")) + WeightValues,
-        "attention" => 2 * Product("experts", "batch", "heads", "head_width") * (Size("queries") + Size("keys")),
-        "group_norm" => 2 * Product("experts", "batch", "pixels", "channels"),
-        "layer_norm" or "side_by_side" => 2 * Product("experts", "rows", "channels"),
-        "fuse" => (Size("experts") + 1) * Product("batch", "pixels", "channels"),
-        "mean" => (Size("experts") + 1) * Size("count"),
-        "activation" => 2 * Size("count"),
-        "geglu" => 3 * Product("rows", "width"),
-        "softmax" => 2 * Product("rows", "width"),
-        "upsample" => 5 * Product("maps", "height", "width", "channels"),
-        "concat" => 2 * Product("experts", "rows") * (Size("channels_a") + Size("channels_b")),
-        _ => 3 * Product("experts", "count"),
-    };
+    public double Values =>
+        Op switch
+        {
+            "conv2d" => Product("experts", "batch", "height", "width") * (Size("in") + Size("out")) + WeightValues,
+            "linear" => Product("experts", "rows") * (Size("in") + Size("out")) + WeightValues,
+            "attention" => 2 * Product("experts", "batch", "heads", "head_width") * (Size("queries") + Size("keys")),
+            "group_norm" => 2 * Product("experts", "batch", "pixels", "channels"),
+            "layer_norm" or "side_by_side" => 2 * Product("experts", "rows", "channels"),
+            "fuse" => (Size("experts") + 1) * Product("batch", "pixels", "channels"),
+            "mean" => (Size("experts") + 1) * Size("count"),
+            "activation" => 2 * Size("count"),
+            "geglu" => 3 * Product("rows", "width"),
+            "softmax" => 2 * Product("rows", "width"),
+            "upsample" => 5 * Product("maps", "height", "width", "channels"),
+            "concat" => 2 * Product("experts", "rows") * (Size("channels_a") + Size("channels_b")),
+            _ => 3 * Product("experts", "count"),
+        };
 
     /// <summary>Values of the weights of all experts, 0 for an op without.</summary>
-    public double WeightValues => Op switch
-    {
-        "conv2d" => Product("experts", "in", "out", "kernel", "kernel"),
-        "linear" => Product("experts", "in", "out"),
-        _ => 0,
-    };
+    public double WeightValues =>
+        Op switch
+        {
+            "conv2d" => Product("experts", "in", "out", "kernel", "kernel"),
+            "linear" => Product("experts", "in", "out"),
+            _ => 0,
+        };
 
     /// <inheritdoc/>
     public bool Equals(KernelShape? other) => other is not null && Name == other.Name;
@@ -180,15 +199,16 @@ internal sealed record KernelShape
     private double Product(params ReadOnlySpan<string> names)
     {
         double product = 1;
-        foreach (string name in names) product *= _sizes[name];
+        foreach (string name in names)
+            product *= _sizes[name];
         return product;
     }
 
     // Why no device takes such a shape, or null.
     private string? Fault()
     {
-        if (Values > Most) return string.Create(CultureInfo.InvariantCulture,
-            $"{Name} has {Values:G3} values; at most {Most} are timed");
+        if (Values > Most)
+            return string.Create(CultureInfo.InvariantCulture, $"{Name} has {Values:G3} values; at most {Most} are timed");
         return Op switch
         {
             "group_norm" when this["channels"] % this["groups"] != 0 =>

@@ -24,7 +24,7 @@ internal sealed class NetworkBenchmark
     private static readonly JsonSerializerOptions s_json = new()
     {
         WriteIndented = true,
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
     };
 
     private readonly IDevice _raw;
@@ -41,9 +41,15 @@ internal sealed class NetworkBenchmark
     /// <param name="roofline">What the device can do.</param>
     /// <param name="options">How to measure.</param>
     /// <param name="cancellation">Looked at before every op.</param>
-    public NetworkBenchmark(IDevice raw, string name, string precision, EnsembleFolder folder, Roofline roofline,
+    public NetworkBenchmark(
+        IDevice raw,
+        string name,
+        string precision,
+        EnsembleFolder folder,
+        Roofline roofline,
         NetworkBenchmarkOptions options,
-        CancellationToken cancellation)
+        CancellationToken cancellation
+    )
     {
         (_raw, _folder, _options) = (raw, folder, options);
         _device = new TimingDevice(raw, raw is CpuDevice ? 1 : 5) { ByShape = options.ByShape };
@@ -52,14 +58,29 @@ internal sealed class NetworkBenchmark
         _report = new Report(name, Roofline.Hardware(raw), precision, date, roofline, []);
     }
 
-    private sealed record NetworkResult(string Case, int Experts, int Batch, int Latent, string Mode, double Ms, double Min,
-        double Max, double BuffersGib,
-        IReadOnlyList<OpRow>? Ops);
+    private sealed record NetworkResult(
+        string Case,
+        int Experts,
+        int Batch,
+        int Latent,
+        string Mode,
+        double Ms,
+        double Min,
+        double Max,
+        double BuffersGib,
+        IReadOnlyList<OpRow>? Ops
+    );
 
     private sealed record OpRow(string Name, int Calls, double Ms, double Tflops, double Gbs, double OfRoofline);
 
-    private sealed record Report(string Device, string Hardware, string Storage, string Date, Roofline Roofline,
-        List<NetworkResult> Cases);
+    private sealed record Report(
+        string Device,
+        string Hardware,
+        string Storage,
+        string Date,
+        Roofline Roofline,
+        List<NetworkResult> Cases
+    );
 
     /// <summary>Writes what was measured of U-Net, ensemble and VAE, whole or not at all.</summary>
     public void Write(string path) => WholeFile.WriteText(path, JsonSerializer.Serialize(_report, s_json) + "\n");
@@ -68,17 +89,24 @@ internal sealed class NetworkBenchmark
     public void Vae()
     {
         VaeConfig config = VaeConfig.Load(_folder.Vae);
-        (VaeModel vae, CheckpointParameters parameters) = DiffusionModel.ReadComponent(_device, [_folder.Vae], p =>
-            new VaeModel(p, config));
+        (VaeModel vae, CheckpointParameters parameters) = DiffusionModel.ReadComponent(
+            _device,
+            [_folder.Vae],
+            p => new VaeModel(p, config)
+        );
         using (parameters)
         {
             using TensorScope scope = _ops.Scope();
             Tensor latents = Noise(new Shape(1, _options.Batch, _options.Latent, _options.Latent, config.LatentChannels));
-            Time("vae_decode", 1, () =>
-            {
-                using TensorScope inner = _ops.Scope();
-                vae.Decode(_ops, latents);
-            });
+            Time(
+                "vae_decode",
+                1,
+                () =>
+                {
+                    using TensorScope inner = _ops.Scope();
+                    vae.Decode(_ops, latents);
+                }
+            );
         }
     }
 
@@ -97,7 +125,8 @@ internal sealed class NetworkBenchmark
         using TensorScope scope = _ops.Scope();
         (Action one, List<IDisposable> owned) = Load([_folder.UNets[0]], []);
         (Action all, List<IDisposable> others) = Load(_folder.UNets, _folder.Aggregators);
-        double[] ones = new double[repeats + 1], alls = new double[repeats];
+        double[] ones = new double[repeats + 1],
+            alls = new double[repeats];
         Once(one);
         Once(all);
         ones[0] = Once(one);
@@ -111,40 +140,52 @@ internal sealed class NetworkBenchmark
         Array.Sort(ones);
         Array.Sort(alls);
         double middle = ones[(repeats + 1) / 2];
-        Terminal.Result($"afa_forward, {_folder.UNets.Count} experts, against unet_forward by turns, {Size}: "
-            + FormattableString.Invariant($"{alls[repeats / 2]:F0} ({alls[0]:F0} to {alls[^1]:F0}) and ")
-            + FormattableString.Invariant($"{middle:F0} ({ones[0]:F0} to {ones[^1]:F0}) ms; ")
-            + FormattableString.Invariant($"ratio: median {ratios[repeats / 2]:F3}, {ratios[0]:F3} to {ratios[^1]:F3}; ")
-            + FormattableString.Invariant($"of the fastest {alls[0] / ones[0]:F3}"));
-        foreach (IDisposable item in owned.Concat(others)) item.Dispose();
+        Terminal.Result(
+            $"afa_forward, {_folder.UNets.Count} experts, against unet_forward by turns, {Size}: "
+                + FormattableString.Invariant($"{alls[repeats / 2]:F0} ({alls[0]:F0} to {alls[^1]:F0}) and ")
+                + FormattableString.Invariant($"{middle:F0} ({ones[0]:F0} to {ones[^1]:F0}) ms; ")
+                + FormattableString.Invariant($"ratio: median {ratios[repeats / 2]:F3}, {ratios[0]:F3} to {ratios[^1]:F3}; ")
+                + FormattableString.Invariant($"of the fastest {alls[0] / ones[0]:F3}")
+        );
+        foreach (IDisposable item in owned.Concat(others))
+            item.Dispose();
     }
 
     /// <summary>A step of training the aggregators.</summary>
     public void Train() => TrainingBenchmark.Run(_raw, _folder, _options);
 
-    private string Size => string.Create(CultureInfo.InvariantCulture,
-        $"{_options.Latent}x{_options.Latent} latents, batch {_options.Batch}");
+    private string Size =>
+        string.Create(CultureInfo.InvariantCulture, $"{_options.Latent}x{_options.Latent} latents, batch {_options.Batch}");
 
     private void Network(IReadOnlyList<string> unets, IReadOnlyList<string> sabws)
     {
         using TensorScope scope = _ops.Scope();
         (Action run, List<IDisposable> owned) = Load(unets, sabws);
         Time(sabws.Count > 0 ? "afa_forward" : "unet_forward", unets.Count, run);
-        foreach (IDisposable one in owned) one.Dispose();
+        foreach (IDisposable one in owned)
+            one.Dispose();
     }
 
     private (Action Run, List<IDisposable> Owned) Load(IReadOnlyList<string> unets, IReadOnlyList<string> sabws)
     {
         UNetConfig config = UNetConfig.Load(_folder.UNets[0]);
-        (UNetModel unet, CheckpointParameters weights) = DiffusionModel.ReadComponent(_device, unets, p =>
-            new UNetModel(p, config));
+        (UNetModel unet, CheckpointParameters weights) = DiffusionModel.ReadComponent(
+            _device,
+            unets,
+            p => new UNetModel(p, config)
+        );
         var owned = new List<IDisposable> { weights };
         var aggregators = new List<Sabw>();
         foreach (string path in sabws)
         {
             SabwConfig sabw = SabwConfig.Load(path);
-            (Sabw aggregator, CheckpointParameters parameters) = DiffusionModel.ReadComponent(_device, [path], p =>
-                new Sabw(p, sabw), null, "aggregator");
+            (Sabw aggregator, CheckpointParameters parameters) = DiffusionModel.ReadComponent(
+                _device,
+                [path],
+                p => new Sabw(p, sabw),
+                null,
+                "aggregator"
+            );
             aggregators.Add(aggregator);
             owned.Add(parameters);
         }
@@ -186,26 +227,34 @@ internal sealed class NetworkBenchmark
 
         IReadOnlyList<OpTiming> timings = Profile(run);
         Roofline roofline = _report.Roofline;
-        Terminal.Result($"{"op",-40}{"calls",6}{"ms",10}{"share",8}{"TFLOP/s",10}{"GB/s",8}{"of roofline",13}");
+        Terminal.Result($"{"op", -40}{"calls", 6}{"ms", 10}{"share", 8}{"TFLOP/s", 10}{"GB/s", 8}{"of roofline", 13}");
         double total = timings.Sum(t => t.Seconds);
         foreach (OpTiming t in timings)
         {
             double tflops = t.Flops > 0 ? t.Tflops : 0;
-            Terminal.Result(FormattableString.Invariant($"{t.Name,-40}{t.Calls,6}{t.Seconds * 1e3,10:F2}{t.Seconds / total,8:P1}")
-                + FormattableString.Invariant($"{tflops,10:F3}{t.Gbs,8:F0}{t.OfRoofline(roofline),13:P0}"));
+            Terminal.Result(
+                FormattableString.Invariant($"{t.Name, -40}{t.Calls, 6}{t.Seconds * 1e3, 10:F2}{t.Seconds / total, 8:P1}")
+                    + FormattableString.Invariant($"{tflops, 10:F3}{t.Gbs, 8:F0}{t.OfRoofline(roofline), 13:P0}")
+            );
         }
 
-        OpRow[] rows = [.. timings.Select(t => new OpRow(t.Name, t.Calls, t.Seconds * 1e3, t.Tflops, t.Gbs,
-            t.OfRoofline(roofline)))];
+        OpRow[] rows =
+        [
+            .. timings.Select(t => new OpRow(t.Name, t.Calls, t.Seconds * 1e3, t.Tflops, t.Gbs, t.OfRoofline(roofline))),
+        ];
         _report.Cases[^1] = _report.Cases[^1] with { Ops = rows };
 
         void Print(string mode, double[] ms)
         {
-            double gib = _raw.AllocatedBytes / (double)(1L << 30), median = ms[ms.Length / 2];
-            _report.Cases.Add(new NetworkResult(title, experts, _options.Batch, _options.Latent, mode, median, ms[0], ms[^1],
-                gib, null));
-            Terminal.Result($"{title}, {experts} expert(s), {Size}, {mode}: "
-                + FormattableString.Invariant($"median {median:F2} ms, {ms[0]:F2} to {ms[^1]:F2} of {_options.Repeats}"));
+            double gib = _raw.AllocatedBytes / (double)(1L << 30),
+                median = ms[ms.Length / 2];
+            _report.Cases.Add(
+                new NetworkResult(title, experts, _options.Batch, _options.Latent, mode, median, ms[0], ms[^1], gib, null)
+            );
+            Terminal.Result(
+                $"{title}, {experts} expert(s), {Size}, {mode}: "
+                    + FormattableString.Invariant($"median {median:F2} ms, {ms[0]:F2} to {ms[^1]:F2} of {_options.Repeats}")
+            );
         }
     }
 
@@ -221,8 +270,12 @@ internal sealed class NetworkBenchmark
         }
 
         _device.Timing = false;
-        return [.. seen.GroupBy(t => t.Name).Select(g =>
-            g.OrderBy(t => t.Seconds).ElementAt(g.Count() / 2)).OrderByDescending(t => t.Seconds)];
+        return
+        [
+            .. seen.GroupBy(t => t.Name)
+                .Select(g => g.OrderBy(t => t.Seconds).ElementAt(g.Count() / 2))
+                .OrderByDescending(t => t.Seconds),
+        ];
     }
 
     private double[] Measure(Action run)

@@ -12,7 +12,8 @@ internal static unsafe class PeakCopy
     /// <summary>GB/s, bytes read and bytes written, best of five copies of 128 MiB.</summary>
     public static double Measure(WorkerPool pool)
     {
-        byte* from = (byte*)NativeMemory.AlignedAlloc(Bytes, 64), to = (byte*)NativeMemory.AlignedAlloc(Bytes, 64);
+        byte* from = (byte*)NativeMemory.AlignedAlloc(Bytes, 64),
+            to = (byte*)NativeMemory.AlignedAlloc(Bytes, 64);
         try
         {
             NativeMemory.Fill(from, Bytes, 1);

@@ -8,12 +8,25 @@ namespace AfaNative.Tool.Bench;
 /// <summary>Joins the JSON of our benchmarks and of a PyTorch peer into one Markdown page.</summary>
 internal static class ReportTable
 {
-    private sealed record Line(string Who, string Mode, string Case, int Experts, int Batch, int Latent, double Ms, double Min,
-        double Max)
+    private sealed record Line(
+        string Who,
+        string Mode,
+        string Case,
+        int Experts,
+        int Batch,
+        int Latent,
+        double Ms,
+        double Min,
+        double Max
+    )
     {
         public bool IsPeer => Who.StartsWith("torch", StringComparison.Ordinal);
 
-        public bool IsPeerOf(Line ours) => IsPeer && Mode == "eager" && Case == ours.Case && Batch == ours.Batch
+        public bool IsPeerOf(Line ours) =>
+            IsPeer
+            && Mode == "eager"
+            && Case == ours.Case
+            && Batch == ours.Batch
             && Latent == ours.Latent
             && (Experts == ours.Experts || ours.Case == "unet_forward");
     }
@@ -32,8 +45,10 @@ internal static class ReportTable
             }
             catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
             {
-                throw new AfaException($"{file}: expected a report that bench --json or torch_afa_bench.py wrote: {e.Message}",
-                    e);
+                throw new AfaException(
+                    $"{file}: expected a report that bench --json or torch_afa_bench.py wrote: {e.Message}",
+                    e
+                );
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
             {
@@ -47,9 +62,12 @@ internal static class ReportTable
         foreach (Line r in rows.OrderBy(r => r.Case, StringComparer.Ordinal).ThenBy(r => r.IsPeer ? 0 : 1))
         {
             string ratio = rows.FirstOrDefault(p => p.IsPeerOf(r)) is { Ms: > 0 } peer
-                ? string.Create(CultureInfo.InvariantCulture, $"{r.Ms / peer.Ms:F2}") : "";
-            page.Append(CultureInfo.InvariantCulture,
-                $"| {r.Case} | {r.Experts} | {r.Batch} | {r.Latent} x {r.Latent} | {r.Who} | {r.Mode} ");
+                ? string.Create(CultureInfo.InvariantCulture, $"{r.Ms / peer.Ms:F2}")
+                : "";
+            page.Append(
+                CultureInfo.InvariantCulture,
+                $"| {r.Case} | {r.Experts} | {r.Batch} | {r.Latent} x {r.Latent} | {r.Who} | {r.Mode} "
+            );
             page.AppendLine(CultureInfo.InvariantCulture, $"| {r.Ms:F2} | {r.Min:F2} to {r.Max:F2} | {ratio} |");
         }
 
@@ -62,7 +80,8 @@ internal static class ReportTable
         JsonElement root = json.RootElement;
         if (root.ValueKind == JsonValueKind.Array)
         {
-            foreach (JsonElement row in root.EnumerateArray()) rows.Add(Row(Text(row, "peer"), row));
+            foreach (JsonElement row in root.EnumerateArray())
+                rows.Add(Row(Text(row, "peer"), row));
             return;
         }
 
@@ -71,27 +90,42 @@ internal static class ReportTable
         {
             Line line = Row(who, one);
             rows.Add(line);
-            if (!one.TryGetProperty("ops", out JsonElement list) || list.ValueKind != JsonValueKind.Array) continue;
-            ops.AppendLine(CultureInfo.InvariantCulture,
-                $"\n{who}: ops of {line.Case}, {line.Experts} expert(s), batch {line.Batch}\n");
+            if (!one.TryGetProperty("ops", out JsonElement list) || list.ValueKind != JsonValueKind.Array)
+                continue;
+            ops.AppendLine(
+                CultureInfo.InvariantCulture,
+                $"\n{who}: ops of {line.Case}, {line.Experts} expert(s), batch {line.Batch}\n"
+            );
             ops.AppendLine("| op | calls | ms | TFLOP/s | GB/s | of the roofline |\n|---|---|---|---|---|---|");
             foreach (JsonElement op in list.EnumerateArray())
             {
-                ops.Append(CultureInfo.InvariantCulture,
-                    $"| {Text(op, "name")} | {op.GetProperty("calls").GetInt32()} | {Number(op, "ms"):F3} ");
-                ops.AppendLine(CultureInfo.InvariantCulture,
-                    $"| {Number(op, "tflops"):F1} | {Number(op, "gbs"):F0} | {Number(op, "of_roofline"):P0} |");
+                ops.Append(
+                    CultureInfo.InvariantCulture,
+                    $"| {Text(op, "name")} | {op.GetProperty("calls").GetInt32()} | {Number(op, "ms"):F3} "
+                );
+                ops.AppendLine(
+                    CultureInfo.InvariantCulture,
+                    $"| {Number(op, "tflops"):F1} | {Number(op, "gbs"):F0} | {Number(op, "of_roofline"):P0} |"
+                );
             }
         }
     }
 
-    private static Line Row(string who, JsonElement e) => new(who, Text(e, "mode"), Text(e, "case"),
-        e.GetProperty("experts").GetInt32(),
-        e.GetProperty("batch").GetInt32(), e.GetProperty("latent").GetInt32(), Number(e, "ms"), Number(e, "min"),
-            Number(e, "max"));
+    private static Line Row(string who, JsonElement e) =>
+        new(
+            who,
+            Text(e, "mode"),
+            Text(e, "case"),
+            e.GetProperty("experts").GetInt32(),
+            e.GetProperty("batch").GetInt32(),
+            e.GetProperty("latent").GetInt32(),
+            Number(e, "ms"),
+            Number(e, "min"),
+            Number(e, "max")
+        );
 
-    private static string Text(JsonElement e, string name) => e.GetProperty(name).GetString()
-        ?? throw new FormatException($"'{name}' is null");
+    private static string Text(JsonElement e, string name) =>
+        e.GetProperty(name).GetString() ?? throw new FormatException($"'{name}' is null");
 
     private static double Number(JsonElement e, string name) => e.GetProperty(name).GetDouble();
 }

@@ -16,7 +16,9 @@ internal sealed record CountedShape(KernelShape Shape, int Calls);
 /// <summary>The shapes to time: those of a real network, or a file's.</summary>
 internal static class StandardShapes
 {
-    private const int Latent = 64, Tokens = 77, Experts = 3;
+    private const int Latent = 64,
+        Tokens = 77,
+        Experts = 3;
 
     // A file of shapes is a page of lines.
     private const long MostBytes = 16 << 20;
@@ -61,8 +63,8 @@ internal static class StandardShapes
         for (int i = 0; i < lines.Length; i++)
         {
             string line = lines[i].Trim();
-            if (line.Length > 0 && line[0] != '#') shapes.Add(new CountedShape(KernelShape.Parse(line, $"{path}, line {i + 1}"),
-                0));
+            if (line.Length > 0 && line[0] != '#')
+                shapes.Add(new CountedShape(KernelShape.Parse(line, $"{path}, line {i + 1}"), 0));
         }
 
         return shapes.Count > 0 ? [.. shapes.Distinct()] : throw new AfaException($"{path}: it holds no shape.");
@@ -81,13 +83,15 @@ internal static class StandardShapes
         Tensor latents = ops.Allocate(new Shape(1, batch, Latent, Latent, config.InChannels));
         Tensor text = ops.Allocate(new Shape(experts, batch, Tokens, 1, config.CrossAttentionDim));
         Action<KernelShape> count = shape => calls[shape] = calls.GetValueOrDefault(shape) + 1;
-        if (experts == 1) watched.Seen = count;
+        if (experts == 1)
+            watched.Seen = count;
         Tensor time = unet.EmbedTime(ops, [.. Enumerable.Repeat(500f, batch)]);
         IAggregation? aggregation = null;
         if (experts > 1)
         {
             watched.Seen = count;
-            Tensor meanTime = ops.Activate(ops.MeanOverExperts(time), ActivationKind.Silu), meanText = ops.MeanOverExperts(text);
+            Tensor meanTime = ops.Activate(ops.MeanOverExperts(time), ActivationKind.Silu),
+                meanText = ops.MeanOverExperts(text);
             watched.Seen = null;
             aggregation = new Watched(planning, watched, config, meanTime, meanText, count);
         }
@@ -96,8 +100,14 @@ internal static class StandardShapes
         return calls.Select(c => new CountedShape(c.Key, c.Value));
     }
 
-    private sealed class Watched(PlanningDevice planning, TimingDevice device, UNetConfig config, Tensor time, Tensor text,
-        Action<KernelShape> count) : IAggregation
+    private sealed class Watched(
+        PlanningDevice planning,
+        TimingDevice device,
+        UNetConfig config,
+        Tensor time,
+        Tensor text,
+        Action<KernelShape> count
+    ) : IAggregation
     {
         public Tensor Aggregate(Ops ops, int point, Tensor features)
         {

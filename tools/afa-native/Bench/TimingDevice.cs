@@ -54,9 +54,7 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
 
     public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => inner.Pack(shape, experts);
 
-    public void Dispose()
-    {
-    }
+    public void Dispose() { }
 
     /// <summary>Sums by op class since the last call.</summary>
     public IReadOnlyList<OpTiming> Collect()
@@ -71,7 +69,7 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
                 Calls = sum.Calls + 1,
                 Seconds = sum.Seconds + seconds,
                 Flops = sum.Flops + flops,
-                Bytes = sum.Bytes + bytes
+                Bytes = sum.Bytes + bytes,
             };
             start.Dispose();
             end.Dispose();
@@ -85,32 +83,59 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
     {
         (LinearShape s, Epilogue e, WeightShape w) = (shape, epilogue, weights.Shape);
         See("linear", ("experts", s.Experts), ("rows", s.Rows), ("in", w.K), ("out", w.Out), ("geglu", w.Geglu ? 1 : 0));
-        string name = w.Geglu ? "linear + GEGLU" : s.Rows * s.Experts <= 256 ? "linear, few rows" : "linear";
-        if (ByShape) name = $"{name} {w.K}-{w.Out} x{s.Rows} E{s.Experts}";
+        string name =
+            w.Geglu ? "linear + GEGLU"
+            : s.Rows * s.Experts <= 256 ? "linear, few rows"
+            : "linear";
+        if (ByShape)
+            name = $"{name} {w.K}-{w.Out} x{s.Rows} E{s.Experts}";
         double flops = 2.0 * s.Experts * s.Rows * w.K * w.Out;
         Time(name, flops, Elements(x, y, epilogue.Residual) + weights.ByteLength, k => k.Linear(s, x, weights, e, y));
     }
 
-    public void Convolution(in ConvolutionShape shape, DeviceBuffer x, PackedWeights weights, in Epilogue epilogue,
-        DeviceBuffer y)
+    public void Convolution(
+        in ConvolutionShape shape,
+        DeviceBuffer x,
+        PackedWeights weights,
+        in Epilogue epilogue,
+        DeviceBuffer y
+    )
     {
         (ConvolutionShape s, Epilogue e, WeightShape w) = (shape, epilogue, weights.Shape);
-        See("conv2d", ("experts", s.Experts), ("batch", s.Batch), ("height", s.Height), ("width", s.Width), ("in", w.In),
+        See(
+            "conv2d",
+            ("experts", s.Experts),
+            ("batch", s.Batch),
+            ("height", s.Height),
+            ("width", s.Width),
+            ("in", w.In),
             ("out", w.Out),
-            ("kernel", s.KernelHeight), ("stride", s.Stride));
+            ("kernel", s.KernelHeight),
+            ("stride", s.Stride)
+        );
         string size = ByShape ? $" {w.In}-{w.Out} E{s.Experts}" : "";
         double flops = 2.0 * s.Experts * s.Batch * s.OutHeight * s.OutWidth * w.K * w.Out;
-        Time($"conv {s.KernelHeight}x{s.KernelWidth} @{s.OutHeight}{size}", flops, Elements(x, y, epilogue.Residual)
-            + weights.ByteLength,
-            k => k.Convolution(s, x, weights, e, y));
+        Time(
+            $"conv {s.KernelHeight}x{s.KernelWidth} @{s.OutHeight}{size}",
+            flops,
+            Elements(x, y, epilogue.Residual) + weights.ByteLength,
+            k => k.Convolution(s, x, weights, e, y)
+        );
     }
 
     public void Attention(in AttentionShape shape, DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer y)
     {
         AttentionShape s = shape;
-        See("attention", ("experts", s.Experts), ("batch", s.Batch), ("heads", s.Heads), ("head_width", s.HeadWidth),
-            ("queries", s.Queries), ("keys", s.Keys),
-            ("causal", s.Causal ? 1 : 0));
+        See(
+            "attention",
+            ("experts", s.Experts),
+            ("batch", s.Batch),
+            ("heads", s.Heads),
+            ("head_width", s.HeadWidth),
+            ("queries", s.Queries),
+            ("keys", s.Keys),
+            ("causal", s.Causal ? 1 : 0)
+        );
         double flops = 4.0 * s.Experts * s.Batch * s.Channels * s.Queries * s.Keys;
         Time($"attention {s.Queries}x{s.Keys} d{s.HeadWidth}", flops, Elements(q, k, v, y), d => d.Attention(s, q, k, v, y));
     }
@@ -118,8 +143,15 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
     public void GroupNorm(in GroupNormShape shape, DeviceBuffer x, DeviceBuffer weight, DeviceBuffer bias, DeviceBuffer y)
     {
         GroupNormShape s = shape;
-        See("group_norm", ("experts", s.Experts), ("batch", s.Batch), ("pixels", s.Pixels), ("channels", s.Channels),
-            ("groups", s.Groups), ("silu", s.Silu ? 1 : 0));
+        See(
+            "group_norm",
+            ("experts", s.Experts),
+            ("batch", s.Batch),
+            ("pixels", s.Pixels),
+            ("channels", s.Channels),
+            ("groups", s.Groups),
+            ("silu", s.Silu ? 1 : 0)
+        );
         Time("group norm", 0, Elements(x, y), k => k.GroupNorm(s, x, weight, bias, y));
     }
 
@@ -184,10 +216,17 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
     public void TimestepEmbedding(ReadOnlySpan<float> timesteps, int dim, DeviceBuffer y) =>
         inner.Kernels.TimestepEmbedding(timesteps, dim, y);
 
-    public void TokenEmbedding(int experts, int vocabulary, int positionRows, int length, int dim, ReadOnlySpan<int> ids,
-        DeviceBuffer tokens, DeviceBuffer positions,
-        DeviceBuffer y) => inner.Kernels.TokenEmbedding(experts, vocabulary, positionRows, length, dim, ids, tokens, positions,
-            y);
+    public void TokenEmbedding(
+        int experts,
+        int vocabulary,
+        int positionRows,
+        int length,
+        int dim,
+        ReadOnlySpan<int> ids,
+        DeviceBuffer tokens,
+        DeviceBuffer positions,
+        DeviceBuffer y
+    ) => inner.Kernels.TokenEmbedding(experts, vocabulary, positionRows, length, dim, ids, tokens, positions, y);
 
     public void FuseExperts(in FusionShape shape, DeviceBuffer features, DeviceBuffer logits, DeviceBuffer y, DeviceBuffer? maps)
     {
@@ -201,7 +240,8 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
     private double Elements(params ReadOnlySpan<DeviceBuffer?> buffers)
     {
         double sum = 0;
-        foreach (DeviceBuffer? buffer in buffers) sum += buffer?.Length ?? 0;
+        foreach (DeviceBuffer? buffer in buffers)
+            sum += buffer?.Length ?? 0;
         return sum * ElementBytes;
     }
 
@@ -215,7 +255,8 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
         }
 
         IDeviceMarker start = inner.Mark();
-        for (int i = 0; i < insideRepeats; i++) run(inner.Kernels);
+        for (int i = 0; i < insideRepeats; i++)
+            run(inner.Kernels);
         _marks.Add((name, flops, bytes, start, inner.Mark()));
     }
 }

@@ -14,13 +14,22 @@ internal static class TrainingBenchmark
     /// <summary>Needs a device with gradients.</summary>
     public static void Run(IDevice device, EnsembleFolder folder, NetworkBenchmarkOptions options)
     {
-        (int latent, int batch, int repeats, bool recompute) = (options.Latent, options.Batch, options.Repeats,
-            options.Recompute);
-        if (folder.Aggregators.Count == 0) throw new AfaException($"{folder.Path}: it has no aggregators to train.");
-        if (device.Gradients is null) throw new AfaException($"{device.Name} has no gradients: nothing can be trained there.");
+        (int latent, int batch, int repeats, bool recompute) = (
+            options.Latent,
+            options.Batch,
+            options.Repeats,
+            options.Recompute
+        );
+        if (folder.Aggregators.Count == 0)
+            throw new AfaException($"{folder.Path}: it has no aggregators to train.");
+        if (device.Gradients is null)
+            throw new AfaException($"{device.Name} has no gradients: nothing can be trained there.");
         UNetConfig config = UNetConfig.Load(folder.UNets[0]);
-        (UNetModel unet, CheckpointParameters weights) = DiffusionModel.ReadComponent(device, folder.UNets, p =>
-            new UNetModel(p, config));
+        (UNetModel unet, CheckpointParameters weights) = DiffusionModel.ReadComponent(
+            device,
+            folder.UNets,
+            p => new UNetModel(p, config)
+        );
         using (weights)
         {
             using TrainedAggregators trained = TrainedAggregators.Load(device, folder.Aggregators);
@@ -38,12 +47,14 @@ internal static class TrainingBenchmark
                 double at = 0;
                 double Lap()
                 {
-                    double now = watch.Elapsed.TotalMilliseconds, lap = now - at;
+                    double now = watch.Elapsed.TotalMilliseconds,
+                        lap = now - at;
                     at = now;
                     return lap;
                 }
 
-                using (ops.Scope()) ensemble.Predict(ops, latents, sinusoids, text);
+                using (ops.Scope())
+                    ensemble.Predict(ops, latents, sinusoids, text);
                 double plain = Lap();
                 trained.ZeroGradients();
                 using var tape = new Tape(device, trained.Parameters.Select(p => p.Parameter)) { Recompute = recompute };
@@ -58,7 +69,8 @@ internal static class TrainingBenchmark
                 optimizer.Step();
                 double update = Lap();
                 // The first round pays for fresh memory and compilation.
-                if (i == 0) continue;
+                if (i == 0)
+                    continue;
                 times[0].Add(plain);
                 times[1].Add(forward);
                 times[2].Add(backward);
@@ -68,11 +80,13 @@ internal static class TrainingBenchmark
 
             double[] median = [.. times.Select(t => t.Order().ElementAt(t.Count / 2))];
             string size = $"{latent}x{latent} latents, batch {batch}{(recompute ? ", recomputing" : "")}";
-            Terminal.Result($"training step, {folder.UNets.Count} experts, {size}: "
-                + FormattableString.Invariant($"{median[4]:F0} ms = {median[4] / median[0]:F2} x the forward pass of ")
-                + FormattableString.Invariant($"{median[0]:F0} ms ")
-                + FormattableString.Invariant($"(recorded forward {median[1]:F0}, backward {median[2]:F0}, ")
-                + FormattableString.Invariant($"clipping and AdamW {median[3]:F0})"));
+            Terminal.Result(
+                $"training step, {folder.UNets.Count} experts, {size}: "
+                    + FormattableString.Invariant($"{median[4]:F0} ms = {median[4] / median[0]:F2} x the forward pass of ")
+                    + FormattableString.Invariant($"{median[0]:F0} ms ")
+                    + FormattableString.Invariant($"(recorded forward {median[1]:F0}, backward {median[2]:F0}, ")
+                    + FormattableString.Invariant($"clipping and AdamW {median[3]:F0})")
+            );
         }
     }
 

@@ -2,10 +2,14 @@ using System.CommandLine;
 
 namespace AfaNative.Tool.Commands;
 
-/// <summary><c>afa-native completion</c>: scripts that let a shell complete commands, options and their values. They ask the program itself (the <c>[suggest:POSITION]</c> directive), so they never grow old.</summary>
+/// <summary>
+/// <c>afa-native completion</c>: scripts that let a shell complete commands, options and their values. They ask the program
+/// itself (the <c>[suggest:POSITION]</c> directive), so they never grow old.
+/// </summary>
 internal static class CompletionCommand
 {
-    // The command's own word is put in anew, however it was called; what starts otherwise than the word at the cursor is left out, and where nothing is left files are offered.
+    // The command's own word is put in anew, however it was called; what starts otherwise than the word at the cursor is left
+    // out, and where nothing is left files are offered.
     private const string Bash = """
         # Completion for bash: source <(afa-native completion bash)
         _afa_native() {
@@ -17,7 +21,8 @@ internal static class CompletionCommand
 
     private const string Zsh = """
         #compdef afa-native
-        # Completion for zsh: source <(afa-native completion zsh), after compinit; or save it as _afa-native in a folder of $fpath.
+        # Completion for zsh: source <(afa-native completion zsh), after compinit;
+        # or save it as _afa-native in a folder of $fpath.
         _afa_native() {
             local line="afa-native ${(j: :)words[2,CURRENT]}"
             local -a found=(${(f)"$($words[1] "[suggest:${#line}]" "$line" 2>/dev/null)"})
@@ -40,7 +45,8 @@ internal static class CompletionCommand
         Register-ArgumentCompleter -Native -CommandName afa-native -ScriptBlock {
             param($word, $command, $cursor)
             $at = $cursor - $command.Extent.StartOffset
-            afa-native "[suggest:$at]" "$command".PadRight($at) 2>$null | Where-Object { $_ -and $_.StartsWith($word) } | ForEach-Object {
+            afa-native "[suggest:$at]" "$command".PadRight($at) 2>$null |
+            Where-Object { $_ -and $_.StartsWith($word) } | ForEach-Object {
                 [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
             }
         }
@@ -50,8 +56,24 @@ internal static class CompletionCommand
     {
         var shell = new Argument<string>("SHELL") { Description = "bash, zsh, fish or pwsh." };
         shell.AcceptOnlyFromAmong("bash", "zsh", "fish", "pwsh");
-        var command = new Command("completion", "Prints a script that completes commands, options and values; its first lines say how a shell loads it.") { shell };
-        command.SetAction(r => Terminal.Result(r.GetValue(shell) switch { "bash" => Bash, "zsh" => Zsh, "fish" => Fish, _ => PowerShell }));
+        var command = new Command(
+            "completion",
+            "Prints a script that completes commands, options and values; its first lines say how a shell loads it."
+        )
+        {
+            shell,
+        };
+        command.SetAction(r =>
+            Terminal.Result(
+                r.GetValue(shell) switch
+                {
+                    "bash" => Bash,
+                    "zsh" => Zsh,
+                    "fish" => Fish,
+                    _ => PowerShell,
+                }
+            )
+        );
         return command;
     }
 }

@@ -18,12 +18,18 @@ internal sealed record ModelDefaults(string Model, int Size, int Steps, float Gu
     /// <exception cref="AfaException">None is named, and the demo ensemble is not there.</exception>
     public static ModelDefaults Of(string? model, string? basePath)
     {
-        if (model is null && !Directory.Exists(DemoFolder)) throw new AfaException($"MODEL is missing: name an ensemble, a model folder or a single-file checkpoint (a demo ensemble in {DemoFolder} would take its place; afa-native synth makes a small model with random weights).");
+        if (model is null && !Directory.Exists(DemoFolder))
+            throw new AfaException(
+                $"MODEL is missing: name an ensemble, a model folder or a single-file checkpoint (a demo ensemble in "
+                    + $"{DemoFolder} would take its place; afa-native synth makes a small model with random weights)."
+            );
         string at = model ?? DemoFolder;
         // A single file says nothing of its size, its base does.
         string folder = File.Exists(at) ? basePath ?? "" : at;
         int size = 512;
-        if (File.Exists(Path.Combine(folder, "unet", "config.json")) && File.Exists(Path.Combine(folder, "vae", "config.json"))) size = UNetConfig.Load(Path.Combine(folder, "unet")).SampleSize * VaeConfig.Load(Path.Combine(folder, "vae")).Downscale;
+        if (File.Exists(Path.Combine(folder, "unet", "config.json")) && File.Exists(Path.Combine(folder, "vae", "config.json")))
+            size =
+                UNetConfig.Load(Path.Combine(folder, "unet")).SampleSize * VaeConfig.Load(Path.Combine(folder, "vae")).Downscale;
         // What demo evaluate compares methods at.
         return model is null ? new(at, size, 20, 4) : new(at, size, 50, 7.5f);
     }

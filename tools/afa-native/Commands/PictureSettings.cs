@@ -28,7 +28,8 @@ internal sealed class PictureSettings
     /// <exception cref="AfaException">It holds none, or they make no sense.</exception>
     public static PictureSettings? Read(string? path)
     {
-        if (path is null) return null;
+        if (path is null)
+            return null;
         GenerationMetadata recorded;
         string text = PictureText.Read(path);
         try
@@ -43,8 +44,10 @@ internal sealed class PictureSettings
         if (recorded.NotUnderstood is { Count: > 0 } rest)
         {
             string more = rest.Count > 20 ? $" and {rest.Count - 20} more" : "";
-            Terminal.Warn($"{path}: not taken over, since this program does not know it: "
-                + $"{string.Join("; ", rest.Take(20).Select(s => Printable.Shortened(s, 100)))}{more}");
+            Terminal.Warn(
+                $"{path}: not taken over, since this program does not know it: "
+                    + $"{string.Join("; ", rest.Take(20).Select(s => Printable.Shortened(s, 100)))}{more}"
+            );
         }
 
         return new PictureSettings(path, recorded);
@@ -56,9 +59,13 @@ internal sealed class PictureSettings
 
     /// <summary>Whose random numbers the seed stands for.</summary>
     /// <exception cref="AfaException">They are of an unknown kind.</exception>
-    public string Noise() => Recorded.NoiseSource is "own" or "cpu" or "cuda-philox" ? Recorded.NoiseSource
-        : throw new AfaException($"{Path}: the picture's random numbers are '{Printable.Shortened(Recorded.NoiseSource)}', "
-            + $"which this program does not have; --noise own, cpu or cuda-philox chooses others.");
+    public string Noise() =>
+        Recorded.NoiseSource is "own" or "cpu" or "cuda-philox"
+            ? Recorded.NoiseSource
+            : throw new AfaException(
+                $"{Path}: the picture's random numbers are '{Printable.Shortened(Recorded.NoiseSource)}', "
+                    + $"which this program does not have; --noise own, cpu or cuda-philox chooses others."
+            );
 
     /// <summary>How several experts were joined.</summary>
     /// <exception cref="AfaException">In an unknown way.</exception>
@@ -70,8 +77,10 @@ internal sealed class PictureSettings
         GenerationMetadata? old = picture?.Recorded;
         return new MagicFusionOptions
         {
-            Weights = weights is { Length: > 0 } ? weights : old is { MagicWeights.Count: > 0 }
-                ? [.. old.MagicWeights.Select(w => (float)w)] : null,
+            Weights =
+                weights is { Length: > 0 } ? weights
+                : old is { MagicWeights.Count: > 0 } ? [.. old.MagicWeights.Select(w => (float)w)]
+                : null,
             SwitchTimestep = switchTimestep ?? old?.MagicSwitch ?? new MagicFusionOptions().SwitchTimestep,
         };
     }
@@ -80,32 +89,49 @@ internal sealed class PictureSettings
     /// <exception cref="AfaException">One of the picture's is not to be found.</exception>
     public static IReadOnlyList<LoraRequest> Loras(PictureSettings? picture, IReadOnlyList<string> given, string? folder)
     {
-        if (given is [None]) return [];
-        if (given.Count > 0 || picture is null) return [.. given.Select(LoraRequest.Parse)];
+        if (given is [None])
+            return [];
+        if (given.Count > 0 || picture is null)
+            return [.. given.Select(LoraRequest.Parse)];
         return [.. picture.Recorded.Loras.Select(l => new LoraRequest(picture.Find(l, folder), l.Weight, l.Expert))];
     }
 
     /// <summary>The VAE that replaces the model's: the option's, or the picture's.</summary>
     public static string? Vae(PictureSettings? picture, string? given, string model)
     {
-        if (given == None) return null;
-        if (given is not null || picture?.Recorded.Vae is not { Length: > 0 } name) return given;
+        if (given == None)
+            return null;
+        if (given is not null || picture?.Recorded.Vae is not { Length: > 0 } name)
+            return given;
         // A name alone: what a text says leads to no other folder.
         string plain = System.IO.Path.GetFileName(name.Replace('\\', '/'));
-        string[] found = [.. picture.Places(model).Select(p => System.IO.Path.Combine(p, plain)).Where(p =>
-            File.Exists(p) || Directory.Exists(p)).Distinct()];
+        string[] found =
+        [
+            .. picture
+                .Places(model)
+                .Select(p => System.IO.Path.Combine(p, plain))
+                .Where(p => File.Exists(p) || Directory.Exists(p))
+                .Distinct(),
+        ];
         string hash = picture.Recorded.VaeHash ?? "";
         if (found.Length == 0)
         {
-            Terminal.Warn($"{picture.Path}: the picture was decoded by the VAE '{name}'{Hash(hash)}, which is not beside it, "
-                + $"the model or in this folder: the model's own takes its place (--vae FILE names it)");
+            Terminal.Warn(
+                $"{picture.Path}: the picture was decoded by the VAE '{name}'{Hash(hash)}, which is not beside it, "
+                    + $"the model or in this folder: the model's own takes its place (--vae FILE names it)"
+            );
             return null;
         }
 
-        string? same = found.FirstOrDefault(p => hash.Length == 0 || (File.Exists(p) && LoraHash.Matches(p, hash))
-            || hash.StartsWith(FileHash.Short(FileHash.WeightFiles(p)), StringComparison.OrdinalIgnoreCase));
-        if (same is null) Terminal.Warn(
-            $"{picture.Path}: the VAE '{name}' is now another file than when the picture was drawn{Hash(hash)}: {found[0]}");
+        string? same = found.FirstOrDefault(p =>
+            hash.Length == 0
+            || (File.Exists(p) && LoraHash.Matches(p, hash))
+            || hash.StartsWith(FileHash.Short(FileHash.WeightFiles(p)), StringComparison.OrdinalIgnoreCase)
+        );
+        if (same is null)
+            Terminal.Warn(
+                $"{picture.Path}: the VAE '{name}' is now another file than when the picture was drawn{Hash(hash)}: {found[0]}"
+            );
         return same ?? found[0];
     }
 
@@ -113,11 +139,16 @@ internal sealed class PictureSettings
     public void Compare(RunRecord run, bool singleFile)
     {
         GenerationMetadata old = Recorded;
-        if (old.ModelHashes.Count > 0 && (old.Own || singleFile)
-            && !old.ModelHashes.SequenceEqual(run.Models, StringComparer.OrdinalIgnoreCase))
+        if (
+            old.ModelHashes.Count > 0
+            && (old.Own || singleFile)
+            && !old.ModelHashes.SequenceEqual(run.Models, StringComparer.OrdinalIgnoreCase)
+        )
         {
-            Terminal.Warn($"{Path}: the picture was drawn by other weights (Model hash {string.Join(" + ", old.ModelHashes)}; "
-                + $"this model's is {string.Join(" + ", run.Models)})");
+            Terminal.Warn(
+                $"{Path}: the picture was drawn by other weights (Model hash {string.Join(" + ", old.ModelHashes)}; "
+                    + $"this model's is {string.Join(" + ", run.Models)})"
+            );
         }
         else if (old.AggregatorHash is { } aggregators && run.Aggregators is { } own && aggregators != own)
         {
@@ -126,12 +157,17 @@ internal sealed class PictureSettings
 
         foreach ((string name, string hash) in old.LoraHashes)
         {
-            string? path = run.Files.FirstOrDefault(f => GenerationMetadata.HashName(
-                System.IO.Path.GetFileNameWithoutExtension(f)).Equals(name, StringComparison.OrdinalIgnoreCase));
-            if (path is null) Terminal.Warn(
-                $"{Path}: the picture was drawn with the LoRA '{name}'{Hash(hash)}, this run is without it");
-            else if (!LoraHash.Matches(path, hash)) Terminal.Warn($"{Path}: the LoRA '{name}' is now another file than when "
-                + $"the picture was drawn{Hash(hash)}: {path}");
+            string? path = run.Files.FirstOrDefault(f =>
+                GenerationMetadata
+                    .HashName(System.IO.Path.GetFileNameWithoutExtension(f))
+                    .Equals(name, StringComparison.OrdinalIgnoreCase)
+            );
+            if (path is null)
+                Terminal.Warn($"{Path}: the picture was drawn with the LoRA '{name}'{Hash(hash)}, this run is without it");
+            else if (!LoraHash.Matches(path, hash))
+                Terminal.Warn(
+                    $"{Path}: the LoRA '{name}' is now another file than when " + $"the picture was drawn{Hash(hash)}: {path}"
+                );
         }
     }
 
@@ -142,8 +178,11 @@ internal sealed class PictureSettings
             .ToDictionary(g => g.Key, g => g.First().Hash, StringComparer.OrdinalIgnoreCase);
         foreach ((string name, string hash) in Recorded.TextInversions)
         {
-            if (!now.TryGetValue(name, out string? own)) Terminal.Warn($"{Path}: the picture's prompts used the embedding "
-                + $"'{name}'{Hash(hash)}; here it is a word like others (--embedding or --embedding-dir names it)");
+            if (!now.TryGetValue(name, out string? own))
+                Terminal.Warn(
+                    $"{Path}: the picture's prompts used the embedding "
+                        + $"'{name}'{Hash(hash)}; here it is a word like others (--embedding or --embedding-dir names it)"
+                );
             else if (Recorded.Own && own != hash)
                 Terminal.Warn($"{Path}: the embedding '{name}' is now another file than when the picture was drawn{Hash(hash)}");
         }
@@ -155,26 +194,43 @@ internal sealed class PictureSettings
     {
         string file = lora.Name + ".safetensors";
         bool plain = System.IO.Path.GetFileName(file) == file;
-        List<string> found = folder is not null && Directory.Exists(folder)
-            ? [.. FolderFiles.Enumerate(folder).Where(f => System.IO.Path.GetFileName(f).Equals(file, StringComparison.Ordinal))
-            .Order(StringComparer.Ordinal)] : [];
-        if (plain) found.AddRange(Places(null).Select(p => System.IO.Path.Combine(p, file)).Where(File.Exists));
+        List<string> found =
+            folder is not null && Directory.Exists(folder)
+                ?
+                [
+                    .. FolderFiles
+                        .Enumerate(folder)
+                        .Where(f => System.IO.Path.GetFileName(f).Equals(file, StringComparison.Ordinal))
+                        .Order(StringComparer.Ordinal),
+                ]
+                : [];
+        if (plain)
+            found.AddRange(Places(null).Select(p => System.IO.Path.Combine(p, file)).Where(File.Exists));
         string hash = Recorded.LoraHashes.FirstOrDefault(h => h.Name == GenerationMetadata.HashName(lora.Name)).Hash ?? "";
         // Compare says it where none has the recorded hash.
-        return found.FirstOrDefault(f => LoraHash.Matches(f, hash)) ?? found.FirstOrDefault()
-            ?? throw new AfaException(string.Create(CultureInfo.InvariantCulture,
-                $"{Path}: the picture was drawn with the LoRA '{lora.Name}' (weight {lora.Weight}){Hash(hash)}, and there is "
-                    + $"no {file} in --lora-dir, beside the picture or in this folder; --lora FILE:WEIGHT names it, --lora "
-                    + $"none draws without."));
+        return found.FirstOrDefault(f => LoraHash.Matches(f, hash))
+            ?? found.FirstOrDefault()
+            ?? throw new AfaException(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{Path}: the picture was drawn with the LoRA '{lora.Name}' (weight {lora.Weight}){Hash(hash)}, and there is "
+                        + $"no {file} in --lora-dir, beside the picture or in this folder; --lora FILE:WEIGHT names it, --lora "
+                        + $"none draws without."
+                )
+            );
     }
 
     private IEnumerable<string> Places(string? model)
     {
         yield return Directory.GetCurrentDirectory();
-        if (System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path)) is { } beside) yield return beside;
-        if (model is null) yield break;
-        if (Directory.Exists(model)) yield return model;
-        if (System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(model)) is { } around) yield return around;
+        if (System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path)) is { } beside)
+            yield return beside;
+        if (model is null)
+            yield break;
+        if (Directory.Exists(model))
+            yield return model;
+        if (System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(model)) is { } around)
+            yield return around;
     }
 
     private T Named<T>(Func<T> read)

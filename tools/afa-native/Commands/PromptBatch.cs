@@ -14,13 +14,17 @@ internal sealed record PromptJob(int Number, GenerationOptions Options)
     public string Name => string.Create(CultureInfo.InvariantCulture, $"{Number:D5}-{Options.Seeds[0]}");
 }
 
-/// <summary>The pictures of a file of prompts, or of a shard of it: counted, and made as they are asked for, so that a million need no list.</summary>
+/// <summary>
+/// The pictures of a file of prompts, or of a shard of it: counted, and made as they are asked for, so that a million need no
+/// list.
+/// </summary>
 /// <param name="lines">The prompts, at least one.</param>
 /// <param name="count">Pictures of every prompt.</param>
 /// <param name="first">The first picture's seed.</param>
 /// <param name="index">The first picture of the shard, from 0.</param>
 /// <param name="of">Every so many pictures one is the shard's.</param>
-internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulong first, int index = 0, int of = 1) : IReadOnlyList<PromptJob>
+internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulong first, int index = 0, int of = 1)
+    : IReadOnlyList<PromptJob>
 {
     /// <summary>The prompts with their settings; their seeds are not set.</summary>
     public IReadOnlyList<PromptLine> Lines => lines;
@@ -34,7 +38,8 @@ internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulo
             for (int i = 0; i < Count; i++)
             {
                 int line = (index + i * of) / count;
-                if (line != last) yield return lines[last = line];
+                if (line != last)
+                    yield return lines[last = line];
             }
         }
     }
@@ -61,7 +66,14 @@ internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulo
     public PromptJobs Shard(string shard)
     {
         string[] parts = shard.Split('/');
-        if (parts.Length != 2 || !Numbers.TryInt32(parts[0], out int i) || !Numbers.TryInt32(parts[1], out int n) || n < 1 || i < 0 || i >= n)
+        if (
+            parts.Length != 2
+            || !Numbers.TryInt32(parts[0], out int i)
+            || !Numbers.TryInt32(parts[1], out int n)
+            || n < 1
+            || i < 0
+            || i >= n
+        )
         {
             throw new AfaException($"--shard is written i/n with i from 0 to n - 1, not '{Printable.Shortened(shard)}'.");
         }
@@ -74,14 +86,16 @@ internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulo
     public void Check(string path, Action<GenerationOptions> ask)
     {
         var faults = new PromptFaults(path);
-        foreach (PromptLine line in lines) faults.Try(line.Number, () => ask(line.Options with { Seeds = [0] }));
+        foreach (PromptLine line in lines)
+            faults.Try(line.Number, () => ask(line.Options with { Seeds = [0] }));
         faults.Throw();
     }
 
     /// <inheritdoc/>
     public IEnumerator<PromptJob> GetEnumerator()
     {
-        for (int i = 0; i < Count; i++) yield return this[i];
+        for (int i = 0; i < Count; i++)
+            yield return this[i];
     }
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
@@ -93,7 +107,10 @@ internal static class PromptBatch
     private const long MostBytes = 32 << 20;
     private const int MostLines = 200_000;
 
-    /// <summary>All pictures of a file, <paramref name="count"/> of every prompt; picture i has seed first + i unless its line says otherwise.</summary>
+    /// <summary>
+    /// All pictures of a file, <paramref name="count"/> of every prompt; picture i has seed first + i unless its line says
+    /// otherwise.
+    /// </summary>
     /// <param name="path">UTF-8 text.</param>
     /// <param name="defaults">What a line does not say.</param>
     /// <param name="count">Pictures of every prompt.</param>
@@ -109,18 +126,22 @@ internal static class PromptBatch
         {
             number++;
             string line = raw.Trim().ToString();
-            if (line.Length == 0) continue;
+            if (line.Length == 0)
+                continue;
             if (lines.Count == MostLines)
                 throw new AfaException(
-                    $"{path}, line {number}: a file holds at most {MostLines} prompts; several files have room for more.");
+                    $"{path}, line {number}: a file holds at most {MostLines} prompts; several files have room for more."
+                );
             faults.Try(number, () => lines.Add(PromptLine.Parse(number, line, defaults, multiple)));
         }
 
         faults.Throw();
-        if (lines.Count == 0) throw new AfaException($"{path}: it holds no prompt.");
+        if (lines.Count == 0)
+            throw new AfaException($"{path}: it holds no prompt.");
         if ((long)lines.Count * count > int.MaxValue)
             throw new AfaException(
-                $"{path}: {lines.Count} prompts with {count} pictures each are more than the {int.MaxValue} pictures of a run.");
+                $"{path}: {lines.Count} prompts with {count} pictures each are more than the {int.MaxValue} pictures of a run."
+            );
         return new PromptJobs(lines, count, first);
     }
 
@@ -139,7 +160,8 @@ internal static class PromptBatch
             batch.Add(job);
         }
 
-        if (batch.Count > 0) yield return batch;
+        if (batch.Count > 0)
+            yield return batch;
     }
 
     private static bool Alike(GenerationOptions a, GenerationOptions b) =>

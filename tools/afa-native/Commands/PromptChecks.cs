@@ -10,8 +10,14 @@ internal static class PromptChecks
     public static void Say(GenerationOptions options, PromptJobs? jobs)
     {
         IEnumerable<GenerationOptions> all = jobs?.Drawn.Select(l => l.Options) ?? [options];
-        if (all.Any(o => o.NegativePrompt.Length > 0 && o.GuidanceScale <= 1)) Terminal.Warn("a guidance of 1 and less leaves the negative prompt out");
-        foreach (string sentence in PromptNotes.Of(all.SelectMany(o => ((string, bool)[])[(o.Prompt, false), (o.NegativePrompt, true)]), options.Syntax))
+        if (all.Any(o => o.NegativePrompt.Length > 0 && o.GuidanceScale <= 1))
+            Terminal.Warn("a guidance of 1 and less leaves the negative prompt out");
+        foreach (
+            string sentence in PromptNotes.Of(
+                all.SelectMany(o => ((string, bool)[])[(o.Prompt, false), (o.NegativePrompt, true)]),
+                options.Syntax
+            )
+        )
         {
             Terminal.Warn(sentence);
         }

@@ -15,7 +15,9 @@ internal sealed record PromptLine(int Number, GenerationOptions Options, ulong? 
     /// <exception cref="AfaException">It cannot be understood; the sentence does not name the line.</exception>
     public static PromptLine Parse(int number, string line, GenerationOptions defaults, int multiple)
     {
-        PromptLine read = line.StartsWith('{') ? FromJson(number, line, defaults, multiple) : new PromptLine(number, defaults with { Prompt = line }, null);
+        PromptLine read = line.StartsWith('{')
+            ? FromJson(number, line, defaults, multiple)
+            : new PromptLine(number, defaults with { Prompt = line }, null);
         Limits.CheckPrompt("'prompt'", read.Options.Prompt, defaults.Syntax);
         Limits.CheckPrompt("'negative'", read.Options.NegativePrompt, defaults.Syntax);
         return read;
@@ -30,8 +32,14 @@ internal sealed record PromptLine(int Number, GenerationOptions Options, ulong? 
             using JsonDocument document = JsonDocument.Parse(line, new JsonDocumentOptions { MaxDepth = 8 });
             foreach (JsonProperty p in document.RootElement.EnumerateObject())
             {
-                string name = p.Name switch { "negative_prompt" => "negative", "cfg_scale" => "guidance", _ => p.Name };
-                if (!seen.Add(name)) throw new AfaException($"'{Printable.Shortened(p.Name)}' is there twice");
+                string name = p.Name switch
+                {
+                    "negative_prompt" => "negative",
+                    "cfg_scale" => "guidance",
+                    _ => p.Name,
+                };
+                if (!seen.Add(name))
+                    throw new AfaException($"'{Printable.Shortened(p.Name)}' is there twice");
                 string what = $"'{p.Name}'";
                 options = name switch
                 {
@@ -44,11 +52,13 @@ internal sealed record PromptLine(int Number, GenerationOptions Options, ulong? 
                     "width" => options with { Width = Edge(p, multiple) },
                     "height" => options with { Height = Edge(p, multiple) },
                     "clip_skip" => options with { ClipSkip = Numbers.Int32(what, Digits(p), 0, Limits.ClipSkip) },
-                    _ =>
-                        throw new AfaException(
-                            $"'{Printable.Shortened(p.Name)}' is no setting{Nearest.Hint(p.Name, s_names)}; there are {string.Join(", ", s_names)}"),
+                    _ => throw new AfaException(
+                        $"'{Printable.Shortened(p.Name)}' is no setting{Nearest.Hint(p.Name, s_names)}; there are "
+                            + $"{string.Join(", ", s_names)}"
+                    ),
                 };
-                if (name == "seed") seed = Numbers.UInt64(what, Digits(p));
+                if (name == "seed")
+                    seed = Numbers.UInt64(what, Digits(p));
             }
         }
         catch (JsonException e)
@@ -63,7 +73,18 @@ internal sealed record PromptLine(int Number, GenerationOptions Options, ulong? 
         return seen.Contains("prompt") ? new PromptLine(number, options, seed) : throw new AfaException("it has no 'prompt'");
     }
 
-    private static readonly string[] s_names = ["prompt", "negative", "seed", "steps", "guidance", "sampler", "width", "height", "clip_skip"];
+    private static readonly string[] s_names =
+    [
+        "prompt",
+        "negative",
+        "seed",
+        "steps",
+        "guidance",
+        "sampler",
+        "width",
+        "height",
+        "clip_skip",
+    ];
 
     private static int Edge(JsonProperty p, int multiple)
     {
@@ -98,8 +119,10 @@ internal sealed class PromptFaults(string path)
         }
         catch (AfaException e)
         {
-            if (_named.Count < MostNamed) _named.Add((line, e));
-            else _more++;
+            if (_named.Count < MostNamed)
+                _named.Add((line, e));
+            else
+                _more++;
         }
     }
 
@@ -107,11 +130,15 @@ internal sealed class PromptFaults(string path)
     /// <exception cref="AfaException">Something was.</exception>
     public void Throw()
     {
-        if (_named.Count == 0) return;
+        if (_named.Count == 0)
+            return;
         if (_named is [(int line, AfaException fault)])
             throw new AfaException($"{path}, line {line}: {fault.Message.TrimEnd('.')}.", fault);
         string rest = _more > 0 ? $"; and {_more} more" : "";
         throw new AfaException(
-            $"{path}: {_named.Count + _more} lines cannot be drawn: {string.Join("; ", _named.Select(f => $"line {f.Line}: {f.Fault.Message.TrimEnd('.')}"))}{rest}.", _named[0].Fault);
+            $"{path}: {_named.Count + _more} lines cannot be drawn: "
+                + $"{string.Join("; ", _named.Select(f => $"line {f.Line}: {f.Fault.Message.TrimEnd('.')}"))}{rest}.",
+            _named[0].Fault
+        );
     }
 }

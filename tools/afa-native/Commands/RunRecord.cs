@@ -42,41 +42,62 @@ internal sealed record RunRecord(IReadOnlyList<string> Models, string? Aggregato
     public string Device { get; init; } = "cpu";
 
     /// <summary>Hashes a run's weights.</summary>
-    public static RunRecord Of(EnsembleFolder folder, IReadOnlyList<LoraRequest> all, IReadOnlyList<LoraRequest> given,
-        string? vae, CancellationToken cancellation)
+    public static RunRecord Of(
+        EnsembleFolder folder,
+        IReadOnlyList<LoraRequest> all,
+        IReadOnlyList<LoraRequest> given,
+        string? vae,
+        CancellationToken cancellation
+    )
     {
         string[] files = [.. all.Select(l => l.Path).Distinct()];
-        return new RunRecord([.. folder.UNets.Select(u => FileHash.Short(FileHash.WeightFiles(u), cancellation))],
-            folder.Aggregators.Count == 0 ? null : FileHash.Short(folder.Aggregators.SelectMany(FileHash.WeightFiles),
-                cancellation))
+        return new RunRecord(
+            [.. folder.UNets.Select(u => FileHash.Short(FileHash.WeightFiles(u), cancellation))],
+            folder.Aggregators.Count == 0
+                ? null
+                : FileHash.Short(folder.Aggregators.SelectMany(FileHash.WeightFiles), cancellation)
+        )
         {
             Files = files,
             LoraHashes = [.. files.Select(f => (Path.GetFileNameWithoutExtension(f), LoraHash.Short(f, cancellation)))],
             Loras = given,
-            Vae = vae is null ? null : (Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(vae))),
-                FileHash.Short(FileHash.WeightFiles(vae), cancellation)),
+            Vae = vae is null
+                ? null
+                : (
+                    Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(vae))),
+                    FileHash.Short(FileHash.WeightFiles(vae), cancellation)
+                ),
         };
     }
 
     /// <summary>A picture's text with all that.</summary>
-    public GenerationMetadata Add(GenerationMetadata picture, GenerationOptions options) => ReferenceEquals(this, None) ? picture : picture with
-    {
-        ModelHashes = Models,
-        AggregatorHash = Aggregators,
-        Expert = Expert,
-        MagicWeights = options is { Fusion: FusionMode.Magic, Magic.Weights: { } weights }
-            ? [.. weights.Select(w => double.Parse(w.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture))] : [],
-        MagicSwitch = options.Fusion == FusionMode.Magic ? options.Magic.SwitchTimestep : null,
-        Loras = [.. Loras.Select(l => new RecordedLora(Path.GetFileNameWithoutExtension(l.Path), l.Weight, l.Expert))],
-        LoraHashes = LoraHashes,
-        Vae = Vae?.Path,
-        VaeHash = Vae?.Hash,
-        VaeTiling = options.TiledVae,
-        InitImageHash = Start?.Hash,
-        MaskHash = Start?.MaskHash,
-        Resize = Start?.Resize,
-        Background = Start?.Background,
-        Precision = Precision == "f32" ? null : Precision,
-        Device = Device == "cpu" ? null : Device,
-    };
+    public GenerationMetadata Add(GenerationMetadata picture, GenerationOptions options) =>
+        ReferenceEquals(this, None)
+            ? picture
+            : picture with
+            {
+                ModelHashes = Models,
+                AggregatorHash = Aggregators,
+                Expert = Expert,
+                MagicWeights = options is { Fusion: FusionMode.Magic, Magic.Weights: { } weights }
+                    ?
+                    [
+                        .. weights.Select(w =>
+                            double.Parse(w.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture)
+                        ),
+                    ]
+                    : [],
+                MagicSwitch = options.Fusion == FusionMode.Magic ? options.Magic.SwitchTimestep : null,
+                Loras = [.. Loras.Select(l => new RecordedLora(Path.GetFileNameWithoutExtension(l.Path), l.Weight, l.Expert))],
+                LoraHashes = LoraHashes,
+                Vae = Vae?.Path,
+                VaeHash = Vae?.Hash,
+                VaeTiling = options.TiledVae,
+                InitImageHash = Start?.Hash,
+                MaskHash = Start?.MaskHash,
+                Resize = Start?.Resize,
+                Background = Start?.Background,
+                Precision = Precision == "f32" ? null : Precision,
+                Device = Device == "cpu" ? null : Device,
+            };
 }

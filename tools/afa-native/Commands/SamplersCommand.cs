@@ -13,7 +13,18 @@ internal static class SamplersCommand
         command.SetAction(r =>
         {
             ResultLines results = ResultLines.Of(r);
-            foreach (SamplerChoice s in SamplerChoice.All) results.Write($"{s.Id,-20} {s.Name,-22} {s.About}", () => new JsonObject { ["id"] = s.Id, ["name"] = s.Name, ["scheduler"] = s.SchedulerClass, ["about"] = s.About });
+            foreach (SamplerChoice s in SamplerChoice.All)
+                results.Write(
+                    $"{s.Id, -20} {s.Name, -22} {s.About}",
+                    () =>
+                        new JsonObject
+                        {
+                            ["id"] = s.Id,
+                            ["name"] = s.Name,
+                            ["scheduler"] = s.SchedulerClass,
+                            ["about"] = s.About,
+                        }
+                );
         });
         return command;
     }

@@ -36,7 +36,11 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
     public Option<string?> Resize { get; } = Choice();
 
     /// <summary>--background.</summary>
-    public Option<string?> Background { get; } = new("--background") { Description = "--init-image: the colour behind transparent parts, as #rrggbb or a name; white when left out." };
+    public Option<string?> Background { get; } =
+        new("--background")
+        {
+            Description = "--init-image: the colour behind transparent parts, as #rrggbb or a name; white when left out.",
+        };
 
     /// <summary>Reads the pictures, and settles the size.</summary>
     /// <param name="r">The options.</param>
@@ -46,28 +50,44 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
     public StartPicture Read(ParseResult r, PictureSettings? from, int size)
     {
         GenerationMetadata? old = from?.Recorded;
-        string? picture = r.GetValue(init), painted = r.GetValue(mask);
+        string? picture = r.GetValue(init),
+            painted = r.GetValue(mask);
         if (picture is null && old is { FromPicture: true })
         {
             string hash = old.InitImageHash is { } known ? $", hash {known}" : "";
-            throw new AfaException(string.Create(CultureInfo.InvariantCulture,
-                $"{from!.Path}: the picture was made from another one (Denoising strength: {old.Strength ?? 0}{hash}): "
-                    + $"--init-image FILE names that; --init-image none draws from noise."));
+            throw new AfaException(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{from!.Path}: the picture was made from another one (Denoising strength: {old.Strength ?? 0}{hash}): "
+                        + $"--init-image FILE names that; --init-image none draws from noise."
+                )
+            );
         }
 
-        if (picture == PictureSettings.None) picture = null;
-        if (picture is not null && painted is null && old?.MaskHash is { } maskHash) throw new AfaException($"{from!.Path}: "
-            + $"part of the picture was repainted (Mask hash: {maskHash}): --mask FILE names the mask; --mask none "
-            + $"repaints all.");
-        if (painted == PictureSettings.None) painted = null;
-        if (picture is null && painted is not null) throw new AfaException(
-            "--mask says where --init-image is repainted; there is none.");
-        if (picture is null && ((Option[])[Resize, Background]).FirstOrDefault(o =>
-            r.GetResult(o) is { Implicit: false }) is { } lone)
+        if (picture == PictureSettings.None)
+            picture = null;
+        if (picture is not null && painted is null && old?.MaskHash is { } maskHash)
+            throw new AfaException(
+                $"{from!.Path}: "
+                    + $"part of the picture was repainted (Mask hash: {maskHash}): --mask FILE names the mask; --mask none "
+                    + $"repaints all."
+            );
+        if (painted == PictureSettings.None)
+            painted = null;
+        if (picture is null && painted is not null)
+            throw new AfaException("--mask says where --init-image is repainted; there is none.");
+        if (
+            picture is null
+            && ((Option[])[Resize, Background]).FirstOrDefault(o => r.GetResult(o) is { Implicit: false }) is { } lone
+        )
             throw new AfaException($"{lone.Name} is for --init-image; there is none.");
-        int? wide = r.GetValue(width), high = r.GetValue(height);
-        if (picture is null) return new StartPicture(wide ?? (old is { Width: > 0 } ? old.Width : size), high
-            ?? (old is { Height: > 0 } ? old.Height : size));
+        int? wide = r.GetValue(width),
+            high = r.GetValue(height);
+        if (picture is null)
+            return new StartPicture(
+                wide ?? (old is { Width: > 0 } ? old.Width : size),
+                high ?? (old is { Height: > 0 } ? old.Height : size)
+            );
         if (wide < 1 || high < 1)
             throw new AfaException($"The picture size {wide}x{high} must be a multiple of 8 in both directions.");
         (int Width, int Height) file = PictureFile.Size(picture);
@@ -76,31 +96,45 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
         if ((long)w * h > 1 << 26)
             throw new AfaException($"{picture}: it would be brought to {w}x{h} pixels; 8192x8192 are the most.");
         bool shaped = PictureFile.SameShape(file.Width, file.Height, w, h);
-        PictureFit fit = r.GetValue(Resize) is { } chosen ? Fit(chosen)
+        PictureFit fit =
+            r.GetValue(Resize) is { } chosen ? Fit(chosen)
             // Edges that follow from the picture's are rounded, nothing more.
-            : recorded && old!.Resize is { } before ? Fit(before) : (recorded && old!.Own)
-                || (!recorded && !(wide is not null && high is not null)) ? PictureFit.Stretch : PictureFit.Crop;
+            : recorded && old!.Resize is { } before ? Fit(before)
+            : (recorded && old!.Own) || (!recorded && !(wide is not null && high is not null)) ? PictureFit.Stretch
+            : PictureFit.Crop;
         if (!shaped && fit != PictureFit.Stretch && r.GetValue(Resize) is null)
         {
-            Terminal.Note($"{picture}: {file.Width}x{file.Height} pixels are brought to {w}x{h}: "
-                + $"{(fit == PictureFit.Crop ? "what is too much is cut off" : "its edges go on where it is too small")} "
-                + $"(--resize crop, fill or stretch)");
+            Terminal.Note(
+                $"{picture}: {file.Width}x{file.Height} pixels are brought to {w}x{h}: "
+                    + $"{(fit == PictureFit.Crop ? "what is too much is cut off" : "its edges go on where it is too small")} "
+                    + $"(--resize crop, fill or stretch)"
+            );
         }
 
-        (byte, byte, byte) background = PictureColor.Parse("--background", r.GetValue(Background) ?? old?.Background
-            ?? PictureColor.Text(PictureColor.White));
+        (byte, byte, byte) background = PictureColor.Parse(
+            "--background",
+            r.GetValue(Background) ?? old?.Background ?? PictureColor.Text(PictureColor.White)
+        );
         LoadedPicture loaded = PictureFile.Read(picture, w, h, fit, background);
-        if (old?.InitImageHash is { } same && same != loaded.Hash) Terminal.Warn($"{picture}: the picture was made from "
-            + $"another file than this one (hash {same}; this one's is {loaded.Hash})");
+        if (old?.InitImageHash is { } same && same != loaded.Hash)
+            Terminal.Warn(
+                $"{picture}: the picture was made from "
+                    + $"another file than this one (hash {same}; this one's is {loaded.Hash})"
+            );
         LoadedPicture? part = painted is null ? null : PictureFile.ReadMask(painted, w, h, fit);
         if (part is not null && !PictureFile.SameShape(part.Width, part.Height, loaded.Width, loaded.Height))
         {
-            Terminal.Warn($"{painted}: the mask has {part.Width}x{part.Height} pixels and another shape than {picture} "
-                + $"({loaded.Width}x{loaded.Height}); each is brought to {w}x{h} by itself");
+            Terminal.Warn(
+                $"{painted}: the mask has {part.Width}x{part.Height} pixels and another shape than {picture} "
+                    + $"({loaded.Width}x{loaded.Height}); each is brought to {w}x{h} by itself"
+            );
         }
 
-        if (part is not null && old?.MaskHash is { } sameMask && sameMask != part.Hash) Terminal.Warn($"{painted}: the "
-            + $"picture was made with another mask than this one (hash {sameMask}; this one's is {part.Hash})");
+        if (part is not null && old?.MaskHash is { } sameMask && sameMask != part.Hash)
+            Terminal.Warn(
+                $"{painted}: the "
+                    + $"picture was made with another mask than this one (hash {sameMask}; this one's is {part.Hash})"
+            );
         return new StartPicture(w, h)
         {
             Pixels = loaded.Pixels,
@@ -114,19 +148,30 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
 
     private static Option<string?> Choice()
     {
-        var option = new Option<string?>("--resize") { Description = "--init-image of another shape than --width and --height: crop (cut off what is too much; when left out), fill (its edges go on) or stretch." };
+        var option = new Option<string?>("--resize")
+        {
+            Description =
+                "--init-image of another shape than --width and --height: crop (cut off what is too much; when left out), "
+                + "fill (its edges go on) or stretch.",
+        };
         option.AcceptOnlyFromAmong("crop", "fill", "stretch");
         return option;
     }
 
-    private static PictureFit Fit(string name) => name.ToLowerInvariant() switch
-    {
-        "crop" => PictureFit.Crop,
-        "fill" => PictureFit.Fill,
-        "stretch" => PictureFit.Stretch,
-        _ => throw new AfaException($"The picture to start from was brought to size by '{Printable.Shortened(name)}', which "
-            + $"this program does not know: --resize crop, fill or stretch chooses another way."),
-    };
+    private static PictureFit Fit(string name) =>
+        name.ToLowerInvariant() switch
+        {
+            "crop" => PictureFit.Crop,
+            "fill" => PictureFit.Fill,
+            "stretch" => PictureFit.Stretch,
+            _ => throw new AfaException(
+                $"The picture to start from was brought to size by '{Printable.Shortened(name)}', which "
+                    + $"this program does not know: --resize crop, fill or stretch chooses another way."
+            ),
+        };
 
-    private static string Name(PictureFit fit) => fit == PictureFit.Crop ? "crop" : fit == PictureFit.Fill ? "fill" : "stretch";
+    private static string Name(PictureFit fit) =>
+        fit == PictureFit.Crop ? "crop"
+        : fit == PictureFit.Fill ? "fill"
+        : "stretch";
 }

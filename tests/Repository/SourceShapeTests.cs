@@ -1,0 +1,55 @@
+using Xunit;
+
+namespace AfaNative.Tests.Repository;
+
+/// <summary>What every source file keeps to, read from the checkout the tests were built in.</summary>
+public sealed class SourceShapeTests
+{
+    private const int Columns = 130;
+
+    // Tables that a program wrote.
+    private static readonly string[] s_generated = ["engine/Text/NfcData.cs"];
+
+    [Fact]
+    public void No_line_is_longer_than_130_columns()
+    {
+        string root = Sources.Root();
+        var beyond = new List<string>();
+        foreach (string file in Sources.Files(root).Except(s_generated))
+        {
+            string[] lines = File.ReadAllLines(Path.Combine(root, file));
+            for (int i = 0; i < lines.Length; i++)
+            {
+                if (lines[i].Length > Columns)
+                    beyond.Add($"{file}:{i + 1}: {lines[i].Length} columns");
+            }
+        }
+
+        Assert.True(beyond.Count == 0, string.Join('\n', beyond));
+    }
+}
+
+/// <summary>The C# sources of the checkout.</summary>
+internal static class Sources
+{
+    /// <summary>The folder that holds AfaNative.sln; the test is skipped where there is none above the binaries.</summary>
+    internal static string Root()
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            if (File.Exists(Path.Combine(folder.FullName, "AfaNative.sln")))
+                return folder.FullName;
+        }
+
+        Assert.Skip("the sources are not around these binaries");
+        return "";
+    }
+
+    /// <summary>Paths from the root, with forward slashes; nothing that a build wrote.</summary>
+    internal static IEnumerable<string> Files(string root) =>
+        Directory
+            .EnumerateFiles(root, "*.cs", SearchOption.AllDirectories)
+            .Select(f => Path.GetRelativePath(root, f).Replace('\\', '/'))
+            .Where(f => !f.Split('/').Any(p => p is "bin" or "obj" or "artifacts" || p.StartsWith('.')))
+            .Order(StringComparer.Ordinal);
+}
