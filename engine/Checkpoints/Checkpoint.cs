@@ -1,5 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Text.Json;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Engine.Checkpoints;
 
@@ -153,7 +155,7 @@ public sealed class Checkpoint : IDisposable
 
     /// <summary>The tensor of a parameter, under its name or an older one.</summary>
     /// <exception cref="CheckpointException">There is none.</exception>
-    internal (SafetensorsFile File, SafetensorsTensor Tensor) Get(Layers.ParameterSpec spec)
+    internal (SafetensorsFile File, SafetensorsTensor Tensor) Get(ParameterSpec spec)
     {
         foreach (string name in spec.Aliases.Prepend(spec.Name))
         {

@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Engine.Checkpoints;
 

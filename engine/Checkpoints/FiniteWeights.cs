@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Numerics;
 using System.Runtime.Intrinsics;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 
 namespace AfaNative.Engine.Checkpoints;

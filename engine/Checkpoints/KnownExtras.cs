@@ -1,10 +1,14 @@
 using System.Text.RegularExpressions;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Engine.Checkpoints;
 
 /// <summary>What real weight files carry besides the weights of their network.</summary>
 internal static partial class KnownExtras
 {
+    /// <summary>Tensors real files carry that hold no weights.</summary>
+    public static bool IsIgnorable(string name) => name.EndsWith("position_ids", StringComparison.Ordinal);
+
     // Networks of these roots change what the U-Net computes: without them the pictures would be others.
     private static readonly HashSet<string> s_changing =
     [

@@ -1,4 +1,5 @@
 using System.Globalization;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 
 namespace AfaNative.Engine.Checkpoints;

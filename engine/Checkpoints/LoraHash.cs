@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Engine.Checkpoints;
 

@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Engine.Checkpoints;
 

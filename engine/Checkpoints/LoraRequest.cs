@@ -1,4 +1,5 @@
 using System.Globalization;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Engine.Checkpoints;
 

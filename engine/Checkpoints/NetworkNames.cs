@@ -1,3 +1,5 @@
+using AfaNative.Engine.Core;
+
 namespace AfaNative.Engine.Checkpoints;
 
 /// <summary>Which network a tensor belongs to by its diffusers name, and the wrappings such names come in.</summary>

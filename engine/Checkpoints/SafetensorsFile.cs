@@ -1,6 +1,8 @@
 using System.Buffers.Binary;
 using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 using AfaNative.Kernels;
 using AfaNative.Kernels.MatrixMultiply;
 

@@ -1,6 +1,8 @@
 using System.Text;
 using System.Text.Json;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
+using AfaNative.Kernels.Devices.Cuda;
 
 namespace AfaNative.Engine.Checkpoints;
 

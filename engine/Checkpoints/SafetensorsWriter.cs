@@ -1,6 +1,8 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 using AfaNative.Kernels;
 
 namespace AfaNative.Engine.Checkpoints;

@@ -1,4 +1,4 @@
-using AfaNative.Kernels;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Engine.Checkpoints;
 
@@ -56,7 +56,7 @@ public static class SingleFile
                     vae++;
                     break;
                 case NetworkNames.Network.Text when hasText || checkpoint.IsOriginal:
-                    if (Text.ClipTextEncoder.IsIgnorable(name))
+                    if (KnownExtras.IsIgnorable(name))
                         continue;
                     text++;
                     break;

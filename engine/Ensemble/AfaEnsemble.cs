@@ -1,5 +1,5 @@
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Models;
 using AfaNative.Kernels.Activation;
 
 namespace AfaNative.Engine.Ensemble;

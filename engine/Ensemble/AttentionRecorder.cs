@@ -1,5 +1,5 @@
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Models;
 
 namespace AfaNative.Engine.Ensemble;
 
@@ -50,7 +50,7 @@ public sealed class AttentionRecorder
     public IReadOnlyList<AttentionRecord> For(int image) => _images[image];
 
     /// <summary>A reader's name for each aggregation point: "conv_in", "down 0, layer 1", ... "noise prediction".</summary>
-    public static IReadOnlyList<string> PointNames(UNet.UNetConfig config)
+    public static IReadOnlyList<string> PointNames(UNetConfig config)
     {
         List<string> names = ["conv_in"];
         int levels = config.BlockOutChannels.Count;

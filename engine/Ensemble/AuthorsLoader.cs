@@ -1,5 +1,5 @@
 using System.Globalization;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Sampling;
 
 namespace AfaNative.Engine.Ensemble;
 

@@ -1,11 +1,11 @@
 using System.Text.Json;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Prompts;
+using AfaNative.Engine.Sampling;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Embedding;
 
 namespace AfaNative.Engine.Ensemble;
 
@@ -156,7 +156,7 @@ public sealed class DiffusionModel : IDisposable
                 folder.TextEncoders,
                 "text encoders",
                 p => new ClipTextEncoder(p, textConfig),
-                ClipTextEncoder.IsIgnorable,
+                KnownExtras.IsIgnorable,
                 new LoraSet("text_encoder", files)
             );
             var aggregators = new List<Sabw>();

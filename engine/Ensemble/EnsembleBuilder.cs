@@ -1,12 +1,12 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Synthesis;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Prompts;
 using AfaNative.Kernels;
+using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Engine.Ensemble;
 
@@ -96,7 +96,7 @@ public static class EnsembleBuilder
         foreach (EnsembleFolder expert in experts)
         {
             Check(expert.UNets[0], unetSpecs, null, warnings);
-            Check(expert.TextEncoders[0], textSpecs, ClipTextEncoder.IsIgnorable, warnings);
+            Check(expert.TextEncoders[0], textSpecs, KnownExtras.IsIgnorable, warnings);
         }
 
         Check(chosenVae, vaeSpecs, null, warnings);
@@ -233,7 +233,7 @@ public static class EnsembleBuilder
     /// <summary>What a model has besides weights: tokenizer, schedule and index.</summary>
     internal static void CopyShared(EnsembleFolder from, string to, int positions)
     {
-        SyntheticTokenizer.Copy(from.Tokenizer, Path.Combine(to, "tokenizer"), positions);
+        TokenizerWriter.Copy(from.Tokenizer, Path.Combine(to, "tokenizer"), positions);
         WholeFolder.Copy(from.Scheduler, Path.Combine(to, "scheduler"));
         ModelIndex.Write(from.Path, to, ["unet", "text_encoder", "tokenizer", "vae", "scheduler"]);
     }
@@ -248,7 +248,7 @@ public static class EnsembleBuilder
     )
     {
         IReadOnlyList<int> channels = unet.AggregationChannels;
-        var random = new SyntheticWeights(ElementType.Float32, options.Seed, cancellation);
+        var random = new RandomWeights(ElementType.Float32, options.Seed, cancellation);
         for (int k = 0; k < channels.Count; k++)
         {
             var config = new SabwConfig

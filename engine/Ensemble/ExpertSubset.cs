@@ -1,4 +1,4 @@
-using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Engine.Ensemble;
 

@@ -1,10 +1,10 @@
 using System.Text.Json;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Prompts;
+using AfaNative.Engine.Sampling;
 
 namespace AfaNative.Engine.Ensemble;
 
@@ -69,7 +69,7 @@ public static class FolderConsistency
         for (int e = 0; e < unets.Length; e++)
         {
             Weights(model.UNets[e], p => new UNetModel(p, unets[e]));
-            Weights(model.TextEncoders[e], p => new ClipTextEncoder(p, texts[e]), ClipTextEncoder.IsIgnorable);
+            Weights(model.TextEncoders[e], p => new ClipTextEncoder(p, texts[e]), KnownExtras.IsIgnorable);
         }
 
         for (int k = 0; k < aggregators.Length; k++)

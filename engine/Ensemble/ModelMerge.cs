@@ -1,9 +1,8 @@
 using System.Globalization;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.MatrixMultiply;
@@ -191,7 +190,7 @@ public static class ModelMerge
                 [.. models.Select(m => m.TextEncoders[0])],
                 EnsembleBuilder.Specs(p => new ClipTextEncoder(p, text)),
                 _ => options.Text,
-                ClipTextEncoder.IsIgnorable
+                KnownExtras.IsIgnorable
             );
             Checkpoint vaeFile = Open(vaePath);
             List<ParameterSpec> vaeSpecs = EnsembleBuilder.Specs(p => new VaeModel(p, vae));

@@ -1,7 +1,8 @@
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
+using AfaNative.Kernels.FeatureFusion;
 
 namespace AfaNative.Engine.Ensemble;
 

@@ -1,7 +1,7 @@
-using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Sampling;
 
 namespace AfaNative.Engine.Ensemble;
 

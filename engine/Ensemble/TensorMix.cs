@@ -1,5 +1,5 @@
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Layers;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 
 namespace AfaNative.Engine.Ensemble;

@@ -1,3 +1,4 @@
+using AfaNative.Engine.Core;
 using SkiaSharp;
 
 namespace AfaNative.Engine.Imaging;

@@ -1,3 +1,5 @@
+using AfaNative.Engine.Core;
+
 namespace AfaNative.Engine.Imaging;
 
 /// <summary>A grid of pictures that are drawn one after the other: it holds only what it shows.</summary>

@@ -1,3 +1,5 @@
+using AfaNative.Engine.Core;
+
 namespace AfaNative.Engine.Imaging;
 
 /// <summary>Puts several pictures into one.</summary>

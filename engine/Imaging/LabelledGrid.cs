@@ -1,3 +1,5 @@
+using AfaNative.Engine.Core;
+
 namespace AfaNative.Engine.Imaging;
 
 /// <summary>Pictures in rows and columns with a label over every column and before every row, as X/Y plots have them.</summary>

@@ -1,5 +1,6 @@
 using System.Globalization;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Engine.Imaging;
 

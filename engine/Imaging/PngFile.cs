@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 using SkiaSharp;
 
 namespace AfaNative.Engine.Imaging;

@@ -1,11 +1,12 @@
 using System.Globalization;
 using System.Text.Json;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Random;
 
@@ -91,7 +92,7 @@ public sealed class AggregatorTrainer : IDisposable
         (_heldOut, _training) = (shuffled[..options.Holdout], shuffled[options.Holdout..]);
         SchedulerConfig scheduler = SchedulerConfig.Load(models.Scheduler);
         _schedule = new NoiseSchedule(scheduler);
-        _scale = Vae.VaeConfig.Load(models.Vae).ScalingFactor;
+        _scale = VaeConfig.Load(models.Vae).ScalingFactor;
         _warnings.AddRange([
             .. AggregatorWidth.Warnings(models.Aggregators.Select(SabwConfig.Load)),
             .. FolderConsistency
@@ -141,8 +142,8 @@ public sealed class AggregatorTrainer : IDisposable
         options.Validate();
         using var planning = new PlanningDevice(device);
         UNetConfig config = UNetConfig.Load(models.UNets[0]);
-        Vae.VaeConfig vae = Vae.VaeConfig.Load(models.Vae);
-        Engine.Text.ClipTextConfig text = Engine.Text.ClipTextConfig.Load(models.TextEncoders[0]);
+        VaeConfig vae = VaeConfig.Load(models.Vae);
+        ClipTextConfig text = ClipTextConfig.Load(models.TextEncoders[0]);
         (UNetModel unet, CheckpointParameters frozen) = DiffusionModel.ReadComponent(
             planning,
             models.UNets,

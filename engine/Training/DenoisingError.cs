@@ -1,6 +1,6 @@
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Sampling;
 using AfaNative.Kernels.Random;
 
 namespace AfaNative.Engine.Training;

@@ -1,8 +1,8 @@
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Sampling;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Random;
 
@@ -70,7 +70,7 @@ public static class ExpertScreening
             throw new AfaException("Screening needs at least one picture.");
         UNetConfig config = UNetConfig.Load(models.UNets[0]);
         var schedule = new NoiseSchedule(SchedulerConfig.Load(models.Scheduler));
-        float scale = Vae.VaeConfig.Load(models.Vae).ScalingFactor;
+        float scale = VaeConfig.Load(models.Vae).ScalingFactor;
         (UNetModel unet, CheckpointParameters parameters) = DiffusionModel.ReadComponent(
             device,
             models.UNets,

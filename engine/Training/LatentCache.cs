@@ -1,11 +1,12 @@
 using System.Globalization;
 using System.Text;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Prompts;
+using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Engine.Training;
@@ -219,7 +220,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
                     device,
                     models.TextEncoders,
                     p => new ClipTextEncoder(p, config),
-                    ClipTextEncoder.IsIgnorable
+                    KnownExtras.IsIgnorable
                 );
                 _owned.Add(parameters);
                 return _text;

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Models;
 using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Engine.Training;

@@ -1,9 +1,8 @@
 using System.Text.Json;
-using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Prompts;
+using AfaNative.Engine.Sampling;
 
 namespace AfaNative.Engine.Training;
 

@@ -1,6 +1,6 @@
 using System.Globalization;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Layers;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.MatrixMultiply;

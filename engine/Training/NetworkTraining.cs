@@ -1,10 +1,11 @@
 using System.Globalization;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Prompts;
+using AfaNative.Engine.Sampling;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 
@@ -179,7 +180,7 @@ public static class NetworkTraining
             .Add("--size", setup.Options.Size.ToString(CultureInfo.InvariantCulture))
             .Add("--seed", setup.Options.Seed.ToString(CultureInfo.InvariantCulture))
             .Add("--precision", encoder.Storage.ToString());
-        (VaeModel vae, Layers.CheckpointParameters parameters) = DiffusionModel.ReadComponent(
+        (VaeModel vae, CheckpointParameters parameters) = DiffusionModel.ReadComponent(
             encoder,
             [folder.Vae],
             p => new VaeModel(p, vaeConfig)

@@ -1,3 +1,4 @@
+using AfaNative.Engine.Core;
 using AfaNative.Kernels.Random;
 
 namespace AfaNative.Engine.Training;

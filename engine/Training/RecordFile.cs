@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Unicode;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Engine.Training;
 

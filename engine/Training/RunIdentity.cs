@@ -1,7 +1,8 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 using AfaNative.Kernels;
 
 namespace AfaNative.Engine.Training;

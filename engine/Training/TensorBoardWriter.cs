@@ -1,5 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Engine.Training;
 
@@ -76,7 +78,7 @@ internal sealed class TensorBoardWriter : IDisposable
         }
         catch (IOException e)
         {
-            throw new AfaException($"{_file.Name}: it could not be written: {Checkpoints.WholeFile.Reason(e)}", e);
+            throw new AfaException($"{_file.Name}: it could not be written: {WholeFile.Reason(e)}", e);
         }
     }
 

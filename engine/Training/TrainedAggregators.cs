@@ -1,4 +1,5 @@
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Kernels.Devices;
 

@@ -1,7 +1,9 @@
 using System.Globalization;
 using System.Text.Json;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Engine.Training;
 

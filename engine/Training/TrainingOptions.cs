@@ -1,3 +1,5 @@
+using AfaNative.Engine.Core;
+
 namespace AfaNative.Engine.Training;
 
 /// <summary>How the learning rate goes over a run.</summary>

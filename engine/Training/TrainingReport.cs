@@ -2,7 +2,9 @@ using System.Globalization;
 using System.Net;
 using System.Text;
 using System.Text.Json;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
+using AfaNative.Kernels.Devices.Cuda;
 
 namespace AfaNative.Engine.Training;
 

@@ -1,6 +1,7 @@
 using System.Text.Json;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Engine.Training;
 

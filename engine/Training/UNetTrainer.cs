@@ -1,7 +1,9 @@
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Prompts;
+using AfaNative.Engine.Sampling;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Random;
 
@@ -59,7 +61,7 @@ public sealed class UNetTrainer : NetworkTrainer
         _unet = Add("unet", setup.UNetFrom, p => new UNetModel(p, setup.UNet));
         if (setup.TrainText)
         {
-            _text = Add("text_encoder", setup.TextFrom, p => new ClipTextEncoder(p, setup.Text), ClipTextEncoder.IsIgnorable);
+            _text = Add("text_encoder", setup.TextFrom, p => new ClipTextEncoder(p, setup.Text), KnownExtras.IsIgnorable);
         }
         else
         {
@@ -69,7 +71,7 @@ public sealed class UNetTrainer : NetworkTrainer
                 device,
                 [from],
                 p => new ClipTextEncoder(p, setup.Text),
-                ClipTextEncoder.IsIgnorable
+                KnownExtras.IsIgnorable
             );
         }
     }

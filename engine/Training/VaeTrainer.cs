@@ -1,7 +1,6 @@
 using System.Globalization;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Models;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Random;
 

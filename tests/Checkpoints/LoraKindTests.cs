@@ -1,14 +1,13 @@
 using System.Text.Json;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Synthesis;
-using AfaNative.Engine.Text;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Synthesis;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;

@@ -1,9 +1,9 @@
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Synthesis;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels.Devices;
+using AfaNative.Synthesis;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;

@@ -1,6 +1,6 @@
 using System.Globalization;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;

@@ -1,8 +1,9 @@
 using System.Diagnostics;
 using System.Net.Sockets;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Prompts;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;

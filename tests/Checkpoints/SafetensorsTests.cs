@@ -1,8 +1,9 @@
 using System.Buffers.Binary;
 using System.Text;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
+using AfaNative.Kernels.Devices.Cuda;
 using CsCheck;
 using Xunit;
 

@@ -1,10 +1,10 @@
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Synthesis;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Synthesis;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;
@@ -177,10 +177,7 @@ public sealed class SingleFileTests : IDisposable
                 Height = 64,
                 Seeds = [1],
             },
-            new GenerationObserver
-            {
-                Aggregation = (_, _, _, maps) => weights.AddRange(new Engine.Tensors.Ops(device).Download(maps)),
-            }
+            new GenerationObserver { Aggregation = (_, _, _, maps) => weights.AddRange(new Ops(device).Download(maps)) }
         );
         Assert.All(weights, w => Assert.Equal(1f / 3, w, 1e-6f));
         Assert.Throws<AfaException>(() =>

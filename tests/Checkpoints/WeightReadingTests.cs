@@ -1,11 +1,11 @@
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Synthesis;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Synthesis;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;

@@ -1,9 +1,10 @@
 using System.Diagnostics;
 using System.Globalization;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
-using AfaNative.Engine.Synthesis;
+using AfaNative.Kernels;
+using AfaNative.Synthesis;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;

@@ -1,8 +1,7 @@
-using AfaNative.Engine.Verification;
 using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.StandIn;
+using AfaNative.Verification;
 using Xunit;
 
 namespace AfaNative.Tests.Cuda;

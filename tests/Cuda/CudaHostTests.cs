@@ -1,5 +1,5 @@
-using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Devices;

@@ -1,4 +1,4 @@
-using AfaNative.Engine.Demo;
+using AfaNative.Demo;
 using AfaNative.Engine.Imaging;
 using AfaNative.Kernels.Devices;
 using Xunit;

@@ -1,10 +1,10 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Demo;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Demo;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Training;
-using AfaNative.Engine.Vae;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Checkpoints;
 using Xunit;

@@ -1,5 +1,5 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Demo;
+using AfaNative.Demo;
+using AfaNative.Engine.Core;
 using Xunit;
 
 namespace AfaNative.Tests.Demo;

@@ -1,8 +1,8 @@
-using AfaNative.Engine.Demo;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Demo;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Checkpoints;
 using AfaNative.Tests.Tool;

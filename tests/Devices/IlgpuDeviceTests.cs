@@ -1,11 +1,12 @@
-using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Verification;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels;
+using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.StandIn;
+using AfaNative.Verification;
 using Xunit;
 
 namespace AfaNative.Tests.Devices;

@@ -1,8 +1,10 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
+using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.Tool;

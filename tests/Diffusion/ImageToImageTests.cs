@@ -1,8 +1,9 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Demo;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Demo;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Ensemble;
 using Xunit;

@@ -1,7 +1,9 @@
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
-using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Random;
 using AfaNative.Tests.Ensemble;
@@ -142,7 +144,7 @@ public sealed class LatentPreviewTests(TinyEnsemble tiny) : IClassFixture<TinyEn
                 Width = 32,
                 Height = 32,
                 Seeds = [3],
-                Sampler = AfaNative.Engine.Diffusion.Samplers.SamplerChoice.Find(name),
+                Sampler = AfaNative.Engine.Sampling.Samplers.SamplerChoice.Find(name),
             };
             float[] last = [];
             var steps = new List<int>();

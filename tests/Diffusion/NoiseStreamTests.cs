@@ -1,5 +1,7 @@
-using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Random;
 using AfaNative.Tests.Ensemble;
@@ -87,7 +89,7 @@ public sealed class NoiseStreamTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
                     Steps = 3,
                     Width = 32,
                     Height = 32,
-                    Sampler = AfaNative.Engine.Diffusion.Samplers.SamplerChoice.Find("euler_a"),
+                    Sampler = AfaNative.Engine.Sampling.Samplers.SamplerChoice.Find("euler_a"),
                 }
             );
         Assert.Equal(Draw(6)[0], Draw(5, 6)[1]);

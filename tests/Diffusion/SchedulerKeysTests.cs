@@ -1,5 +1,5 @@
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 using Xunit;
 
 namespace AfaNative.Tests.Diffusion;

@@ -1,8 +1,8 @@
 using System.Text.Json;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
-using AfaNative.Engine.Verification;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Kernels.Devices;
+using AfaNative.Verification;
 using Xunit;
 
 namespace AfaNative.Tests.Diffusion;

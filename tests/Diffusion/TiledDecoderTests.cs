@@ -1,7 +1,8 @@
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Random;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 

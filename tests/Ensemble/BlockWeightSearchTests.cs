@@ -1,12 +1,11 @@
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Synthesis;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Models;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Random;
+using AfaNative.Synthesis;
 using Xunit;
 
 namespace AfaNative.Tests.Ensemble;

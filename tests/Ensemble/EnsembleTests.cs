@@ -1,12 +1,12 @@
 using System.Text.Json.Nodes;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Synthesis;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Synthesis;
 using Xunit;
 
 namespace AfaNative.Tests.Ensemble;

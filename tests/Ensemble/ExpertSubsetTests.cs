@@ -1,8 +1,7 @@
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels.Devices;
 using Xunit;
 

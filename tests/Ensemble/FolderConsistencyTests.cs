@@ -1,10 +1,8 @@
 using System.Text.Json.Nodes;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Demo;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Demo;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Synthesis;
+using AfaNative.Engine.Sampling;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Tool;
 using AfaNative.Tool.Commands;

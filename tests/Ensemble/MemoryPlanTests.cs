@@ -1,6 +1,6 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;

@@ -1,8 +1,8 @@
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Synthesis;
 using AfaNative.Kernels;
+using AfaNative.Synthesis;
 using AfaNative.Tests.Checkpoints;
 using Xunit;
 

@@ -1,4 +1,5 @@
 using System.Text;
+using AfaNative.Engine.Sampling.Samplers;
 using Xunit;
 
 namespace AfaNative.Tests.Fuzz;

@@ -2,7 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Tests.Fuzz;
 

@@ -1,7 +1,8 @@
 using System.Globalization;
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion.Samplers;
-using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 using CsCheck;
 using Xunit;
 

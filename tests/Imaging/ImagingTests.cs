@@ -1,5 +1,7 @@
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling.Samplers;
 using Xunit;
 
 namespace AfaNative.Tests.Imaging;

@@ -1,9 +1,10 @@
 using System.Buffers.Binary;
 using System.Diagnostics;
 using System.IO.Compression;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Training;
+using AfaNative.Kernels;
 using SkiaSharp;
 using Xunit;
 

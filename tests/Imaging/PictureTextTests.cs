@@ -1,8 +1,9 @@
 using System.Text;
 using System.Text.Json;
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling.Samplers;
 using Xunit;
 
 namespace AfaNative.Tests.Imaging;

@@ -1,5 +1,6 @@
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
 using Xunit;
 
 namespace AfaNative.Tests.Imaging;

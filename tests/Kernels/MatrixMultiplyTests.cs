@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Convolution;

@@ -1,3 +1,4 @@
+using AfaNative.Engine.Core;
 using AfaNative.Kernels.Normalization;
 using Xunit;
 

@@ -1,3 +1,4 @@
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Convolution;
 using AfaNative.Kernels.Devices;

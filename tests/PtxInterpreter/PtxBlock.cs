@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Tests.PtxInterpreter;
 

@@ -1,3 +1,5 @@
+using AfaNative.Engine.Training;
+
 namespace AfaNative.Tests.PtxInterpreter;
 
 /// <summary>A kernel did what the hardware forbids or leaves undefined.</summary>

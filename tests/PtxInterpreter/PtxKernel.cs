@@ -1,5 +1,8 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Training;
+using AfaNative.Kernels.MachineCode;
 
 namespace AfaNative.Tests.PtxInterpreter;
 

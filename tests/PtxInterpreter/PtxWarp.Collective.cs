@@ -1,3 +1,5 @@
+using AfaNative.Engine.Training;
+
 namespace AfaNative.Tests.PtxInterpreter;
 
 /// <summary>Instructions that all 32 lanes execute together.</summary>

@@ -1,3 +1,5 @@
+using AfaNative.Engine.Core;
+
 namespace AfaNative.Tests.PtxInterpreter;
 
 /// <summary>Loads, stores and asynchronous copies of single lanes.</summary>

@@ -1,3 +1,4 @@
+using AfaNative.Engine.Prompts;
 using Xunit;
 
 namespace AfaNative.Tests.Repository;
@@ -8,7 +9,7 @@ public sealed class SourceShapeTests
     private const int Columns = 130;
 
     // Tables that a program wrote.
-    private static readonly string[] s_generated = ["engine/Text/NfcData.cs"];
+    private static readonly string[] s_generated = ["engine/Prompts/NfcData.cs"];
 
     [Fact]
     public void No_line_is_longer_than_130_columns()

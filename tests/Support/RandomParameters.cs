@@ -1,4 +1,4 @@
-using AfaNative.Engine.Layers;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using AfaNative.Engine.Core;
 using Xunit;
 
 namespace AfaNative.Tests.Support;

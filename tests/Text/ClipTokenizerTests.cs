@@ -1,6 +1,6 @@
 using System.Text.Json;
-using AfaNative.Engine;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Prompts;
 using Xunit;
 
 namespace AfaNative.Tests.Text;

@@ -1,14 +1,15 @@
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.Embedding;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.StandIn;
 using AfaNative.Tests.Tool;
@@ -79,7 +80,7 @@ public sealed class EmbeddingTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
             device,
             [folder],
             p => new ClipTextEncoder(p, config),
-            ClipTextEncoder.IsIgnorable
+            KnownExtras.IsIgnorable
         );
         using (weights)
         {

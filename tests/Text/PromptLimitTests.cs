@@ -1,9 +1,8 @@
 using System.Text.Json;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Prompts;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Ensemble;
 using Xunit;

@@ -1,7 +1,7 @@
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Prompts;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.Tool;
 using Xunit;

@@ -1,7 +1,7 @@
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Ensemble;
 using Xunit;

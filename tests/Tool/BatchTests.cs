@@ -1,4 +1,7 @@
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 
@@ -238,12 +241,14 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.Equal((512, 768, 1, 0.4, "CPU"), (m.Width, m.Height, m.ClipSkip, m.Strength!.Value, m.Noise));
         Assert.Contains(
             "no line of settings",
-            Assert.Throws<AfaNative.Engine.AfaException>(() => GenerationMetadata.Parse("a cat")).Message
+            Assert.Throws<AfaNative.Engine.Core.AfaException>(() => GenerationMetadata.Parse("a cat")).Message
         );
         Assert.Contains(
             "no number",
             Assert
-                .Throws<AfaNative.Engine.AfaException>(() => GenerationMetadata.Parse("a\nSteps: many, Seed: 1, CFG scale: 7"))
+                .Throws<AfaNative.Engine.Core.AfaException>(() =>
+                    GenerationMetadata.Parse("a\nSteps: many, Seed: 1, CFG scale: 7")
+                )
                 .Message
         );
     }

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tool.Bench;

@@ -1,6 +1,7 @@
 using System.Diagnostics;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
+using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tool;
 using Spectre.Console;

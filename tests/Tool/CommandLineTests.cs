@@ -1,5 +1,7 @@
 using System.Diagnostics;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 
@@ -122,7 +124,7 @@ public sealed class CommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
                 {
                     seen = PngFile.Read(preview, out _);
                 }
-                catch (Engine.AfaException e) when (e.InnerException is FileNotFoundException) { }
+                catch (Engine.Core.AfaException e) when (e.InnerException is FileNotFoundException) { }
             await Task.Delay(2, TestContext.Current.CancellationToken);
         }
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
+using AfaNative.Synthesis;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.Training;
 using Xunit;
@@ -99,7 +100,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
         string[] pair = [_folder.File("a"), _folder.File("b")],
             merge = ["merge", _folder.File("merged"), "--model", pair[0], "--model", pair[1]];
         for (int i = 0; i < 2; i++)
-            Engine.Synthesis.SyntheticModel.Write(pair[i], new Engine.Synthesis.SyntheticOptions { Seed = (ulong)i });
+            SyntheticModel.Write(pair[i], new SyntheticOptions { Seed = (ulong)i });
         using Process first = Start([
             .. merge,
             "--mode",

@@ -1,5 +1,7 @@
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.Imaging;
 using Xunit;

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 
@@ -114,7 +115,7 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     {
         JsonElement[] samplers = Lines(CommandLineTests.Run("samplers", "--json").Output);
         Assert.Equal(
-            AfaNative.Engine.Diffusion.Samplers.SamplerChoice.All.Select(s => (s.Id, s.Name)),
+            AfaNative.Engine.Sampling.Samplers.SamplerChoice.All.Select(s => (s.Id, s.Name)),
             samplers.Select(l => (l.GetProperty("id").GetString()!, l.GetProperty("name").GetString()!))
         );
         JsonElement[] parts = Lines(CommandLineTests.Run("inspect", tiny.Path, "--json").Output);

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using AfaNative.Engine.Imaging;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Text;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Tool;
 using Xunit;
 

@@ -1,7 +1,7 @@
 using System.Text.Json;
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tool.Commands;
 using Xunit;

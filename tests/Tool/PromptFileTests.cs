@@ -1,6 +1,6 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
 using AfaNative.Tool.Commands;
 using Xunit;
 

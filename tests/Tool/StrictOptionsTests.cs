@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using AfaNative.Engine.Imaging;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tool;
 using Xunit;

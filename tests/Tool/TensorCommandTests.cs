@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 

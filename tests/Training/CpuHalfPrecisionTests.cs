@@ -1,13 +1,13 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Synthesis;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Prompts;
+using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Training;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Synthesis;
 using AfaNative.Tests.Tool;
 using Xunit;
 
@@ -103,7 +103,7 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
                 var pictures = new FilePictures([.. TrainingRecords.Find(tiny.Data).Take(4)], 64, 0);
                 if (what == TrainedNetwork.Vae)
                     return new VaeTrainer(half, now, pictures, vae, Path.Combine(model, "vae"));
-                (VaeModel encoder, Engine.Layers.CheckpointParameters parameters) = DiffusionModel.ReadComponent(
+                (VaeModel encoder, CheckpointParameters parameters) = DiffusionModel.ReadComponent(
                     half,
                     [Path.Combine(model, "vae")],
                     p => new VaeModel(p, vae)

@@ -1,9 +1,10 @@
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Models;
 using AfaNative.Engine.Training;
-using AfaNative.Engine.UNet;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.FeatureFusion;
+using AfaNative.Kernels.Resampling;
 using AfaNative.Tests.Devices;
 using AfaNative.Tests.Support;
 using CsCheck;

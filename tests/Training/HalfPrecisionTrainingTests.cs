@@ -2,6 +2,7 @@ using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Synthesis;
 using AfaNative.Tests.Devices;
 using Xunit;
 
@@ -67,7 +68,7 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
     {
         using var folder = new TemporaryFolder();
         string model = folder.File("model");
-        Engine.Synthesis.SyntheticModel.Write(model, new Engine.Synthesis.SyntheticOptions { Seed = 7 });
+        SyntheticModel.Write(model, new SyntheticOptions { Seed = 7 });
         using var cpu = new CpuDevice(2);
         List<TrainingStep> expected = Steps(cpu, "cpu"),
             came = Steps(opencl.Half, "half");

@@ -1,5 +1,5 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Demo;
+using AfaNative.Demo;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices;

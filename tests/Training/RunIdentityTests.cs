@@ -1,10 +1,9 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Synthesis;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Synthesis;
 using AfaNative.Tests.Checkpoints;
 using Xunit;
 

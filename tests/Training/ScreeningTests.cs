@@ -1,4 +1,4 @@
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices;

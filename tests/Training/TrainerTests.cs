@@ -1,11 +1,12 @@
 using System.Diagnostics;
 using System.Text.Json;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cuda;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 

@@ -1,4 +1,4 @@
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Training;
 using Xunit;
 

@@ -1,6 +1,6 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices;
 using Xunit;

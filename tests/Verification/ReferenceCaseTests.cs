@@ -1,7 +1,7 @@
-using AfaNative.Engine.Verification;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Verification;
 using Xunit;
 
 namespace AfaNative.Tests.Verification;

@@ -1,15 +1,14 @@
 using System.Text.Json.Nodes;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Synthesis;
-using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Models;
 using AfaNative.Engine.Training;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Verification;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Random;
+using AfaNative.Synthesis;
 using AfaNative.Tests.Tool;
+using AfaNative.Verification;
 using Xunit;
 
 namespace AfaNative.Tests.Verification;

@@ -1,7 +1,7 @@
 using System.Globalization;
-using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
 
 namespace AfaNative.Tool;
 

@@ -1,5 +1,5 @@
-using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Training;
 
 namespace AfaNative.Tool;

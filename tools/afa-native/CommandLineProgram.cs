@@ -3,8 +3,6 @@ using System.CommandLine.Help;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
-using AfaNative.Engine;
-using AfaNative.Kernels.Devices;
 using AfaNative.Tool.Commands;
 
 namespace AfaNative.Tool;

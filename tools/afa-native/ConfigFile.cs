@@ -1,6 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Tool;
 

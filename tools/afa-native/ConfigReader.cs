@@ -1,5 +1,5 @@
 using System.Text.Json;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
 

@@ -1,5 +1,5 @@
-using AfaNative.Engine;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Prompts;
 
 namespace AfaNative.Tool;
 

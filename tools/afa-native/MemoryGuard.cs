@@ -1,7 +1,6 @@
 using System.CommandLine;
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Pipeline;
 
 namespace AfaNative.Tool;
 

@@ -1,6 +1,7 @@
-using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 
 namespace AfaNative.Tool;
 

@@ -1,8 +1,9 @@
 using System.Globalization;
 using System.Text;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
 
 namespace AfaNative.Tool;
 

@@ -1,9 +1,9 @@
 using System.Globalization;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
 
 namespace AfaNative.Tool;
 

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Tool;
 
@@ -41,7 +42,7 @@ internal sealed class ProgressLine(string what, int total)
             int filled = Bar * done / Math.Max(1, total);
             Terminal.Raw(
                 $"\r[{new string('#', filled)}{new string('.', Bar - filled)}] "
-                    + $"{Engine.Printable.Text(text)}\u001b[K{(done == total ? "\n" : "")}"
+                    + $"{Engine.Core.Printable.Text(text)}\u001b[K{(done == total ? "\n" : "")}"
             );
         }
         else

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Runtime.CompilerServices;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Tool;
 

@@ -1,6 +1,6 @@
 using System.Text;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Tool;
 

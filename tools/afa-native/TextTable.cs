@@ -1,4 +1,4 @@
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using Spectre.Console;
 
 namespace AfaNative.Tool;

@@ -1,8 +1,9 @@
 using System.Diagnostics;
 using System.Globalization;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cuda;
 
 namespace AfaNative.Tool.Bench;
 

@@ -1,4 +1,4 @@
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Attention;
@@ -8,6 +8,7 @@ using AfaNative.Kernels.Elementwise;
 using AfaNative.Kernels.FeatureFusion;
 using AfaNative.Kernels.MatrixMultiply;
 using AfaNative.Kernels.Normalization;
+using AfaNative.Kernels.Random;
 using AfaNative.Kernels.Resampling;
 
 namespace AfaNative.Tool.Bench;

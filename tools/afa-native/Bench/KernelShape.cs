@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Tool.Bench;
 

@@ -1,12 +1,12 @@
 using System.Globalization;
 using System.Text.Json;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Random;
 
 namespace AfaNative.Tool.Bench;
 

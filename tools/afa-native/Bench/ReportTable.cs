@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 
 namespace AfaNative.Tool.Bench;
 

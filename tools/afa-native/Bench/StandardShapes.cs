@@ -1,9 +1,7 @@
 using System.Text;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.UNet;
+using AfaNative.Engine.Models;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Devices;

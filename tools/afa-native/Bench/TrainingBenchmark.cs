@@ -1,10 +1,10 @@
-using AfaNative.Engine;
+using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
+using AfaNative.Engine.Models;
 using AfaNative.Engine.Training;
-using AfaNative.Engine.UNet;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Random;
 
 namespace AfaNative.Tool.Bench;
 

@@ -1,17 +1,18 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
-using AfaNative.Engine.Layers;
-using AfaNative.Engine.Tensors;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
+using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Training;
-using AfaNative.Engine.UNet;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.MachineCode;
 
 namespace AfaNative.Tool.Commands;
 
@@ -267,7 +268,7 @@ internal sealed class AutoMerge
                 throw new AfaException($"{data}: no picture could be read.");
             ModelWarnings.SayScheduler(model);
             _schedule = new NoiseSchedule(SchedulerConfig.Load(model.Scheduler));
-            _scale = Engine.Vae.VaeConfig.Load(model.Config(model.Vae, "vae")).ScalingFactor;
+            _scale = VaeConfig.Load(model.Config(model.Vae, "vae")).ScalingFactor;
             _ops = new Ops(device, cancellation);
             // Trials of other pictures are no trials of these.
             string contents = Convert.ToHexStringLower(

@@ -1,9 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cuda;
 using AfaNative.Tool.Bench;
 
 namespace AfaNative.Tool.Commands;

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using AfaNative.Kernels.MachineCode;
 
 namespace AfaNative.Tool.Commands;
 

@@ -1,11 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Demo;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Demo;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
-using AfaNative.Engine.Training;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Kernels.Devices;
 
 namespace AfaNative.Tool.Commands;

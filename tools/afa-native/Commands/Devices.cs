@@ -1,5 +1,5 @@
 using System.CommandLine;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;

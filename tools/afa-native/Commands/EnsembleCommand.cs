@@ -1,7 +1,8 @@
 using System.CommandLine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Sampling;
 
 namespace AfaNative.Tool.Commands;
 

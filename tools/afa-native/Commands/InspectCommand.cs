@@ -1,11 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json.Nodes;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Models;
 using AfaNative.Kernels;
 using Spectre.Console;
 

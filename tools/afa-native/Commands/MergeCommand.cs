@@ -1,7 +1,7 @@
 using System.CommandLine;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
 
 namespace AfaNative.Tool.Commands;
 

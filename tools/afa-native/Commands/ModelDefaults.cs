@@ -1,6 +1,5 @@
-using AfaNative.Engine;
-using AfaNative.Engine.UNet;
-using AfaNative.Engine.Vae;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Models;
 
 namespace AfaNative.Tool.Commands;
 

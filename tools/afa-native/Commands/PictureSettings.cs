@@ -1,9 +1,11 @@
 using System.Globalization;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 
 namespace AfaNative.Tool.Commands;
 

@@ -1,7 +1,7 @@
 using System.Collections;
 using System.Globalization;
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Pipeline;
 
 namespace AfaNative.Tool.Commands;
 

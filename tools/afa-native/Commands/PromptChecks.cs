@@ -1,5 +1,5 @@
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
 
 namespace AfaNative.Tool.Commands;
 

@@ -1,7 +1,7 @@
 using System.Text.Json;
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling.Samplers;
 
 namespace AfaNative.Tool.Commands;
 

@@ -1,9 +1,9 @@
 using System.CommandLine;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Imaging;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
+using AfaNative.Kernels.Embedding;
 
 namespace AfaNative.Tool.Commands;
 
@@ -98,7 +98,7 @@ internal sealed class PromptOptions
             && (jobs?.Drawn.Select(l => l.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)
         )
             Terminal.Warn("<lora:...> does nothing in a negative prompt, and was left out");
-        return Engine.Checkpoints.LoraFolder.Collect(
+        return Engine.Prompts.LoraFolder.Collect(
             given,
             weighted ? [.. (jobs?.Drawn.Select(l => l.Options.Prompt) ?? [options.Prompt]).Distinct()] : [],
             r.GetValue(_loraFolder)

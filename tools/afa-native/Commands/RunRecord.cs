@@ -1,8 +1,8 @@
 using System.Globalization;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Pipeline;
 
 namespace AfaNative.Tool.Commands;
 

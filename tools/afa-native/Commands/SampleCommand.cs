@@ -2,14 +2,16 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using System.Reflection;
-using AfaNative.Engine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Embedding;
 
 namespace AfaNative.Tool.Commands;
 

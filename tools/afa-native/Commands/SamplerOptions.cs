@@ -1,7 +1,6 @@
 using System.CommandLine;
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
-using AfaNative.Engine.Diffusion.Samplers;
+using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Samplers;
 
 namespace AfaNative.Tool.Commands;
 

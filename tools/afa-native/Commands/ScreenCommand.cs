@@ -1,8 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices;
 
@@ -115,7 +116,7 @@ internal static class ScreenCommand
                 };
         ModelWarnings.SayScheduler(models);
         int size = wantedSize ?? NativeSize.Of(models),
-            factor = Engine.Vae.VaeConfig.Load(models.Vae).Downscale;
+            factor = VaeConfig.Load(models.Vae).Downscale;
         if (size < factor || size > 16384 || size % factor != 0)
             throw new AfaException($"--size takes a multiple of {factor} up to 16384, not {size}.");
         TrainingData found = TrainingRecords.Read(data);

@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
-using AfaNative.Engine;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Kernels;
 
 namespace AfaNative.Tool.Commands;
 

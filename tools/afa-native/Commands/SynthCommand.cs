@@ -1,7 +1,8 @@
 using System.CommandLine;
 using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Synthesis;
+using AfaNative.Engine.Files;
 using AfaNative.Kernels;
+using AfaNative.Synthesis;
 
 namespace AfaNative.Tool.Commands;
 

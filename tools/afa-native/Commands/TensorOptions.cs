@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.Globalization;
-using AfaNative.Engine;
-using AfaNative.Engine.Diffusion;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Pipeline;
 
 namespace AfaNative.Tool.Commands;
 

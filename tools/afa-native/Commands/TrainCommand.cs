@@ -1,10 +1,13 @@
 using System.CommandLine;
 using System.Globalization;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
+using AfaNative.Engine.Models;
+using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cuda;
 
 namespace AfaNative.Tool.Commands;
 
@@ -272,7 +275,7 @@ internal static class TrainCommand
             throw new AfaException($"{model}: it has no aggregators to train.");
         using OutputLock held = Claims.Run(folder, output);
         ModelWarnings.SayScheduler(folder);
-        int factor = Engine.Vae.VaeConfig.Load(folder.Vae).Downscale;
+        int factor = VaeConfig.Load(folder.Vae).Downscale;
         if (options.Size < factor || options.Size % factor != 0)
             throw new AfaException($"--size takes a multiple of {factor}, not {options.Size}.");
         if (!resume && Directory.Exists(Path.Combine(output, "checkpoints")))

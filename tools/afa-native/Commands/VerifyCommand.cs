@@ -1,10 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
-using AfaNative.Engine;
-using AfaNative.Engine.Checkpoints;
-using AfaNative.Engine.Verification;
+using AfaNative.Engine.Core;
+using AfaNative.Engine.Files;
 using AfaNative.Kernels.Devices;
+using AfaNative.Verification;
 
 namespace AfaNative.Tool.Commands;
 
