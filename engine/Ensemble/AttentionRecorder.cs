@@ -33,7 +33,7 @@ public sealed class AttentionRecorder
         _ops = new Ops(model.Device);
     }
 
-    /// <summary>Give this to <see cref="GenerationObserver.Aggregation"/>.</summary>
+    /// <summary>Give this to <c>GenerationObserver.Aggregation</c>.</summary>
     public void Record(int step, int point, Tensor fused, Tensor maps)
     {
         if (!_steps.Contains(step))

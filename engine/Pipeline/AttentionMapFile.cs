@@ -18,7 +18,7 @@ public static class AttentionMapFile
     /// <param name="options">The run.</param>
     /// <param name="picture">The picture of the batch.</param>
     /// <param name="records">Its maps.</param>
-    /// <exception cref="CheckpointException">The file cannot be written.</exception>
+    /// <exception cref="AfaNative.Engine.Core.CheckpointException">The file cannot be written.</exception>
     public static void Write(
         string path,
         DiffusionModel model,

@@ -25,7 +25,7 @@ public sealed class LatentRecorder
         _final = [];
 
     /// <summary>For one run of a batch.</summary>
-    /// <exception cref="AfaException">There is no such step in it.</exception>
+    /// <exception cref="AfaNative.Engine.Core.AfaException">There is no such step in it.</exception>
     public LatentRecorder(DiffusionModel model, GenerationOptions options, RecordedSteps steps)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -67,7 +67,7 @@ public sealed class LatentRecorder
     /// <summary>Writes a picture's numbers, whole or not at all.</summary>
     /// <param name="path">The file.</param>
     /// <param name="picture">The picture of the batch.</param>
-    /// <exception cref="CheckpointException">The file cannot be written.</exception>
+    /// <exception cref="AfaNative.Engine.Core.CheckpointException">The file cannot be written.</exception>
     public void Write(string path, int picture)
     {
         var tensors = new List<TensorEntry> { One(LatentFile.TensorName, _noise, picture) };

@@ -27,7 +27,7 @@ public sealed class TrainedParameters : Parameters, IDisposable
     /// <summary>In construction order.</summary>
     public IReadOnlyList<Parameter> All => _all;
 
-    /// <summary>Builds a network from a checkpoint, checked first as <see cref="CheckpointParameters.Load"/> checks it.</summary>
+    /// <summary>Builds a network from a checkpoint, checked first as <see cref="CheckpointParameters.Check"/> does.</summary>
     public static (TModel Model, TrainedParameters Parameters) Load<TModel>(
         IDevice device,
         Checkpoint checkpoint,

@@ -26,6 +26,7 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     /// <inheritdoc/>
     public ElementType Storage => device.Storage;
 
+    /// <inheritdoc/>
     public ElementType Products => device.Products;
 
     /// <inheritdoc/>
