@@ -77,6 +77,8 @@ internal static unsafe class WinogradConvolution
         int most = (int)Math.Max(16, InputBytes / sizeof(float) / Points / pitch),
             parts = (tiles + most - 1) / most,
             part = (tiles + parts - 1) / parts;
+        // Both runs of a part work on this memory: another thread's convolution waits for the whole of this one.
+        using Lock.Scope exclusive = shared.Exclusive.EnterScope();
         float* transformed = shared.Floats(Points * ((long)part * pitch + Pad));
         var job = new Job<TPanels>(
             x,

@@ -115,7 +115,9 @@ internal sealed class ClockMarker : IDeviceMarker
 
 /// <summary>
 /// Where tensors live and ops run. A model never knows which device it is on: it asks <see cref="Kernels"/> for ops on buffers it
-/// allocated here.
+/// allocated here. A device serves several threads, each with buffers of its own: ops of one wait for another's or run between
+/// them, and compute what they would alone. Weights may be read by all; who repacks or disposes of them sees to it that nobody
+/// does.
 /// </summary>
 public interface IDevice : IDisposable
 {
@@ -180,7 +182,8 @@ public interface IDevice : IDisposable
     /// <summary>
     /// Records the ops <paramref name="work"/> calls instead of running them; null where the device cannot, and then nothing ran.
     /// The work must have run
-    /// once before, must not upload or download, and what it reads and leaves must be buffers that outlive the recording.
+    /// once before, must not upload or download, and what it reads and leaves must be buffers that outlive the recording. What it
+    /// allocates and frees in between stays reserved for recorded work until that is disposed of.
     /// </summary>
     IRecordedWork? Record(Action work) => null;
 

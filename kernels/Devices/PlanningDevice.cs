@@ -17,6 +17,7 @@ namespace AfaNative.Kernels.Devices;
 public sealed class PlanningDevice(IDevice device) : IDevice
 {
     private readonly Dictionary<long, int> _free = [];
+    private readonly Lock _lock = new();
     private long _live,
         _kept;
 
@@ -54,7 +55,11 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     public long Peak { get; private set; }
 
     /// <summary>Starts <see cref="Peak"/> anew.</summary>
-    public void Mark() => Peak = _live + _kept;
+    public void Mark()
+    {
+        lock (_lock)
+            Peak = _live + _kept;
+    }
 
     /// <inheritdoc/>
     public long BufferBytes(long length) => device.BufferBytes(length);
@@ -66,14 +71,18 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     public DeviceBuffer Allocate(long length)
     {
         long bytes = device.BufferBytes(length);
-        if (_free.TryGetValue(bytes, out int free) && free > 0)
+        lock (_lock)
         {
-            _free[bytes] = free - 1;
-            _kept -= bytes;
+            if (_free.TryGetValue(bytes, out int free) && free > 0)
+            {
+                _free[bytes] = free - 1;
+                _kept -= bytes;
+            }
+
+            _live += bytes;
+            Peak = Math.Max(Peak, _live + _kept);
         }
 
-        _live += bytes;
-        Peak = Math.Max(Peak, _live + _kept);
         return new PlannedBuffer(this, length, bytes);
     }
 
@@ -84,8 +93,12 @@ public sealed class PlanningDevice(IDevice device) : IDevice
         for (int e = 0; e < types.Length; e++)
             types[e] = experts[e].Type;
         long bytes = device.PackedBytes(shape, types);
-        WeightBytes += bytes;
-        LargestWeight = Math.Max(LargestWeight, bytes);
+        lock (_lock)
+        {
+            WeightBytes += bytes;
+            LargestWeight = Math.Max(LargestWeight, bytes);
+        }
+
         return new PlannedWeights(shape, experts.Length, bytes);
     }
 
@@ -100,11 +113,14 @@ public sealed class PlanningDevice(IDevice device) : IDevice
 
     private void Return(long bytes)
     {
-        _live -= bytes;
-        if (_kept + bytes > device.KeptBytes)
-            return;
-        _free[bytes] = _free.GetValueOrDefault(bytes) + 1;
-        _kept += bytes;
+        lock (_lock)
+        {
+            _live -= bytes;
+            if (_kept + bytes > device.KeptBytes)
+                return;
+            _free[bytes] = _free.GetValueOrDefault(bytes) + 1;
+            _kept += bytes;
+        }
     }
 
     private sealed class PlannedBuffer(PlanningDevice owner, long length, long bytes) : DeviceBuffer

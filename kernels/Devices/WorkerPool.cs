@@ -2,22 +2,26 @@ namespace AfaNative.Kernels.Devices;
 
 /// <summary>
 /// A fixed set of threads that live as long as the device: an op hands over numbered tasks, every thread (the caller included)
-/// takes the next
-/// free number until none is left. Which thread runs a task never changes its result.
+/// takes the next free number until none is left. Which thread runs a task never changes its result. Any thread may call
+/// <see cref="Run"/>: runs take turns.
 /// </summary>
 public sealed class WorkerPool : IDisposable
 {
     /// <summary>A task's body: its number and the worker's number, 0 being the calling thread.</summary>
     public delegate void Body(int task, int worker);
 
+    // The pool that this thread runs a task of.
+    [ThreadStatic]
+    private static WorkerPool? t_current;
+
+    private readonly Lock _turn = new();
     private readonly Thread[] _threads;
     private readonly SemaphoreSlim[] _wake;
     private readonly Scratch[] _scratch;
     private Body? _body;
     private int _count,
         _next,
-        _running,
-        _generation;
+        _running;
     private volatile bool _stop;
     private Exception? _error;
 
@@ -45,8 +49,34 @@ public sealed class WorkerPool : IDisposable
     /// <summary>Working memory of a worker, for use inside a task.</summary>
     public Scratch Scratch(int worker) => _scratch[worker];
 
-    /// <summary>Runs tasks 0..count-1 and returns when all are done; rethrows the first failure.</summary>
+    /// <summary>
+    /// Runs tasks 0..count-1 and returns when all are done; rethrows the first failure. Where another thread's run is under way,
+    /// it waits for that one's end: workers and their <see cref="Scratch"/> belong to one run at a time.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">
+    /// A task failed on a worker thread, or the caller is itself a task of this pool: its run would wait for its own end.
+    /// </exception>
     public void Run(int count, Body body)
+    {
+        if (ReferenceEquals(t_current, this) || _turn.IsHeldByCurrentThread)
+            throw new InvalidOperationException("A task of a worker pool cannot start another run on the same pool.");
+        lock (_turn)
+        {
+            ObjectDisposedException.ThrowIf(_stop, this);
+            WorkerPool? outer = t_current;
+            t_current = this;
+            try
+            {
+                RunInTurn(count, body);
+            }
+            finally
+            {
+                t_current = outer;
+            }
+        }
+    }
+
+    private void RunInTurn(int count, Body body)
     {
         if (count <= 1 || _threads.Length == 0)
         {
@@ -60,7 +90,6 @@ public sealed class WorkerPool : IDisposable
         _next = 0;
         _error = null;
         Volatile.Write(ref _running, _threads.Length);
-        Interlocked.Increment(ref _generation);
         foreach (SemaphoreSlim wake in _wake)
             wake.Release();
         Drain(0);
@@ -88,6 +117,7 @@ public sealed class WorkerPool : IDisposable
 
     private void Loop(int worker)
     {
+        t_current = this;
         while (true)
         {
             // SemaphoreSlim spins briefly before it blocks: ops follow each other within microseconds.

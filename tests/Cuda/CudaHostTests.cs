@@ -4,6 +4,7 @@ using AfaNative.Kernels;
 using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.MatrixMultiply;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.StandIn;
 using Xunit;
@@ -94,6 +95,99 @@ public sealed class CudaHostTests(StandInFixture fixture)
             device.Download(y, came);
             Assert.All(came, c => Assert.Equal(value / (1 + MathF.Exp(-value)), c, 0.002f));
         }
+    }
+
+    // Another thread may take memory between two replays of this one's work.
+    [Fact]
+    public void Replayed_work_writes_to_no_memory_that_was_handed_out_since()
+    {
+        using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+        using DeviceBuffer x = device.Allocate(64),
+            y = device.Allocate(64);
+        device.Upload(Enumerable.Repeat(2f, 64).ToArray(), x);
+        void Work()
+        {
+            using DeviceBuffer between = device.Allocate(64);
+            device.Kernels.Activate(ActivationKind.Silu, 64, x, between);
+            device.Kernels.Activate(ActivationKind.Silu, 64, between, y);
+        }
+
+        Work();
+        var came = new float[64];
+        using (IRecordedWork? recorded = device.Record(Work))
+        {
+            Assert.True(recorded!.TryReplay());
+            using DeviceBuffer since = device.Allocate(64),
+                later = device.Allocate(64);
+            device.Upload(Enumerable.Repeat(5f, 64).ToArray(), since);
+            device.Upload(Enumerable.Repeat(5f, 64).ToArray(), later);
+            Assert.True(recorded.TryReplay());
+            device.Download(since, came);
+            Assert.All(came, c => Assert.Equal(5, c));
+            device.Download(later, came);
+            Assert.All(came, c => Assert.Equal(5, c));
+        }
+
+        // What the recording held is there for others once it is gone.
+        StandInCuda cuda = fixture.Cuda;
+        cuda.Clear();
+        using DeviceBuffer first = device.Allocate(64),
+            second = device.Allocate(64),
+            third = device.Allocate(64);
+        Assert.Equal(0, cuda.CountOf("cuMemAlloc_v2"));
+    }
+
+    [Fact]
+    public unsafe void Weights_on_the_host_are_copied_again_after_a_replay_that_copied_others()
+    {
+        using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+        device.ResidentWeightLimit = 0;
+        using PackedWeights ones = Pack(1),
+            twos = Pack(2);
+        using DeviceBuffer x = device.Allocate(8),
+            y = device.Allocate(8),
+            z = device.Allocate(8);
+        device.Upload(Enumerable.Repeat(1f, 8).ToArray(), x);
+        void Work() => device.Kernels.Linear(new LinearShape(1, 1, false), x, ones, default, y);
+        Work();
+        using IRecordedWork? recorded = device.Record(Work);
+        var came = new float[8];
+        for (int round = 0; round < 2; round++)
+        {
+            device.Kernels.Linear(new LinearShape(1, 1, false), x, twos, default, z);
+            Assert.True(recorded!.TryReplay());
+            device.Kernels.Linear(new LinearShape(1, 1, false), x, twos, default, z);
+            device.Download(y, came);
+            Assert.All(came, c => Assert.Equal(8, c));
+            device.Download(z, came);
+            Assert.All(came, c => Assert.Equal(16, c));
+        }
+
+        PackedWeights Pack(float value)
+        {
+            fixed (float* values = Enumerable.Repeat(value, 64).ToArray())
+                return device.Pack(new WeightShape(8, 8), [new WeightSource(values, ElementType.Float32)]);
+        }
+    }
+
+    [Fact]
+    public void Two_threads_that_record_their_steps_draw_what_they_draw_alone()
+    {
+        using var tiny = new TinyEnsemble();
+        using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+        using DiffusionModel model = DiffusionModel.Load(device, tiny.Path, 0);
+        var pipeline = new TextToImagePipeline(model);
+        float[][] alone = [Draw(7), Draw(8)],
+            together = new float[2][];
+        Thread[] threads = [new(() => together[0] = Draw(7)), new(() => together[1] = Draw(8))];
+        foreach (Thread thread in threads)
+            thread.Start();
+        foreach (Thread thread in threads)
+            thread.Join();
+        Assert.Equal(alone, together);
+
+        float[] Draw(ulong seed) =>
+            pipeline.GenerateLatents(Options with { Steps = 4, Width = 16, Height = 16, Seeds = [seed], Unchecked = false });
     }
 
     [Fact]

@@ -111,14 +111,41 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
 
     public override IRecordedWork? Record(Action work)
     {
+        CudaGraph? graph = null;
         Weights.Recording = true;
+        Buffers.BeginRecording();
         try
         {
-            return CudaGraph.Record((ILGPU.Runtime.Cuda.CudaStream)Stream, work, () => MemoryGeneration);
+            graph = CudaGraph.Record((ILGPU.Runtime.Cuda.CudaStream)Stream, work, () => MemoryGeneration);
         }
         finally
         {
             Weights.Recording = false;
+            Buffers.EndRecording();
+            if (graph is null)
+                Buffers.ForgetRecording();
+        }
+
+        return graph is null ? null : new Recording(this, graph);
+    }
+
+    private sealed class Recording(CudaKernels<TStorage, TMath> owner, CudaGraph graph) : IRecordedWork
+    {
+        private bool _disposed;
+
+        public bool TryReplay()
+        {
+            owner.Weights.ForgetStaged();
+            return graph.TryReplay();
+        }
+
+        public void Dispose()
+        {
+            if (_disposed)
+                return;
+            _disposed = true;
+            graph.Dispose();
+            owner.Buffers.ForgetRecording();
         }
     }
 

@@ -27,6 +27,11 @@ public sealed class IlgpuDevice : IDevice
     private readonly Context _context;
     private readonly Accelerator _accelerator;
     private readonly IlgpuBackend _backend;
+
+    // Ops of one thread must not come between the launches of another's: they share working memory and the staging buffer.
+    private readonly Lock _turn = new();
+    private readonly SerialKernels _kernels;
+    private SerialGradients? _gradients;
     private Action<AcceleratorStream, KernelConfig, NoiseCudaArguments>? _noise;
 
     private IlgpuDevice(string name, Context context, Accelerator accelerator, ElementType storage)
@@ -46,6 +51,7 @@ public sealed class IlgpuDevice : IDevice
             ElementType.BFloat16 => new IlgpuKernels<ushort, BFloat16Storage>(accelerator),
             _ => throw new ArgumentException($"activations are stored as float32, float16 or bfloat16, not {storage}"),
         };
+        _kernels = new SerialKernels(_backend.Ops, _turn);
     }
 
     /// <inheritdoc/>
@@ -55,7 +61,7 @@ public sealed class IlgpuDevice : IDevice
     public ElementType Storage { get; }
 
     /// <inheritdoc/>
-    public IKernels Kernels => _backend.Ops;
+    public IKernels Kernels => _kernels;
 
     /// <inheritdoc/>
     public long AllocatedBytes => _backend.LiveBytes;
@@ -175,21 +181,31 @@ public sealed class IlgpuDevice : IDevice
     public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) => _backend.PackedBytes(shape, types);
 
     /// <inheritdoc/>
-    public DeviceBuffer Allocate(long length) => _backend.Allocate(length);
+    public DeviceBuffer Allocate(long length)
+    {
+        lock (_turn)
+            return _backend.Allocate(length);
+    }
 
     /// <inheritdoc/>
-    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0) =>
-        _backend.Upload(source, destination, offset);
+    public void Upload(ReadOnlySpan<float> source, DeviceBuffer destination, long offset = 0)
+    {
+        lock (_turn)
+            _backend.Upload(source, destination, offset);
+    }
 
     /// <inheritdoc/>
-    public void Download(DeviceBuffer source, Span<float> destination) => _backend.Download(source, destination);
+    public void Download(DeviceBuffer source, Span<float> destination)
+    {
+        lock (_turn)
+            _backend.Download(source, destination);
+    }
 
     /// <inheritdoc/>
     public void FillNoise(DeviceBuffer destination, int count, ulong seed, ulong stream)
     {
         if (_accelerator is CudaAccelerator && Storage == ElementType.Float32)
         {
-            _noise ??= _accelerator.LoadKernel<NoiseCudaArguments>(GaussianNoiseCuda.Run);
             var s = new NoiseCudaArguments
             {
                 Y = IlgpuBuffer<float>.AddressOf(destination),
@@ -199,7 +215,12 @@ public sealed class IlgpuDevice : IDevice
                 StreamLow = (uint)stream,
                 StreamHigh = (uint)(stream >> 32),
             };
-            _noise(_backend.Queue, new KernelConfig((count + 1023) / 1024, GaussianNoiseCuda.Threads), s);
+            lock (_turn)
+            {
+                _noise ??= _accelerator.LoadKernel<NoiseCudaArguments>(GaussianNoiseCuda.Run);
+                _noise(_backend.Queue, new KernelConfig((count + 1023) / 1024, GaussianNoiseCuda.Threads), s);
+            }
+
             return;
         }
 
@@ -209,30 +230,55 @@ public sealed class IlgpuDevice : IDevice
     }
 
     /// <inheritdoc/>
-    public IGradients? Gradients => _backend.Gradients;
+    public IGradients? Gradients
+    {
+        get
+        {
+            lock (_turn)
+                return _gradients ??= new SerialGradients(_backend.Gradients, _turn);
+        }
+    }
 
     /// <inheritdoc/>
     public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts)
     {
-        // Kernels on the stream may still read the old values.
-        _backend.Queue.Synchronize();
-        if (weights is TensorCoreWeights forTensorCores)
-            forTensorCores.Fill(experts);
-        else
-            ((IlgpuPackedWeights)weights).Fill(experts);
+        lock (_turn)
+        {
+            // Kernels on the stream may still read the old values.
+            _backend.Queue.Synchronize();
+            if (weights is TensorCoreWeights forTensorCores)
+                forTensorCores.Fill(experts);
+            else
+                ((IlgpuPackedWeights)weights).Fill(experts);
+        }
     }
 
     /// <inheritdoc/>
-    public IDeviceMarker Mark() => new IlgpuMarker(_backend.Queue.AddProfilingMarker());
+    public IDeviceMarker Mark()
+    {
+        lock (_turn)
+            return new IlgpuMarker(_backend.Queue.AddProfilingMarker());
+    }
 
     /// <summary>What to call the hardware.</summary>
     public string Description => $"{_accelerator.Name}, {_accelerator.NumMultiprocessors} multiprocessors";
 
     /// <inheritdoc/>
-    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => _backend.Pack(shape, experts);
+    public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts)
+    {
+        lock (_turn)
+            return _backend.Pack(shape, experts);
+    }
 
     /// <inheritdoc/>
-    public IRecordedWork? Record(Action work) => _backend.Record(work);
+    public IRecordedWork? Record(Action work)
+    {
+        lock (_turn)
+        {
+            _accelerator.Bind();
+            return _backend.Record(work) is { } recorded ? new SerialRecording(recorded, _accelerator, _turn) : null;
+        }
+    }
 
     /// <inheritdoc/>
     public void Dispose()

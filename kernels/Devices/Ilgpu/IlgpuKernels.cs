@@ -12,7 +12,7 @@ using ILGPU.Runtime;
 
 namespace AfaNative.Kernels.Devices.Ilgpu;
 
-/// <summary>What depends on how a device stores activations.</summary>
+/// <summary>What depends on how a device stores activations. One thread at a time: <see cref="IlgpuDevice"/> sees to it.</summary>
 internal abstract class IlgpuBackend : IDisposable
 {
     /// <summary>The ops.</summary>
@@ -226,7 +226,11 @@ internal class IlgpuKernels<T, TStorage> : IlgpuBackend, IKernels
     protected Accelerator Accelerator => _accelerator;
 
     /// <summary>Changes whenever memory that recorded work may use went back to the driver.</summary>
-    protected virtual int MemoryGeneration => _pool.Generation + _partial.Generation + _statistics.Generation;
+    protected virtual int MemoryGeneration =>
+        _pool.Generation + _partial.Generation + _statistics.Generation + Weights.Generation;
+
+    /// <summary>Where buffers come from.</summary>
+    protected IlgpuPool<T> Buffers => _pool;
 
     /// <summary>
     /// Every portable kernel of this storage type, for tools that compile or check them without a device: those of one thread per

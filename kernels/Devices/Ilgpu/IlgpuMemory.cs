@@ -110,13 +110,18 @@ internal sealed class IlgpuScratch(Accelerator accelerator, AcceleratorStream st
 
 /// <summary>
 /// Keeps freed blocks by size. Ops of a device run in order on one stream, so a block may be handed out again before they are
-/// done.
+/// done. Blocks that recorded work used on the way are kept apart, for recorded work alone: a replay writes to them whenever it
+/// comes.
 /// </summary>
 internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
     where T : unmanaged
 {
     private readonly Dictionary<long, Stack<MemoryBuffer1D<T, Stride1D.Dense>>> _free = [];
+    private readonly Dictionary<long, Stack<MemoryBuffer1D<T, Stride1D.Dense>>> _freeForRecordings = [];
+    private readonly HashSet<MemoryBuffer1D<T, Stride1D.Dense>> _recorded = [];
     private readonly Lock _lock = new();
+    private int _recordings;
+    private bool _recording;
 
     public long LiveBytes { get; private set; }
 
@@ -131,13 +136,15 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
         lock (_lock)
         {
             LiveBytes += capacity * ElementSize;
-            if (_free.TryGetValue(capacity, out var stack) && stack.TryPop(out var block))
-                return new IlgpuBuffer<T>(this, block, length);
+            if (_recording && Take(_freeForRecordings, capacity) is { } reserved)
+                return new IlgpuBuffer<T>(this, reserved, length);
+            if (Take(_free, capacity) is { } free)
+                return new IlgpuBuffer<T>(this, Reserved(free), length);
         }
 
         try
         {
-            return new IlgpuBuffer<T>(this, IlgpuMemory.Allocate<T>(accelerator, capacity), length);
+            return New();
         }
         catch (OutOfMemoryException)
         {
@@ -145,7 +152,7 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
             Trim();
             try
             {
-                return new IlgpuBuffer<T>(this, IlgpuMemory.Allocate<T>(accelerator, capacity), length);
+                return New();
             }
             catch (OutOfMemoryException again)
             {
@@ -162,6 +169,47 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
                 );
             }
         }
+
+        IlgpuBuffer<T> New()
+        {
+            MemoryBuffer1D<T, Stride1D.Dense> block = IlgpuMemory.Allocate<T>(accelerator, capacity);
+            lock (_lock)
+                return new IlgpuBuffer<T>(this, Reserved(block), length);
+        }
+    }
+
+    /// <summary>What is rented from here to <see cref="EndRecording"/> belongs to recorded work.</summary>
+    public void BeginRecording()
+    {
+        lock (_lock)
+        {
+            _recording = true;
+            _recordings++;
+        }
+    }
+
+    /// <summary>The work is recorded.</summary>
+    public void EndRecording()
+    {
+        lock (_lock)
+            _recording = false;
+    }
+
+    /// <summary>One recording less: with the last, its blocks are anyone's.</summary>
+    public void ForgetRecording()
+    {
+        lock (_lock)
+        {
+            if (--_recordings > 0)
+                return;
+            foreach (Stack<MemoryBuffer1D<T, Stride1D.Dense>> stack in _freeForRecordings.Values)
+            {
+                while (stack.TryPop(out var block))
+                    Put(_free, block);
+            }
+
+            _recorded.Clear();
+        }
     }
 
     public void Return(MemoryBuffer1D<T, Stride1D.Dense> memory)
@@ -169,9 +217,7 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
         lock (_lock)
         {
             LiveBytes -= memory.Length * ElementSize;
-            if (!_free.TryGetValue(memory.Length, out var stack))
-                _free[memory.Length] = stack = new Stack<MemoryBuffer1D<T, Stride1D.Dense>>();
-            stack.Push(memory);
+            Put(_recorded.Contains(memory) ? _freeForRecordings : _free, memory);
         }
     }
 
@@ -182,12 +228,37 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
         lock (_lock)
         {
             Generation++;
-            foreach (var stack in _free.Values)
+            foreach (var stack in _free.Values.Concat(_freeForRecordings.Values))
             {
                 while (stack.TryPop(out var block))
+                {
+                    _recorded.Remove(block);
                     block.Dispose();
+                }
             }
         }
+    }
+
+    private MemoryBuffer1D<T, Stride1D.Dense> Reserved(MemoryBuffer1D<T, Stride1D.Dense> block)
+    {
+        if (_recording)
+            _recorded.Add(block);
+        return block;
+    }
+
+    private static MemoryBuffer1D<T, Stride1D.Dense>? Take(
+        Dictionary<long, Stack<MemoryBuffer1D<T, Stride1D.Dense>>> from,
+        long capacity
+    ) => from.TryGetValue(capacity, out var stack) && stack.TryPop(out var block) ? block : null;
+
+    private static void Put(
+        Dictionary<long, Stack<MemoryBuffer1D<T, Stride1D.Dense>>> to,
+        MemoryBuffer1D<T, Stride1D.Dense> block
+    )
+    {
+        if (!to.TryGetValue(block.Length, out var stack))
+            to[block.Length] = stack = new Stack<MemoryBuffer1D<T, Stride1D.Dense>>();
+        stack.Push(block);
     }
 
     /// <summary>Elements of a block: sizes go in steps of an eighth of their magnitude.</summary>

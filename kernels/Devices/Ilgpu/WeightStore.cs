@@ -13,6 +13,7 @@ namespace AfaNative.Kernels.Devices.Ilgpu;
 /// </summary>
 internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream stream) : IDisposable
 {
+    private readonly Lock _lock = new();
     private MemoryBuffer1D<byte, Stride1D.Dense>? _staging;
     private WeightBlock? _staged;
     private long _resident;
@@ -23,15 +24,20 @@ internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream str
     /// <summary>Bytes kept on the host for want of room.</summary>
     public long StreamedBytes { get; private set; }
 
+    /// <summary>How often the staging buffer moved.</summary>
+    public int Generation { get; private set; }
+
     /// <summary>Room for a weight of so many bytes.</summary>
     public WeightBlock Add(long bytes)
     {
         if (_resident + bytes > ResidentLimit)
         {
-            StreamedBytes += bytes;
+            lock (_lock)
+                StreamedBytes += bytes;
             if (_staging is null || _staging.Length < bytes)
             {
                 stream.Synchronize();
+                Generation++;
                 _staging?.Dispose();
                 _staging = null;
                 _staged = null;
@@ -41,7 +47,8 @@ internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream str
             return new WeightBlock(this, bytes, null, accelerator.AllocatePageLocked1D<byte>(bytes));
         }
 
-        _resident += bytes;
+        lock (_lock)
+            _resident += bytes;
         return new WeightBlock(this, bytes, Allocate(bytes), null);
     }
 
@@ -65,14 +72,21 @@ internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream str
     /// <summary>Set while launches are recorded instead of run.</summary>
     internal bool Recording { get; set; }
 
+    /// <summary>To be called when recorded work runs: it leaves another weight in the staging buffer.</summary>
+    internal void ForgetStaged() => _staged = null;
+
+    // Called by whoever disposes of a weight, while another thread's op may be staging one.
     internal void Remove(WeightBlock block, bool resident)
     {
-        if (resident)
-            _resident -= block.Bytes;
-        else
-            StreamedBytes -= block.Bytes;
-        if (ReferenceEquals(_staged, block))
-            _staged = null;
+        lock (_lock)
+        {
+            if (resident)
+                _resident -= block.Bytes;
+            else
+                StreamedBytes -= block.Bytes;
+        }
+
+        Interlocked.CompareExchange(ref _staged, null, block);
     }
 
     private MemoryBuffer1D<byte, Stride1D.Dense> Allocate(long bytes)
