@@ -5,6 +5,7 @@ using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Normalization;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.StandIn;
 using Xunit;
@@ -170,24 +171,50 @@ public sealed class CudaHostTests(StandInFixture fixture)
         }
     }
 
+    // A group norm's launches hand statistics on in memory of the device.
     [Fact]
-    public void Two_threads_that_record_their_steps_draw_what_they_draw_alone()
+    public void Threads_that_record_and_replay_at_the_same_time_compute_what_they_would_alone()
     {
-        using var tiny = new TinyEnsemble();
-        using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
-        using DiffusionModel model = DiffusionModel.Load(device, tiny.Path, 0);
-        var pipeline = new TextToImagePipeline(model);
-        float[][] alone = [Draw(7), Draw(8)],
+        IlgpuDevice device = fixture.Device(ElementType.Float16);
+        float[][] alone = [Compute(0, false), Compute(1, false)],
             together = new float[2][];
-        Thread[] threads = [new(() => together[0] = Draw(7)), new(() => together[1] = Draw(8))];
+        Thread[] threads = [new(() => together[0] = Compute(0, true)), new(() => together[1] = Compute(1, true))];
         foreach (Thread thread in threads)
             thread.Start();
         foreach (Thread thread in threads)
             thread.Join();
         Assert.Equal(alone, together);
 
-        float[] Draw(ulong seed) =>
-            pipeline.GenerateLatents(Options with { Steps = 4, Width = 16, Height = 16, Seeds = [seed], Unchecked = false });
+        float[] Compute(int caller, bool recorded)
+        {
+            const int Count = 4 * 16;
+            using DeviceBuffer x = device.Allocate(Count),
+                y = device.Allocate(Count),
+                weight = device.Allocate(16),
+                bias = device.Allocate(16);
+            device.Upload([.. Enumerable.Range(0, Count).Select(i => (i * (caller + 3) % 17) - 8f)], x);
+            device.Upload(Enumerable.Repeat(1f + caller, 16).ToArray(), weight);
+            device.Upload(Enumerable.Repeat(0.5f, 16).ToArray(), bias);
+            void Work()
+            {
+                using DeviceBuffer between = device.Allocate(Count);
+                device.Kernels.GroupNorm(new GroupNormShape(1, 1, 4, 16, 2, 1e-5f, false, false), x, weight, bias, between);
+                device.Kernels.Activate(ActivationKind.Silu, Count, between, y);
+            }
+
+            for (int round = 0; round < (recorded ? 5 : 1); round++)
+                Work();
+            using IRecordedWork? replay = recorded ? device.Record(Work) : null;
+            var came = new float[Count];
+            for (int round = 0; replay is not null && round < 5; round++)
+            {
+                device.Upload(came, y);
+                Assert.True(replay.TryReplay());
+            }
+
+            device.Download(y, came);
+            return came;
+        }
     }
 
     [Fact]
