@@ -1,6 +1,6 @@
-using AfaNative.Engine.Diffusion;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Engine.Text;
+using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Prompts;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Convolution;
 using AfaNative.Kernels.Devices;
