@@ -132,6 +132,7 @@ internal sealed partial record LoraKey(string Layer, LoraPart Part, string? Comp
                         || kind.StartsWith("ia3", StringComparison.Ordinal) => "(IA)3",
                 var kind when kind.StartsWith("vera", StringComparison.Ordinal) => "VeRA",
                 "set_weight" => "replaced weights",
+                "scale_weight" or "scale_input" => "weights with scales of their own",
                 var kind when kind.StartsWith("lora_embedding", StringComparison.Ordinal) => "an embedding's LoRA",
                 _ => "GLoRA",
             };
@@ -192,12 +193,14 @@ internal sealed partial record LoraKey(string Layer, LoraPart Part, string? Comp
         return new LoraKey(layer, part, component ?? (text ? "text_encoder" : null), stem);
     }
 
-    [GeneratedRegex(@"\.(?<kind>lora_A|lora_B|lora_magnitude_vector)(?:\.(?!weight$|bias$)[^.]+)?(?:\.(?<tail>weight|bias))?$")]
+    [GeneratedRegex(
+        @"\.(?<kind>lora_A|lora_B|lora_magnitude_vector)(?:\.(?!weight$|bias$|scale_)[^.]+)?(?:\.(?<tail>weight|bias))?$"
+    )]
     private static partial Regex Peft();
 
     [GeneratedRegex(
         @"\.(hada_[wt][12](?:_[ab])?|lokr_[wt][12](?:_[ab])?|oft_blocks|oft_diag|oft_R|boft_[a-zA-Z]+"
-            + @"|rescale|on_input|ia3_l|vera_lambda_[bd]|set_weight|lora_embedding_[AB]|[ab][12]\.weight)(?:\.|$)"
+            + @"|rescale|on_input|ia3_l|vera_lambda_[bd]|set_weight|scale_weight|scale_input|lora_embedding_[AB]|[ab][12]\.weight)(?:\.|$)"
     )]
     private static partial Regex OtherKinds();
 }

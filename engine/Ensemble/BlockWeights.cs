@@ -50,7 +50,8 @@ public static class BlockWeights
         {
             if (!Numbers.TryDouble(parts[i], out values[i]))
                 throw new AfaException(
-                    $"--blocks: '{parts[i]}' is no number, and '{text}' no preset ({string.Join(", ", s_presets.Keys)})."
+                    $"--blocks: '{Printable.Shortened(parts[i])}' is no number, and '{Printable.Shortened(text)}' no preset "
+                        + $"({string.Join(", ", s_presets.Keys)}){Nearest.Hint(text.Trim().Replace('_', '-'), s_presets.Keys)}."
                 );
         }
 

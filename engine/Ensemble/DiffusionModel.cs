@@ -131,6 +131,17 @@ public sealed class DiffusionModel : IDisposable
                     $"{folder.Tokenizer}: it knows {model.Tokenizer.VocabularySize} tokens, the text encoder has "
                         + $"{textConfig.VocabularySize} (vocab_size)."
                 );
+            if (model.Tokenizer.Within(textConfig.VocabularySize) is var within && within != model.Tokenizer)
+            {
+                string[] lost = [.. model.Tokenizer.Added.Except(within.Added).Select(t => $"'{Printable.Shortened(t.Text)}'")];
+                model._warnings.Add(
+                    $"{folder.Tokenizer}: the text encoder has {textConfig.VocabularySize} tokens and no row for what was added: "
+                        + $"{string.Join(", ", lost.Take(8))}{(lost.Length > 8 ? $" and {lost.Length - 8} more" : "")}; in prompts "
+                        + $"they are words like others."
+                );
+                model.Tokenizer = within;
+            }
+
             if (textConfig.HiddenSize != unetConfig.CrossAttentionDim)
             {
                 throw new CheckpointException(

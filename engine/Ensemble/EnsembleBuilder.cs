@@ -72,6 +72,7 @@ public static class EnsembleBuilder
             throw new AfaException($"--heads takes a divisor of --hidden-size {options.HiddenSize}, not {options.Heads}.");
         if (options.Layers < 0)
             throw new AfaException($"--layers takes 0 or more, not {options.Layers}.");
+        PickleName.MustNotBe(output);
         using OutputLock held = OutputLock.Take(output);
         WholeFolder.MustBeFree(output);
         EnsembleFolder basis = EnsembleFolder.Open(options.Base);
@@ -86,6 +87,7 @@ public static class EnsembleBuilder
                     File.Exists(e) ? EnsembleFolder.OpenSingleFile(e, options.Base, out contents[i]!) : EnsembleFolder.Open(e)
             ),
         ];
+        MustBeOutside(output, [basis, .. experts]);
         string chosenVae = options.Vae is null ? basis.Vae : basis.WithVae(options.Vae).Vae;
         // All is looked over before anything is written.
         HashSet<string> warnings = [];
@@ -208,6 +210,14 @@ public static class EnsembleBuilder
         }
 
         return entries;
+    }
+
+    /// <summary>Refuses to write a model into one of those it is made of, which stay as they are.</summary>
+    /// <exception cref="AfaException">The output lies in one.</exception>
+    internal static void MustBeOutside(string output, IEnumerable<EnsembleFolder> models)
+    {
+        if (models.FirstOrDefault(m => RealPath.IsInside(output, m.Path)) is { } around)
+            throw new AfaException($"{output}: it lies in the model {around.Path}, which stays as it is; name another OUT.");
     }
 
     internal static List<ParameterSpec> Specs(Action<Parameters> build)

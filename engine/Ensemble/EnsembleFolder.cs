@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
@@ -9,7 +10,7 @@ namespace AfaNative.Engine.Ensemble;
 /// <c>additional_text_encoder_i</c> and <c>aggregator_k</c> beside it. Class names in <c>model_index.json</c> are ignored: the
 /// folders decide.
 /// </summary>
-public sealed record EnsembleFolder
+public sealed partial record EnsembleFolder
 {
     private static readonly ConfigKeys s_modelKeys = new(["AFA"], ["num_models", "num_aggregators"], [], []);
 
@@ -88,6 +89,9 @@ public sealed record EnsembleFolder
     /// <exception cref="CheckpointException">It holds none.</exception>
     public EnsembleFolder WithVae(string vae)
     {
+        string inside = System.IO.Path.Combine(vae, "vae");
+        if (Directory.Exists(inside) && !File.Exists(System.IO.Path.Combine(vae, "config.json")))
+            throw new CheckpointException($"{vae}: expected a VAE, but it is a whole model's folder; its VAE is {inside}.");
         using Checkpoint checkpoint = Checkpoint.Open(vae, "diffusion_pytorch_model");
         if (!checkpoint.TryGet("decoder.conv_in.weight", out _, out _))
             throw new CheckpointException(
@@ -131,6 +135,7 @@ public sealed record EnsembleFolder
                 $"{path}: {unets.Count} U-Nets but {texts.Count} text encoders; every expert brings one of each."
             );
         List<string> warnings = [.. ModelIndex.Warnings(path)];
+        warnings.AddRange(OtherParts(path, warnings));
         string config = System.IO.Path.Combine(path, "model_config.json");
         if (RegularFile.Kind(config) != FileKind.Missing)
         {
@@ -171,4 +176,33 @@ public sealed record EnsembleFolder
             return found;
         }
     }
+
+    // Folders of other pipelines' parts, and of parts that experts share here; what else lies in a folder is nobody's part.
+    private static IEnumerable<string> OtherParts(string path, IReadOnlyList<string> said)
+    {
+        string[] found =
+        [
+            .. Directory
+                .EnumerateDirectories(path)
+                .Select(d => System.IO.Path.GetFileName(d))
+                .Where(n => OtherPart().IsMatch(n) && !said.Any(s => s.Contains($"'{n}'", StringComparison.Ordinal)))
+                .Order(StringComparer.Ordinal),
+        ];
+        if (found.Length > 0)
+            yield return $"{path}: not used by this program: {string.Join(", ", found.Select(n => Printable.Shortened(n)))} "
+                + "(all experts share one VAE, tokenizer and scheduler).";
+        foreach (string adapted in (string[])["unet", "text_encoder"])
+        {
+            string file = System.IO.Path.Combine(path, adapted, "adapter_config.json");
+            if (File.Exists(file))
+                yield return $"{file}: a PEFT adapter beside the weights is not applied; --lora FILE applies one.";
+        }
+    }
+
+    [GeneratedRegex(
+        @"^(additional_(?!unet_\d+$|text_encoder_\d+$).+|(multi_?)?controlnet.*|.*_adapter|adapter.*|transformer.*|prior.*"
+            + @"|(text_encoder|tokenizer|unet|vae)_\d+)$",
+        RegexOptions.CultureInvariant
+    )]
+    private static partial Regex OtherPart();
 }

@@ -153,6 +153,7 @@ public static class ModelMerge
     {
         if (options.Models.Count < 2)
             throw new AfaException("A merge needs at least two models.");
+        PickleName.MustNotBe(output);
         using OutputLock held = OutputLock.Take(output);
         bool single = IsSingleFile(output);
         MustBeFree(output);
@@ -167,6 +168,7 @@ public static class ModelMerge
         [
             .. options.Models.Select(m => File.Exists(m) ? EnsembleFolder.OpenSingleFile(m, basePath) : EnsembleFolder.Open(m)),
         ];
+        EnsembleBuilder.MustBeOutside(output, [basis, .. models]);
         UNetConfig unet = UNetConfig.Load(basis.UNets[0]);
         ClipTextConfig text = ClipTextConfig.Load(basis.TextEncoders[0]);
         VaeConfig vae = VaeConfig.Load(basis.Vae);

@@ -13,8 +13,9 @@ internal static class SharedSettings
 {
     /// <summary>Compares models with the base; what may be meant so goes into <paramref name="warnings"/>.</summary>
     /// <exception cref="AfaException">A model predicts something else, or its text encoder computes otherwise.</exception>
-    public static void Compare(EnsembleFolder basis, IEnumerable<EnsembleFolder> models, ISet<string> warnings)
+    public static void Compare(EnsembleFolder basis, IReadOnlyList<EnsembleFolder> models, ISet<string> warnings)
     {
+        Twins(models, warnings);
         foreach (EnsembleFolder model in models)
         {
             if (model.UNets.Count > 1)
@@ -47,14 +48,16 @@ internal static class SharedSettings
                 warnings.Add($"{model.Path}: its VAE scales latents otherwise than that of {basis.Path}, which is used for all");
             }
 
-            foreach (string file in (string[])["vocab.json", "merges.txt"])
+            foreach (string file in (string[])["vocab.json", "merges.txt", "added_tokens.json"])
             {
                 string own = Path.Combine(model.Tokenizer, file),
                     shared = Path.Combine(basis.Tokenizer, file);
                 if (
                     File.Exists(own)
-                    && File.Exists(shared)
-                    && !RegularFile.ReadAllBytes(own).AsSpan().SequenceEqual(RegularFile.ReadAllBytes(shared))
+                    && (
+                        !File.Exists(shared)
+                        || !RegularFile.ReadAllBytes(own).AsSpan().SequenceEqual(RegularFile.ReadAllBytes(shared))
+                    )
                 )
                 {
                     warnings.Add(
@@ -64,6 +67,38 @@ internal static class SharedSettings
                 }
             }
         }
+    }
+
+    // A model that is there twice is seldom meant: its weights count twice, and an ensemble of equal experts is none.
+    private static void Twins(IReadOnlyList<EnsembleFolder> models, ISet<string> warnings)
+    {
+        for (int second = 1; second < models.Count; second++)
+        {
+            for (int first = 0; first < second; first++)
+            {
+                string a = models[first].UNets[0],
+                    b = models[second].UNets[0];
+                if (!Same(a, b))
+                    continue;
+                warnings.Add(
+                    RealPath.Of(a) == RealPath.Of(b)
+                        ? $"{(File.Exists(b) ? b : models[second].Path)}: the same model is named twice"
+                        : $"{b}: the U-Net is the same, byte for byte, as {a}"
+                );
+                break;
+            }
+        }
+    }
+
+    private static bool Same(string a, string b)
+    {
+        if (RealPath.Of(a) == RealPath.Of(b))
+            return true;
+        string[] ours = [.. FileHash.WeightFiles(a)],
+            theirs = [.. FileHash.WeightFiles(b)];
+        return ours.Length > 0
+            && ours.Length == theirs.Length
+            && ours.Zip(theirs).All(p => RegularFile.AreEqual(p.First, p.Second));
     }
 
     private static void Schedules(EnsembleFolder basis, EnsembleFolder model, ISet<string> warnings)

@@ -75,6 +75,28 @@ public static unsafe class RegularFile
         }
     }
 
+    /// <summary>Whether two files hold the same bytes; read no further than to the first difference.</summary>
+    /// <exception cref="CheckpointException">One is no regular file, or cannot be read.</exception>
+    public static bool AreEqual(string one, string other)
+    {
+        using FileStream a = Open(one, bufferSize: 0),
+            b = Open(other, bufferSize: 0);
+        if (a.Length != b.Length)
+            return false;
+        byte[] left = new byte[1 << 16],
+            right = new byte[1 << 16];
+        for (int read; (read = a.ReadAtLeast(left, left.Length, throwOnEndOfStream: false)) > 0; )
+        {
+            if (
+                b.ReadAtLeast(right, right.Length, throwOnEndOfStream: false) != read
+                || !left.AsSpan(0, read).SequenceEqual(right.AsSpan(0, read))
+            )
+                return false;
+        }
+
+        return true;
+    }
+
     /// <summary>Refuses what is no regular file, without opening it.</summary>
     /// <exception cref="CheckpointException">There is none, or it is a folder, a pipe, a socket or a device.</exception>
     public static void Check(string path, string what = "a file")

@@ -16,9 +16,9 @@ public sealed class ClipTokenizer
     private const string DefaultEos = "<|endoftext|>";
 
     private readonly BpeTokenizer _bpe;
-    private readonly (string Text, int Id)[] _specials;
+    private readonly AddedToken[] _specials;
 
-    private ClipTokenizer(BpeTokenizer bpe, (string Text, int Id) bos, (string Text, int Id) eos, int padId, int vocabularySize)
+    private ClipTokenizer(BpeTokenizer bpe, AddedToken bos, AddedToken eos, int padId, int vocabularySize)
     {
         _bpe = bpe;
         _specials = [bos, eos];
@@ -26,6 +26,14 @@ public sealed class ClipTokenizer
         EosId = eos.Id;
         PadId = padId;
         VocabularySize = vocabularySize;
+    }
+
+    private ClipTokenizer(ClipTokenizer other, IReadOnlyList<AddedToken> added)
+    {
+        _bpe = other._bpe;
+        _specials = [other._specials[0], other._specials[1], .. added];
+        (BosId, EosId, PadId, VocabularySize) = (other.BosId, other.EosId, other.PadId, other.VocabularySize);
+        Added = added;
     }
 
     /// <summary>The id that starts every encoded text.</summary>
@@ -37,11 +45,22 @@ public sealed class ClipTokenizer
     /// <summary>The id that fills an encoded text up to its length.</summary>
     public int PadId { get; }
 
-    /// <summary>One more than the highest id: how many rows the text encoder's embedding must have.</summary>
+    /// <summary>One more than the vocabulary's highest id: how many rows the text encoder's embedding must have.</summary>
     public int VocabularySize { get; }
 
+    /// <summary>Tokens that stand beside the vocabulary; their ids may lie beyond it.</summary>
+    public IReadOnlyList<AddedToken> Added { get; } = [];
+
     /// <summary>
-    /// Reads a tokenizer folder: <c>vocab.json</c>, <c>merges.txt</c> and, where present, the names of its special tokens.
+    /// The same tokenizer for a text encoder of so many <paramref name="rows"/>: without added tokens that have none, which are
+    /// words like others then.
+    /// </summary>
+    public ClipTokenizer Within(int rows) =>
+        Added.All(t => t.Id < rows) ? this : new ClipTokenizer(this, [.. Added.Where(t => t.Id < rows)]);
+
+    /// <summary>
+    /// Reads a tokenizer folder: <c>vocab.json</c>, <c>merges.txt</c> and, where present, the names of its special tokens and the
+    /// tokens that were added.
     /// </summary>
     /// <exception cref="CheckpointException">A file is missing or is not what it should be.</exception>
     public static ClipTokenizer Load(string tokenizerFolder)
@@ -68,12 +87,13 @@ public sealed class ClipTokenizer
             EndOfWordSuffix = "</w>",
             UnknownToken = eos,
         };
+        ClipTokenizer tokenizer;
         try
         {
-            return new ClipTokenizer(
+            tokenizer = new ClipTokenizer(
                 BpeTokenizer.Create(options),
-                (bos, bosId),
-                (eos, eosId),
+                new AddedToken(bos, bosId, false, false),
+                new AddedToken(eos, eosId, false, false),
                 padId,
                 vocabulary.Values.Max() + 1
             );
@@ -85,6 +105,10 @@ public sealed class ClipTokenizer
                 e
             );
         }
+
+        return AddedToken.Read(tokenizerFolder, vocabulary) is { Count: > 0 } added
+            ? new ClipTokenizer(tokenizer, added)
+            : tokenizer;
 
         int Id(string token) =>
             vocabulary.TryGetValue(token, out int id)
@@ -105,7 +129,7 @@ public sealed class ClipTokenizer
         int at = 0;
         // Where each special token comes next: looked for again only when it was passed, so that many of one cost no more than
         // the text's length.
-        int[] next = [.. _specials.Select(s => Where(s.Text, 0))];
+        int[] next = [.. _specials.Select(s => Where(s, 0))];
         while (at < text.Length)
         {
             // A special token counts only as it is written, before lower-casing.
@@ -113,7 +137,7 @@ public sealed class ClipTokenizer
             for (int i = 0; i < next.Length; i++)
             {
                 if (next[i] < at)
-                    next[i] = Where(_specials[i].Text, at);
+                    next[i] = Where(_specials[i], at);
                 if (next[i] < next[first])
                     first = i;
             }
@@ -130,10 +154,8 @@ public sealed class ClipTokenizer
 
         return [.. ids];
 
-        int Where(string special, int from) =>
-            special.Length > 0 && text.IndexOf(special, from, StringComparison.Ordinal) is var found and >= 0
-                ? found
-                : text.Length;
+        int Where(AddedToken special, int from) =>
+            special.Text.Length > 0 && special.In(text, from) is var found and >= 0 ? found : text.Length;
     }
 
     /// <summary>

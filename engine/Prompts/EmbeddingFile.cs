@@ -55,16 +55,15 @@ public sealed record EmbeddingRequest(string Path, string? Name = null, bool Lis
 /// </summary>
 internal static class EmbeddingFile
 {
-    private static readonly string[] s_pickles = [".pt", ".bin", ".pth", ".ckpt"];
-
     /// <summary>Whether a file is one of Python's by its name.</summary>
-    public static bool IsPickle(string path) => s_pickles.Contains(Path.GetExtension(path), StringComparer.OrdinalIgnoreCase);
+    public static bool IsPickle(string path) => PickleName.Is(path);
 
     /// <summary>Reads one; its vectors must be <paramref name="width"/> wide and no more than <paramref name="room"/>.</summary>
     /// <exception cref="CheckpointException">It is no embedding, or one for another kind of model.</exception>
     public static TextEmbedding Read(EmbeddingRequest request, int width, int room)
     {
         string path = request.Path;
+        RegularFile.Check(path, "an embedding (.safetensors)");
         if (IsPickle(path))
             throw new CheckpointException(
                 $"Expected a safetensors embedding, but '{path}' is a pickle, which can run code when it is read: save "

@@ -74,6 +74,15 @@ public static class LoraFolder
                 ? "no LoRA (.safetensors)"
                 : string.Join(", ", files.Take(8).Select(Path.GetFileNameWithoutExtension))
                     + (files.Length > 8 ? $" and {files.Length - 8} more" : "");
-        throw new AfaException($"{folder}: the prompt asks for the LoRA '{lora.Name}', which is not there; it holds {there}.");
+        string pickle = FolderFiles
+            .Enumerate(folder)
+            .Any(f =>
+                PickleName.Is(f) && Path.GetFileNameWithoutExtension(f).Equals(lora.Name, StringComparison.OrdinalIgnoreCase)
+            )
+            ? " (a file of that name is a pickle, which can run code when it is read)"
+            : "";
+        throw new AfaException(
+            $"{folder}: the prompt asks for the LoRA '{lora.Name}', which is not there{pickle}; it holds {there}."
+        );
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.RegularExpressions;
 using AfaNative.Engine.Core;
 
 namespace AfaNative.Engine.Prompts;
@@ -9,7 +10,7 @@ namespace AfaNative.Engine.Prompts;
 /// Dynamic Prompts' <c>{a|b}</c>, <c>__name__</c> and <c>${x}</c>; in plain prompts tags, escapes and weights. All of it is taken
 /// as words, and said.
 /// </summary>
-public static class PromptNotes
+public static partial class PromptNotes
 {
     // Of every kind so many are quoted.
     private const int Quoted = 3;
@@ -22,6 +23,7 @@ public static class PromptNotes
         Tag,
         Comment,
         Dynamic,
+        CommaWeight,
         PlainTag,
         PlainEscape,
         PlainWeight,
@@ -67,6 +69,7 @@ public static class PromptNotes
             Kind.Tag => $"only <lora:...> is a tag here: {what} is taken as words",
             Kind.Comment => $"comments are not left out of prompts: {what} is taken as words",
             Kind.Dynamic => $"dynamic prompts are not supported yet: {what} is taken as words",
+            Kind.CommaWeight => $"weights are written with a point: {what} is taken as words",
             Kind.PlainTag => $"--prompt-syntax plain takes everything as words, tags too: {what} does nothing else",
             Kind.PlainEscape => $"--prompt-syntax plain takes everything as words: the backslash in {what} is part of the text",
             _ => $"--prompt-syntax plain takes everything as words: {what} is no weight",
@@ -108,6 +111,12 @@ public static class PromptNotes
 
         foreach ((Kind, string) bracket in Brackets(text))
             yield return bracket;
+        foreach (Match weight in CommaWeight().Matches(text))
+        {
+            if (text.LastIndexOf('(', weight.Index) is var open and >= 0)
+                yield return (Kind.CommaWeight, Quote(text, Math.Max(open, weight.Index - 40), weight.Index + weight.Length));
+        }
+
         int at = text.IndexOf('#', StringComparison.Ordinal);
         if (at >= 0)
             yield return (Kind.Comment, Quote(text, at, text.IndexOf('\n', at) is var line and >= 0 ? line : text.Length));
@@ -206,6 +215,9 @@ public static class PromptNotes
             at = next < text.Length ? text.IndexOf('<', next) : -1;
         }
     }
+
+    [GeneratedRegex(@":\s{0,9}[+-]?[0-9]{1,9},[0-9]{1,9}\s{0,9}\)", RegexOptions.CultureInvariant)]
+    private static partial Regex CommaWeight();
 
     private static bool Word(char c) => char.IsLetterOrDigit(c) || c == '_';
 

@@ -55,6 +55,20 @@ internal static class TokenizerFiles
         }
     }
 
+    /// <summary>A text, or null where it holds half a surrogate pair.</summary>
+    internal static string? TextOf(JsonElement element)
+    {
+        try
+        {
+            return element.GetString();
+        }
+        catch (InvalidOperationException)
+        {
+            // The caller says what was expected.
+            return null;
+        }
+    }
+
     internal static string Name(JsonElement element) =>
         element.ValueKind switch
         {

@@ -173,9 +173,10 @@ public sealed partial record SchedulerConfig
             SetAlphaToOne = reader.Flag("set_alpha_to_one", defaults.SetAlphaToOne),
             StatesAlphaToOne = reader.Has("set_alpha_to_one"),
             StepsOffset = reader.Integer("steps_offset", defaults.StepsOffset),
+            // What older versions of diffusers wrote; where both are there, the newer key counts, as it does there.
             PredictionType = reader.Choice(
                 "prediction_type",
-                defaults.PredictionType,
+                reader.Flag("predict_epsilon", true) ? defaults.PredictionType : PredictionType.Sample,
                 ("epsilon", PredictionType.Epsilon),
                 ("v_prediction", PredictionType.VPrediction),
                 ("sample", PredictionType.Sample)
@@ -193,6 +194,12 @@ public sealed partial record SchedulerConfig
         };
         config.Validate(source);
         Unknown(reader, warnings);
+        if (!reader.Flag("predict_epsilon", true) && config.PredictionType != PredictionType.Sample)
+        {
+            warnings.Add(
+                $"{source}: predict_epsilon is false, which prediction_type says otherwise: prediction_type counts, as in diffusers."
+            );
+        }
         if (config.ZeroTerminalSnr && config.PredictionType == PredictionType.Epsilon)
         {
             warnings.Add(

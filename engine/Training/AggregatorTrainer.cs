@@ -192,6 +192,19 @@ public sealed class AggregatorTrainer : IDisposable
     /// <summary>Trained numbers.</summary>
     public long ParameterCount => _trained.Parameters.Sum(p => (long)p.Parameter.Values.Length);
 
+    /// <summary>
+    /// Refuses to go on with other options than the newest checkpoint's, before anything is encoded; data and models are compared
+    /// by <see cref="Resume"/>. Nothing where there is no checkpoint.
+    /// </summary>
+    /// <exception cref="AfaException">They are others; the message says which.</exception>
+    public static void RequireOptions(IDevice device, TrainingOptions options, string run)
+    {
+        if (TrainingCheckpoint.Newest(run) is { } newest)
+            new RunIdentity()
+                .Add(options, device.Storage, aggregators: true)
+                .RequireOwn(newest, TrainingCheckpoint.Options(newest));
+    }
+
     /// <summary>Goes on from the newest checkpoint of the run; false when there is none.</summary>
     public bool Resume()
     {

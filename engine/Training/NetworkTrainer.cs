@@ -100,6 +100,17 @@ public abstract class NetworkTrainer : IDisposable
         identity.Require(state, file.Metadata.GetValueOrDefault(IdentityKey));
     }
 
+    /// <summary>As <see cref="RequireSame"/>, of the parts alone that <paramref name="identity"/> has.</summary>
+    /// <inheritdoc cref="RequireSame"/>
+    public static void RequireOwn(string state, RunIdentity identity)
+    {
+        ArgumentNullException.ThrowIfNull(identity);
+        if (!File.Exists(state))
+            return;
+        using SafetensorsFile file = SafetensorsFile.Open(state);
+        identity.RequireOwn(state, file.Metadata.GetValueOrDefault(IdentityKey));
+    }
+
     /// <summary>Writes a component's weights (the running means, if kept) as a diffusers folder holds them.</summary>
     public void Write(string component, string path, ElementType type)
     {

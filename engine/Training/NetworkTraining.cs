@@ -108,6 +108,8 @@ public static class NetworkTraining
             observer?.Warning?.Invoke(
                 $"{setup.Model}: the trained model will not load everywhere, as the one it starts from: {problem}"
             );
+        // What can be told before every picture was read.
+        NetworkTrainer.RequireOwn(state, new RunIdentity().Add(setup.Options, device.Storage, aggregators: false));
         (List<TrainingRecord> records, RunIdentity data) = Readable(setup, observer);
         RunIdentity identity = Identify(device, setup, folder, data);
         NetworkTrainer.RequireSame(state, identity);

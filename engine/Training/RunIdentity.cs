@@ -113,13 +113,25 @@ public sealed class RunIdentity
     /// <param name="path">What is gone on with, for the message.</param>
     /// <param name="stored">What it holds of <see cref="ToString"/>; null where it holds nothing.</param>
     /// <exception cref="AfaException">It is of another run; the message says what differs.</exception>
-    public void Require(string path, string? stored)
+    public void Require(string path, string? stored) => Require(path, Stored(path, stored));
+
+    /// <summary>As <see cref="Require(string, string?)"/>, of those parts alone that this one has.</summary>
+    /// <inheritdoc cref="Require(string, string?)"/>
+    public void RequireOwn(string path, string? stored)
     {
-        RunIdentity theirs =
-            Parse(stored)
-            ?? throw new AfaException(
-                $"{path}: it does not say what it was trained on, as runs of older versions; another --out starts a new run."
-            );
+        RunIdentity theirs = Stored(path, stored);
+        theirs._parts.RemoveAll(p => !_parts.Any(own => own.Name == p.Name));
+        Require(path, theirs);
+    }
+
+    private static RunIdentity Stored(string path, string? stored) =>
+        Parse(stored)
+        ?? throw new AfaException(
+            $"{path}: it does not say what it was trained on, as runs of older versions; another --out starts a new run."
+        );
+
+    private void Require(string path, RunIdentity theirs)
+    {
         IReadOnlyList<string> differences = Differences(theirs);
         if (differences.Count > 0)
         {

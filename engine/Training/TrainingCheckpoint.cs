@@ -108,6 +108,13 @@ internal static class TrainingCheckpoint
     /// <summary>The newest complete checkpoint, or null.</summary>
     public static string? Newest(string run) => All(run).LastOrDefault();
 
+    /// <summary>What a checkpoint says of its run's <see cref="RunIdentity"/>.</summary>
+    public static string Options(string folder)
+    {
+        using JsonFile json = JsonFile.Open(Path.Combine(folder, "trainer.json"));
+        return json.String("options", "");
+    }
+
     /// <summary>Brings a checkpoint's values, moments and step back.</summary>
     /// <exception cref="AfaException">It belongs to a run with other options, or to other aggregators.</exception>
     public static void Load(string folder, TrainedAggregators trained, Optimizer optimizer, LossScale scale, RunIdentity identity)

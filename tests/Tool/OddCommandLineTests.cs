@@ -155,7 +155,6 @@ public sealed class OddCommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyE
         "synth NEW --experts -1",
         "synth NEW --experts 1000000",
         "synth NEW --preset huge",
-        "synth NEW --layout single-file",
         "synth NEW --seed x",
         "synth LONG",
         "synth /proc/none",

@@ -12,13 +12,20 @@ namespace AfaNative.Tool;
 internal static partial class CommandLineFaults
 {
     /// <summary>Refuses what no argument can hold: it would end a path, or could not be written to a file.</summary>
-    /// <exception cref="AfaException">An argument has a NUL character or half a surrogate pair.</exception>
+    /// <exception cref="AfaException">An argument has a NUL character, half a surrogate pair, or bytes that are no
+    /// text.</exception>
     public static void CheckText(IEnumerable<string> arguments)
     {
         foreach (string argument in arguments)
         {
             if (argument.Contains('\0', StringComparison.Ordinal))
                 throw new AfaException($"'{Printable.Shortened(argument)}': an argument cannot hold a NUL character.");
+            // What the runtime puts where bytes of an argument are no text.
+            if (argument.Contains('\uFFFD', StringComparison.Ordinal))
+                throw new AfaException(
+                    $"'{Printable.Shortened(argument)}': UTF-8 was expected, but the argument holds other bytes (or U+FFFD, which "
+                        + "stands for them)."
+                );
             if (!IsWellFormed(argument))
                 throw new AfaException($"'{Printable.Shortened(argument)}': an argument cannot hold half a surrogate pair.");
         }
@@ -55,7 +62,8 @@ internal static partial class CommandLineFaults
         if (command.Subcommands.Count > 0 && parsed.UnmatchedTokens is [{ } mistyped, ..] && !IsDashed(mistyped))
             return NoCommand(mistyped);
         if (UnknownOption(parsed, arguments) is { } word)
-            return $"{name}: '{Printable.Shortened(word)}' is no option{Nearest.Hint(word, Known(parsed))}{help}";
+            return $"{name}: '{Printable.Shortened(word)}' is no option"
+                + $"{ForeignNames.Hint(word, command) ?? Nearest.Hint(word, Known(parsed))}{help}";
         if (WrongSwitch(parsed, arguments) is { } wrong)
             return $"{wrong.Name}: expected true or false, but '{Printable.Shortened(wrong.Value)}' came.";
         if (parsed.Errors.Count == 0)

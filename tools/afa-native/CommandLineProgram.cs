@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Help;
+using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
@@ -110,6 +111,16 @@ internal static partial class CommandLineProgram
             if (CommandLineFaults.First(parsed, expanded, sources) is { } fault)
                 return Fail(parsed, fault);
             signals.Watch(parsed.Action);
+            // A command below another takes its own arguments, not those above it.
+            if (parsed.Action is HelpAction)
+            {
+                for (SymbolResult? at = parsed.CommandResult.Parent; at is CommandResult above; at = above.Parent)
+                {
+                    foreach (Argument argument in above.Command.Arguments)
+                        argument.Hidden = true;
+                }
+            }
+
             int code = await parsed
                 .InvokeAsync(
                     new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null },
@@ -125,6 +136,10 @@ internal static partial class CommandLineProgram
             else
                 Terminal.Note("Cancelled. Nothing half-written was left behind.");
             return signals.Code;
+        }
+        catch (IOException) when (parsed.Action is not null && parsed.GetResult("--version") is OptionResult { Implicit: false })
+        {
+            return Lost();
         }
         catch (Exception e)
         {

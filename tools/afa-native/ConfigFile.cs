@@ -85,9 +85,9 @@ internal static class ConfigFile
             .Where(n => n.StartsWith("--", StringComparison.Ordinal))
             .Select(n => n[2..])
             .Concat(command.Arguments.Select(a => a.Name));
+        string hint = ForeignNames.Hint(name, command) ?? Nearest.Hint(name.TrimStart('-'), known);
         throw new AfaException(
-            $"{entry.Where}: '{Printable.Shortened(entry.Name)}' is no option of "
-                + $"{command.Name}{Nearest.Hint(name.TrimStart('-'), known)}; --help lists them."
+            $"{entry.Where}: '{Printable.Shortened(entry.Name)}' is no option of {command.Name}{hint}; --help lists them."
         );
     }
 

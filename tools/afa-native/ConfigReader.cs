@@ -152,7 +152,11 @@ internal static class ConfigReader
         }
         catch (YamlException e)
         {
-            throw new AfaException($"{path}, line {e.Start.Line}: the options could not be read: {e.Message}", e);
+            // "While scanning X, found Y": where Y is.
+            throw new AfaException(
+                $"{path}, line {Math.Max(e.Start.Line, e.End.Line)}: the options could not be read: {e.Message}",
+                e
+            );
         }
         catch (Exception e)
             when (e is InvalidOperationException or ArgumentException or IndexOutOfRangeException or OverflowException)

@@ -20,7 +20,8 @@ internal sealed class PreviewFile : IDisposable
     private readonly string _path;
     private readonly int _every,
         _factor;
-    private bool _failed;
+    private bool _failed,
+        _said;
 
     private PreviewFile(DiffusionModel model, string folder, int every, CancellationToken cancellation)
     {
@@ -79,8 +80,15 @@ internal sealed class PreviewFile : IDisposable
     /// For <see cref="GenerationObserver.Denoised"/>: draws when a preview is due, and after the last step, as decoding takes its
     /// time.
     /// </summary>
-    public Action<int, float[], int, int> For(int evaluations) =>
-        (step, latents, height, width) =>
+    public Action<int, float[], int, int> For(int evaluations)
+    {
+        if (_every > evaluations && !_said)
+        {
+            _said = true;
+            Terminal.Note($"--preview {_every} is more than the {evaluations} steps of a picture: it shows the last one alone");
+        }
+
+        return (step, latents, height, width) =>
         {
             if (_failed || (step % _every != 0 && step != evaluations))
                 return;
@@ -95,6 +103,7 @@ internal sealed class PreviewFile : IDisposable
                 Terminal.Warn($"{e.Message}; the run goes on without previews");
             }
         };
+    }
 
     /// <summary>Removes the file, if it is this run's.</summary>
     public void Dispose()

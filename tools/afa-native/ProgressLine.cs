@@ -8,7 +8,10 @@ namespace AfaNative.Tool;
 /// One line on standard error that says how far a run is and when it will be done; a line every ten percent when nobody watches a
 /// terminal.
 /// </summary>
-internal sealed class ProgressLine(string what, int total)
+/// <param name="what">What is counted.</param>
+/// <param name="total">How many there will be.</param>
+/// <param name="from">How many were there before this run.</param>
+internal sealed class ProgressLine(string what, int total, int from = 0)
 {
     private readonly Stopwatch _watch = Stopwatch.StartNew();
     private readonly bool _terminal = !Console.IsErrorRedirected;
@@ -27,7 +30,7 @@ internal sealed class ProgressLine(string what, int total)
             text += "  " + note;
         // A line made with its first report has not seen how long that took.
         if (_before < 0)
-            _before = _watch.ElapsedMilliseconds < 5 ? done : 0;
+            _before = _watch.ElapsedMilliseconds < 5 ? done : from;
         if (done > _before)
         {
             double each = _watch.Elapsed.TotalSeconds / (done - _before);

@@ -75,7 +75,13 @@ internal static class StrictOptions
             to = (int)Math.Min(most, int.MaxValue);
         bool known =
             Read(option, t => Numbers.Int32(option.Name, t, from, to))
-            || Read(option, t => Numbers.UInt64(option.Name, t))
+            || Read(
+                option,
+                t =>
+                    t.Trim() == "-1" && option is Option<ulong?>
+                        ? throw new AfaException($"{option.Name}: a random one is had by leaving it out, not by -1.")
+                        : Numbers.UInt64(option.Name, t)
+            )
             || Read(option, t => Numbers.Double(option.Name, t, least, most))
             || Read(
                 option,
@@ -112,7 +118,19 @@ internal static class StrictOptions
         }
         catch (AfaException e)
         {
-            result.AddError(e.Message);
+            // A list with commas is no number with a decimal one.
+            bool list =
+                result.Parent is OptionResult { Option: { AllowMultipleArgumentsPerToken: true } }
+                && result.Tokens.Any(t =>
+                    t.Value.Split(',') is { Length: > 1 } parts && parts.All(p => Numbers.TryDouble(p, out _))
+                );
+            string name = (result.Parent as OptionResult)?.Option.Name ?? "";
+            result.AddError(
+                list
+                    ? $"{name}: several numbers are written with blanks between, as in {name} 0.7 0.3, and decimals with a point; "
+                        + $"'{Printable.Shortened(string.Join(' ', result.Tokens.Select(t => t.Value)))}' came."
+                    : e.Message
+            );
             return [];
         }
     }

@@ -51,6 +51,7 @@ public static class SyntheticModel
             throw new AfaException($"An ensemble has at least one expert, got {options.Experts}.");
         if (!options.Type.IsWeight())
             throw new AfaException($"Weights are stored as float32, float16 or bfloat16, not {options.Type}.");
+        PickleName.MustNotBe(folder);
         if (options.SingleFile)
         {
             WriteFiles(folder, options, progress, cancellation);

@@ -198,7 +198,9 @@ public sealed record SamplerChoice(
         SamplerChoice found =
             All.FirstOrDefault(s => Plain(s.Id) == wanted || Plain(s.Name) == wanted || s.Aliases.Any(a => Plain(a) == wanted))
             ?? throw new AfaException(
-                $"There is no sampler '{Printable.Shortened(name)}'; there are {string.Join(", ", All.Select(s => s.Id))}."
+                $"There is no sampler '{Printable.Shortened(name)}'"
+                    + $"{Nearest.Hint(bracket < 0 ? name : name[..bracket], All.SelectMany(s => (string[])[s.Id, s.Name]))}; there are "
+                    + $"{string.Join(", ", All.Select(s => s.Id))}."
             );
         if (bracket < 0)
             return found;

@@ -88,6 +88,10 @@ internal static class Devices
         throw new AfaException($"--device {name} cannot train yet; cpu can.");
     }
 
+    /// <summary>The precision that <see cref="Open"/> computes in where another was asked for.</summary>
+    public static string Computed(string name, string precision) =>
+        name == "cpu" && precision == "bf16" && !CpuDevice.SupportsBFloat16 ? "f32" : precision;
+
     public static IDevice Open(string name, int threads, string precision)
     {
         if (name is "cpu-reference" or "cpu-plain" && precision != "f32")

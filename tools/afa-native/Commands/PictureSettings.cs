@@ -87,6 +87,19 @@ internal sealed class PictureSettings
         };
     }
 
+    /// <summary>Says where settings of MagicFusion come without it.</summary>
+    public void SayIdle(FusionMode fusion)
+    {
+        if (
+            fusion != FusionMode.Magic
+            && Recorded.Fusion is null
+            && (Recorded.MagicWeights.Count > 0 || Recorded.MagicSwitch is not null)
+        )
+            Terminal.Warn(
+                $"{Path}: Magic weights and Magic switch without 'Fusion: MagicFusion' have no effect; --fusion magic uses them"
+            );
+    }
+
     /// <summary>LoRAs beside the prompt's: those of options, or the picture's where there are none.</summary>
     /// <exception cref="AfaException">One of the picture's is not to be found.</exception>
     public static IReadOnlyList<LoraRequest> Loras(PictureSettings? picture, IReadOnlyList<string> given, string? folder)

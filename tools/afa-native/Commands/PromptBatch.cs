@@ -26,6 +26,9 @@ internal sealed record PromptJob(int Number, GenerationOptions Options)
 internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulong first, int index = 0, int of = 1)
     : IReadOnlyList<PromptJob>
 {
+    /// <summary>Whole sentences about lines that may not be meant as they are taken.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     /// <summary>The prompts with their settings; their seeds are not set.</summary>
     public IReadOnlyList<PromptLine> Lines => lines;
 
@@ -78,7 +81,7 @@ internal sealed class PromptJobs(IReadOnlyList<PromptLine> lines, int count, ulo
             throw new AfaException($"--shard is written i/n with i from 0 to n - 1, not '{Printable.Shortened(shard)}'.");
         }
 
-        return new PromptJobs(lines, count, first, i, n);
+        return new PromptJobs(lines, count, first, i, n) { Warnings = Warnings };
     }
 
     /// <summary>Asks something of every line, and names the lines that cannot answer.</summary>
@@ -120,6 +123,7 @@ internal static class PromptBatch
     public static PromptJobs Read(string path, GenerationOptions defaults, int count, ulong first, int multiple = 8)
     {
         var lines = new List<PromptLine>();
+        var words = new List<(int, string)>();
         var faults = new PromptFaults(path);
         int number = 0;
         foreach (ReadOnlySpan<char> raw in TextFile.Read(path, "a file of prompts", MostBytes).AsSpan().EnumerateLines())
@@ -133,6 +137,8 @@ internal static class PromptBatch
                     $"{path}, line {number}: a file holds at most {MostLines} prompts; several files have room for more."
                 );
             faults.Try(number, () => lines.Add(PromptLine.Parse(number, line, defaults, multiple)));
+            if (line[0] != '{')
+                words.Add((number, line));
         }
 
         faults.Throw();
@@ -142,7 +148,7 @@ internal static class PromptBatch
             throw new AfaException(
                 $"{path}: {lines.Count} prompts with {count} pictures each are more than the {int.MaxValue} pictures of a run."
             );
-        return new PromptJobs(lines, count, first);
+        return new PromptJobs(lines, count, first) { Warnings = PromptChecks.OddLines(path, words) };
     }
 
     /// <summary>Neighbours that differ in prompt and seed alone, up to <paramref name="size"/> at once.</summary>

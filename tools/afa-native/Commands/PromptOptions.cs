@@ -98,11 +98,14 @@ internal sealed class PromptOptions
             && (jobs?.Drawn.Select(l => l.Options) ?? [options]).Any(o => PromptLora.Remove(o.NegativePrompt) != o.NegativePrompt)
         )
             Terminal.Warn("<lora:...> does nothing in a negative prompt, and was left out");
-        return Engine.Prompts.LoraFolder.Collect(
-            given,
-            weighted ? [.. (jobs?.Drawn.Select(l => l.Options.Prompt) ?? [options.Prompt]).Distinct()] : [],
-            r.GetValue(_loraFolder)
-        );
+        string[] prompts = weighted ? [.. (jobs?.Drawn.Select(l => l.Options.Prompt) ?? [options.Prompt]).Distinct()] : [];
+        if (
+            r.GetValue(_loraFolder) is { } idle
+            && prompts.All(p => PromptLora.In(p).Count == 0)
+            && !given.Any(g => Path.GetFullPath(g.Path).StartsWith(Path.GetFullPath(idle), StringComparison.Ordinal))
+        )
+            Terminal.Note($"--lora-dir {idle}: no prompt asks for a LoRA (<lora:name:weight>), so it has no effect");
+        return Engine.Prompts.LoraFolder.Collect(given, prompts, r.GetValue(_loraFolder));
     }
 
     /// <summary>The second pass: what the options say, and what an old picture says where they say nothing.</summary>

@@ -383,7 +383,9 @@ internal static class SampleCommand
                 Limits.CheckPrompt("--prompt", options.Prompt, options.Syntax);
                 Limits.CheckPrompt("--negative", options.NegativePrompt, options.Syntax);
                 PromptJobs? jobs = Jobs();
-                PromptChecks.Say(options, jobs);
+                PromptChecks.Say(options, jobs, defaults.Size);
+                if (more.Plot?.Varies("fusion") != true)
+                    picture?.SayIdle(options.Fusion);
                 IReadOnlyList<LoraRequest> given = PictureSettings.Loras(
                     picture,
                     r.GetValue(loras) ?? [],
@@ -438,8 +440,12 @@ internal static class SampleCommand
     private static int Run(Settings settings, CancellationToken cancellation)
     {
         GenerationOptions all = settings.Options;
+        OutputFolder.Check("--out", settings.Output);
+        OutputFolder.Check("--attention-maps", settings.Maps);
+        settings.Extras.Tensors.CheckOutputs();
         using IDevice device = Devices.Open(settings.Device, settings.Threads, settings.Precision);
         EnsembleFolder folder = Open(settings);
+        CheckSteps(settings, folder);
         Plan(device, folder, settings);
         using DiffusionModel model = DiffusionModel.Load(
             device,
@@ -461,8 +467,12 @@ internal static class SampleCommand
         if (settings.Maps is not null && model.Ensemble.AggregationPoints == 0)
             throw new AfaException($"{settings.Model}: --attention-maps needs an ensemble; a single model has no aggregators.");
         // An embedding that does not fit is named before the first picture is drawn.
+        bool used = settings.Embeddings.Count == 0;
         foreach (GenerationOptions one in settings.Jobs?.Lines.Select(l => l.Options) ?? [all])
-            model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt);
+            used |= model.Embeddings.UsedBy(one.Syntax, one.Prompt, one.NegativePrompt).Count > 0;
+        // A plot may bring the word.
+        if (!used && settings.Extras.Plot is null)
+            Terminal.Note("no prompt names an embedding of --embedding or --embedding-dir: none has an effect");
         settings.From?.CompareEmbeddings(
             model.Embeddings.UsedBy(all.Syntax, all.Prompt, all.NegativePrompt).Select(e => (e.Name, e.Hash()))
         );
@@ -640,6 +650,19 @@ internal static class SampleCommand
             );
     }
 
+    // Steps the model was not trained for are refused before it is loaded.
+    private static void CheckSteps(Settings settings, EnsembleFolder folder)
+    {
+        if (settings.Extras.Plot is not null || !File.Exists(Path.Combine(folder.Scheduler, SchedulerConfig.FileName)))
+            return;
+        var schedule = new NoiseSchedule(SchedulerConfig.Load(folder.Scheduler));
+        if (settings.Jobs is null)
+            Create(settings.Options);
+        settings.Jobs?.Check(settings.Prompts!, Create);
+
+        void Create(GenerationOptions o) => o.Sampler.Create(schedule, o.Steps, o.Eta);
+    }
+
     private static EnsembleFolder Open(Settings settings)
     {
         bool file = File.Exists(settings.Model) && settings.Model.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
@@ -719,7 +742,8 @@ internal static class SampleCommand
         {
             Expert = settings.Expert,
             Start = settings.Start,
-            Precision = settings.Precision,
+            // The fact, not the wish: a processor without bfloat16 computes in float32.
+            Precision = Devices.Computed(settings.Device, settings.Precision),
             Device = settings.Device,
         };
         settings.From?.Compare(run, File.Exists(settings.Model));

@@ -56,13 +56,13 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
             painted = r.GetValue(mask);
         if (picture is null && old is { FromPicture: true })
         {
-            string hash = old.InitImageHash is { } known ? $", hash {known}" : "";
+            string hash = old.InitImageHash is { } own ? $", hash {own}" : "";
+            string known = old.Strength is { } much
+                ? string.Create(CultureInfo.InvariantCulture, $"Denoising strength: {much}{hash}")
+                : hash.TrimStart(',', ' ');
             throw new AfaException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"{from!.Path}: the picture was made from another one (Denoising strength: {old.Strength ?? 0}{hash}): "
-                        + $"--init-image FILE names that; --init-image none draws from noise."
-                )
+                $"{from!.Path}: the picture was made from another one{(known.Length > 0 ? $" ({known})" : "")}: --init-image FILE "
+                    + "names that; --init-image none draws from noise."
             );
         }
 
@@ -97,6 +97,11 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
         (int w, int h) = recorded ? (old!.Width, old.Height) : PictureFile.SizeFor(file.Width, file.Height, wide, high);
         if ((long)w * h > 1 << 26)
             throw new AfaException($"{picture}: it would be brought to {w}x{h} pixels; 8192x8192 are the most.");
+        if (Math.Max(w, h) > Limits.Edge)
+            throw new AfaException(
+                $"{picture}: it would be brought to {w}x{h} pixels; {Limits.Edge} are the most an edge has (--width and --height "
+                    + "choose a size)."
+            );
         bool shaped = PictureFile.SameShape(file.Width, file.Height, w, h);
         PictureFit fit =
             r.GetValue(Resize) is { } chosen ? Fit(chosen)
@@ -132,6 +137,9 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
             );
         }
 
+        // What is not half covered is kept, and blended at its edges.
+        if (part is not null && !part.Pixels.Any(v => v >= 0.5f))
+            Terminal.Warn($"{painted}: the mask is black or transparent everywhere: nothing will be repainted");
         if (part is not null && old?.MaskHash is { } sameMask && sameMask != part.Hash)
             Terminal.Warn(
                 $"{painted}: the "

@@ -37,7 +37,7 @@ internal static class SynthCommand
             DefaultValueFactory = _ => "diffusers",
         };
         layout.AcceptOnlyFromAmong("diffusers", "single-file");
-        var seed = new Option<ulong>("--seed") { Description = "Same seed, same files." };
+        var seed = new Option<ulong>("--seed") { Description = "Same seed, same files; 0 when left out." };
         var command = new Command(
             "synth",
             "Writes a model of random weights in the real formats, to try speed and memory without a download."
@@ -56,6 +56,13 @@ internal static class SynthCommand
                     () =>
                     {
                         string folder = result.GetValue(output)!;
+                        // As the help says: OUT.safetensors.
+                        if (
+                            result.GetValue(layout) == "single-file"
+                            && !folder.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
+                            && !PickleName.Is(folder)
+                        )
+                            folder += ".safetensors";
                         using OutputLock held = Claims.Output(folder);
                         var options = new SyntheticOptions
                         {

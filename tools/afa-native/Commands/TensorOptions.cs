@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Files;
 using AfaNative.Engine.Pipeline;
 
 namespace AfaNative.Tool.Commands;
@@ -80,6 +81,22 @@ internal sealed record TensorRequest(LatentFile? Latents, string? LatentFolder, 
 
     private bool ToFile =>
         Maps is not null && Maps.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase) && !Directory.Exists(Maps);
+
+    /// <summary>Refuses outputs that cannot be written, before anything is loaded.</summary>
+    /// <exception cref="AfaException">One is something else already, or its folder cannot be written to.</exception>
+    public void CheckOutputs()
+    {
+        OutputFolder.Check("--save-latents", LatentFolder);
+        if (!ToFile)
+        {
+            OutputFolder.Check("--save-maps", Maps);
+            return;
+        }
+
+        if (RegularFile.Kind(Maps!) is not FileKind.Missing)
+            throw new AfaException($"--save-maps {Maps}: the file is there already.");
+        OutputFolder.Check("--save-maps", Path.GetDirectoryName(Path.GetFullPath(Maps!)));
+    }
 
     /// <summary>Refuses what the run cannot do, and makes the folders.</summary>
     /// <exception cref="AfaException">There is something.</exception>

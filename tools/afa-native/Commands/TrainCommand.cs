@@ -284,8 +284,11 @@ internal static class TrainCommand
             );
         if (resume && !Directory.Exists(Path.Combine(output, "checkpoints")))
             Terminal.Warn($"{output}: there is no checkpoint to go on from; training starts from the beginning");
-        IReadOnlyList<TrainingRecord> records = Records(data);
         using IDevice device = Devices.OpenForTraining(deviceName, threads, precision);
+        // What can be told before hours of encoding.
+        if (resume)
+            AggregatorTrainer.RequireOptions(device, options, output);
+        IReadOnlyList<TrainingRecord> records = Records(data);
         TrainingPlan plan = AggregatorTrainer.Plan(device, folder, options);
         Terminal.Note(plan.ToString());
         MemoryGuard.Check(
@@ -323,7 +326,7 @@ internal static class TrainCommand
         if (resume && trainer.Resume())
             Terminal.Note($"going on after {trainer.Steps} updates");
         int first = trainer.Steps;
-        var progress = new ProgressLine("update", options.Steps - first);
+        var progress = new ProgressLine("update", options.Steps, first);
         var watch = System.Diagnostics.Stopwatch.StartNew();
         try
         {
@@ -333,7 +336,7 @@ internal static class TrainCommand
                     {
                         int pictures = (s.Step - first) * options.BatchSize * options.Accumulate;
                         progress.Report(
-                            s.Step - first,
+                            s.Step,
                             string.Create(
                                 CultureInfo.InvariantCulture,
                                 $"loss {s.Loss:F4}, gradient {s.GradientNorm:F3}, "
@@ -431,8 +434,8 @@ internal static class TrainCommand
                             mean = mean == 0 ? s.Loss : mean + (s.Loss - mean) / Math.Min(s.Step, 100);
                             if (progress is null)
                                 first = s.Step - 1;
-                            (progress ??= new ProgressLine("update", setup.Options.Steps - first)).Report(
-                                s.Step - first,
+                            (progress ??= new ProgressLine("update", setup.Options.Steps, first)).Report(
+                                s.Step,
                                 string.Create(CultureInfo.InvariantCulture, $"loss {mean:F5}, gradient {s.GradientNorm:F3}")
                             );
                         },

@@ -1,7 +1,7 @@
-namespace AfaNative.Tool;
+namespace AfaNative.Engine.Core;
 
 /// <summary>What somebody may have meant.</summary>
-internal static class Nearest
+public static class Nearest
 {
     /// <summary>
     /// The known word with the fewest insertions, removals, changes and swaps of neighbours, or null where none is near.
