@@ -200,7 +200,8 @@ internal sealed partial record LoraKey(string Layer, LoraPart Part, string? Comp
 
     [GeneratedRegex(
         @"\.(hada_[wt][12](?:_[ab])?|lokr_[wt][12](?:_[ab])?|oft_blocks|oft_diag|oft_R|boft_[a-zA-Z]+"
-            + @"|rescale|on_input|ia3_l|vera_lambda_[bd]|set_weight|scale_weight|scale_input|lora_embedding_[AB]|[ab][12]\.weight)(?:\.|$)"
+            + @"|rescale|on_input|ia3_l|vera_lambda_[bd]|set_weight|scale_weight|scale_input"
+            + @"|lora_embedding_[AB]|[ab][12]\.weight)(?:\.|$)"
     )]
     private static partial Regex OtherKinds();
 }

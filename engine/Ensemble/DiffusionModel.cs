@@ -136,8 +136,8 @@ public sealed class DiffusionModel : IDisposable
                 string[] lost = [.. model.Tokenizer.Added.Except(within.Added).Select(t => $"'{Printable.Shortened(t.Text)}'")];
                 model._warnings.Add(
                     $"{folder.Tokenizer}: the text encoder has {textConfig.VocabularySize} tokens and no row for what was added: "
-                        + $"{string.Join(", ", lost.Take(8))}{(lost.Length > 8 ? $" and {lost.Length - 8} more" : "")}; in prompts "
-                        + $"they are words like others."
+                        + $"{string.Join(", ", lost.Take(8))}{(lost.Length > 8 ? $" and {lost.Length - 8} more" : "")}; "
+                        + $"in prompts they are words like others."
                 );
                 model.Tokenizer = within;
             }

@@ -2,7 +2,7 @@ using AfaNative.Engine.Core;
 
 namespace AfaNative.Engine.Files;
 
-/// <summary>Names of Python's pickles, which can run code when they are read: this program neither reads nor writes them.</summary>
+/// <summary>Names of Python's pickles, which can run code when they are read: they are neither read nor written.</summary>
 public static class PickleName
 {
     private static readonly string[] s_endings = [".pt", ".bin", ".pth", ".ckpt", ".pkl", ".pickle"];
@@ -16,8 +16,8 @@ public static class PickleName
     {
         if (Is(output))
             throw new AfaException(
-                $"{output}: pickles ({Path.GetExtension(output)}) are not written; a name that ends in .safetensors makes one file "
-                    + "where a command can, any other a folder."
+                $"{output}: pickles ({Path.GetExtension(output)}) are not written; a name that ends in .safetensors makes one "
+                    + "file where a command can, any other a folder."
             );
     }
 }

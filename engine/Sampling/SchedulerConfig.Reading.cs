@@ -197,7 +197,8 @@ public sealed partial record SchedulerConfig
         if (!reader.Flag("predict_epsilon", true) && config.PredictionType != PredictionType.Sample)
         {
             warnings.Add(
-                $"{source}: predict_epsilon is false, which prediction_type says otherwise: prediction_type counts, as in diffusers."
+                $"{source}: predict_epsilon is false, which prediction_type says otherwise: prediction_type counts, as "
+                    + "in diffusers."
             );
         }
         if (config.ZeroTerminalSnr && config.PredictionType == PredictionType.Epsilon)

@@ -13,8 +13,8 @@ public sealed class SaidAtOnceTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
 
     [Theory]
     [InlineData("sample TINY -p (red:1,3)" + TooMany, "weights are written with a point: '(red:1,3)' is taken as words")]
-    [InlineData("sample TINY --width 2048 -p x" + TooMany, "2048x32 pixels are far from the 32x32 the model was made for")]
-    [InlineData("sample TINY --width 16 --height 16 -p x" + TooMany, "16x16 pixels are far from the 32x32")]
+    [InlineData("sample TINY --width 2048 -p x" + TooMany, "2048x128 pixels are far from the 128x128 the model was made for")]
+    [InlineData("sample TINY --width 64 --height 64 -p x" + TooMany, "64x64 pixels are far from the 128x128")]
     [InlineData("sample TINY -p x --lora-dir DIR" + TooMany, "no prompt asks for a LoRA")]
     [InlineData("sample TINY --prompts LINES" + TooMany, "lines 2, 3: JSON other than an object")]
     [InlineData("sample TINY --prompts LINES" + TooMany, "line 4: options (--name) are taken as words")]
@@ -30,7 +30,7 @@ public sealed class SaidAtOnceTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
     }
 
     [Theory]
-    [InlineData("sample TINY -p x --width 48 --height 48" + TooMany)]
+    [InlineData("sample TINY -p x --width 128 --height 104" + TooMany)]
     [InlineData("sample TINY -p (red:1.3)" + TooMany)]
     [InlineData("sample TINY -p <lora:a> --lora-dir DIR" + TooMany)]
     public async Task What_is_usual_is_not_remarked_on(string line) => Assert.DoesNotContain("warning", (await Run(line)).Error);

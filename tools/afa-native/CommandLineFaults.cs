@@ -23,8 +23,8 @@ internal static partial class CommandLineFaults
             // What the runtime puts where bytes of an argument are no text.
             if (argument.Contains('\uFFFD', StringComparison.Ordinal))
                 throw new AfaException(
-                    $"'{Printable.Shortened(argument)}': UTF-8 was expected, but the argument holds other bytes (or U+FFFD, which "
-                        + "stands for them)."
+                    $"'{Printable.Shortened(argument)}': UTF-8 was expected, but the argument holds other bytes (or U+FFFD, "
+                        + "which stands for them)."
                 );
             if (!IsWellFormed(argument))
                 throw new AfaException($"'{Printable.Shortened(argument)}': an argument cannot hold half a surrogate pair.");

@@ -127,8 +127,8 @@ internal static class StrictOptions
             string name = (result.Parent as OptionResult)?.Option.Name ?? "";
             result.AddError(
                 list
-                    ? $"{name}: several numbers are written with blanks between, as in {name} 0.7 0.3, and decimals with a point; "
-                        + $"'{Printable.Shortened(string.Join(' ', result.Tokens.Select(t => t.Value)))}' came."
+                    ? $"{name}: several numbers are written with blanks between, as in {name} 0.7 0.3, and decimals with a "
+                        + $"point; '{Printable.Shortened(string.Join(' ', result.Tokens.Select(t => t.Value)))}' came."
                     : e.Message
             );
             return [];

@@ -199,8 +199,8 @@ public sealed record SamplerChoice(
             All.FirstOrDefault(s => Plain(s.Id) == wanted || Plain(s.Name) == wanted || s.Aliases.Any(a => Plain(a) == wanted))
             ?? throw new AfaException(
                 $"There is no sampler '{Printable.Shortened(name)}'"
-                    + $"{Nearest.Hint(bracket < 0 ? name : name[..bracket], All.SelectMany(s => (string[])[s.Id, s.Name]))}; there are "
-                    + $"{string.Join(", ", All.Select(s => s.Id))}."
+                    + $"{Nearest.Hint(bracket < 0 ? name : name[..bracket], All.SelectMany(s => (string[])[s.Id, s.Name]))}; "
+                    + $"there are {string.Join(", ", All.Select(s => s.Id))}."
             );
         if (bracket < 0)
             return found;

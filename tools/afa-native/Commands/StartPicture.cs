@@ -61,8 +61,8 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
                 ? string.Create(CultureInfo.InvariantCulture, $"Denoising strength: {much}{hash}")
                 : hash.TrimStart(',', ' ');
             throw new AfaException(
-                $"{from!.Path}: the picture was made from another one{(known.Length > 0 ? $" ({known})" : "")}: --init-image FILE "
-                    + "names that; --init-image none draws from noise."
+                $"{from!.Path}: the picture was made from another one{(known.Length > 0 ? $" ({known})" : "")}: --init-image "
+                    + "FILE names that; --init-image none draws from noise."
             );
         }
 
