@@ -277,6 +277,7 @@ public sealed class EmbeddingTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
                 )
                 .Message
         );
+        _folder.Write("old.pt", "pickled");
         Assert.Contains(
             "is a pickle",
             Assert
