@@ -2,13 +2,15 @@
 # Checks and times a GPU: reference cases in every precision, our benchmarks, and PyTorch beside them where a Python with torch is given.
 # Writes OUT/gpu.md (one page), the JSON behind it and the logs of the reference cases.
 #
-#   benchmarks/gpu.sh [--device cuda:0] [--out gpu-results] [--cases DIR] [--bin DIR] [--latent 64] [--repeats 20] [--python PYTHON --torch-bench torch_afa_bench.py]
+#   benchmarks/gpu.sh [--device cuda:0] [--out gpu-results] [--cases DIR] [--bin DIR] [--latent 64] [--repeats 20]
+#                     [--python PYTHON [--torch-bench peers/torch_afa_bench.py]]
 #
 # --bin names a folder with published, self-contained afa-native and AfaNative.Benchmarks, for machines without .NET:
 #   dotnet publish tools/afa-native -c Release -r linux-x64 --self-contained -o DIR
-#   dotnet publish benchmarks      -c Release -r linux-x64 --self-contained -o DIR
+#   dotnet publish benchmarks -c Release -r linux-x64 --self-contained -o DIR
 set -uo pipefail
-device=cuda:0 out=gpu-results cases="" bin="" python="" torch="" latent=64 repeats=20
+here=$(cd "$(dirname "$0")/.." && pwd)
+device=cuda:0 out=gpu-results cases="" bin="" python="" torch=$here/benchmarks/peers/torch_afa_bench.py latent=64 repeats=20
 while [ $# -gt 0 ]; do
   case "$1" in
     --device) device=$2 ;; --out) out=$2 ;; --cases) cases=$2 ;; --bin) bin=$2 ;; --python) python=$2 ;; --torch-bench) torch=$2 ;;
@@ -17,11 +19,10 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-here=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$out"
 if [ -z "$bin" ]; then
   bin=$out/bin
-  dotnet publish "$here/tools/afa-native" -c Release -o "$bin" >"$out/build.log" 2>&1 && dotnet publish "$here/benchmarks" -c Release -o "$bin" >>"$out/build.log" 2>&1 || { tail -5 "$out/build.log"; exit 1; }
+  dotnet publish "$here/tools/afa-native" -c Release -o "$bin" >"$out/build.log" 2>&1 && dotnet publish "$here/benchmarks/AfaNative.Benchmarks.csproj" -c Release -o "$bin" >>"$out/build.log" 2>&1 || { tail -5 "$out/build.log"; exit 1; }
 fi
 page=$out/gpu.md failed=0
 { echo "# $device, $(date -u +%F)"; echo; echo '```'; "$bin/afa-native" devices; echo '```'; } >"$page"
@@ -38,7 +39,7 @@ model=$out/sd15
 for precision in f16 bf16; do
   "$bin/AfaNative.Benchmarks" "$model" --what unet,afa,vae --device "$device" --precision $precision --batch 2 --latent "$latent" --repeats "$repeats" --json "$out/ours-$precision.json" || failed=1
 done
-if [ -n "$python" ] && [ -n "$torch" ]; then
+if [ -n "$python" ]; then
   for mode in eager graph; do
     "$python" "$torch" --experts 3 --batch 2 --latent "$latent" --mode $mode --json "$out/torch-$mode.json" || failed=1
   done
