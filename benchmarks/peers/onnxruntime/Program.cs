@@ -57,8 +57,8 @@ double rms = Math.Sqrt(square / held[^1].GetTensorDataAsSpan<float>().Length);
 Console.WriteLine(
     string.Create(
         CultureInfo.InvariantCulture,
-        $"ONNX Runtime {OrtEnv.Instance().GetVersionString()} {latent} x {latent} batch {batch}: median {times[times.Count / 2]:F0} ms "
-            + $"({times[0]:F0} to {times[^1]:F0}), output rms {rms:F4}"
+        $"ONNX Runtime {OrtEnv.Instance().GetVersionString()} {latent} x {latent} batch {batch}: "
+            + $"median {times[times.Count / 2]:F0} ms ({times[0]:F0} to {times[^1]:F0}), output rms {rms:F4}"
     )
 );
 foreach (OrtValue value in held)
