@@ -61,7 +61,7 @@ public sealed class AfaEnsemble
 
     /// <summary>
     /// Predicts the noise [1, B, H, W, C] (without aggregators [N, B, H, W, C]) in latents [1, B, H, W, C] at B time steps for
-    /// text [N, B, tokens, 1, D].
+    /// hidden states [N, B, tokens, 1, D] of a text.
     /// <paramref name="onAggregate"/> is told each point's index, fused map [1, B, H, W, C] and weights [1, B, H, W, N];
     /// <paramref name="subset"/> says who takes part.
     /// </summary>
@@ -69,14 +69,14 @@ public sealed class AfaEnsemble
         Ops ops,
         Tensor latents,
         ReadOnlySpan<float> timesteps,
-        Tensor text,
+        Conditioning conditioning,
         Action<int, Tensor, Tensor>? onAggregate = null,
         ExpertSubset? subset = null
     )
     {
         using TensorScope scope = ops.Scope();
         return scope.Keep(
-            Predict(ops, latents, ops.TimestepEmbedding(timesteps, Config.BlockOutChannels[0]), text, onAggregate, subset)
+            Predict(ops, latents, ops.TimestepEmbedding(timesteps, Config.BlockOutChannels[0]), conditioning, onAggregate, subset)
         );
     }
 
@@ -85,12 +85,13 @@ public sealed class AfaEnsemble
         Ops ops,
         Tensor latents,
         Tensor sinusoids,
-        Tensor text,
+        Conditioning conditioning,
         Action<int, Tensor, Tensor>? onAggregate = null,
         ExpertSubset? subset = null
     )
     {
         using TensorScope scope = ops.Scope();
+        Tensor text = conditioning.HiddenStates;
         Tensor time = _unet.EmbedTime(ops, sinusoids);
         if (_aggregators.Count == 0)
             return scope.Keep(_unet.Forward(ops, latents, time, text));

@@ -163,7 +163,7 @@ public sealed class AggregatorTrainer : IDisposable
                 ops,
                 ops.Allocate(shape),
                 new float[options.BatchSize],
-                ops.Allocate(new Shape(unet.Experts, options.BatchSize, text.MaxPositions, 1, text.HiddenSize))
+                new Conditioning(ops.Allocate(new Shape(unet.Experts, options.BatchSize, text.MaxPositions, 1, text.HiddenSize)))
             );
             ops.Tape = null;
             tape.Backward((predicted, ops.Allocate(shape)));
@@ -434,7 +434,7 @@ public sealed class AggregatorTrainer : IDisposable
             ops,
             ops.UploadNchw(noisy, shape),
             [.. timesteps.Select(t => (float)t)],
-            text,
+            new Conditioning(text),
             onMaps is null ? null : (point, _, maps) => onMaps(point, maps, ops)
         );
         ops.Tape = null;

@@ -1,4 +1,6 @@
+using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels;
 using AfaNative.Kernels.Activation;
@@ -70,6 +72,39 @@ public sealed class CudaHostTests(StandInFixture fixture)
             Assert.Equal(0, perStep[0].Replayed);
             Assert.Equal((perStep[0].Launched, 1), (perStep[1].Launched, perStep[1].Replayed));
             Assert.All(perStep[2..], s => Assert.Equal((0, 1), (s.Launched, s.Replayed)));
+        }
+        finally
+        {
+            cuda.Execute = true;
+        }
+    }
+
+    [Fact]
+    public void Another_conditioning_is_launched_and_recorded_anew()
+    {
+        StandInCuda cuda = fixture.Cuda;
+        using var tiny = new TinyEnsemble();
+        cuda.Execute = false;
+        try
+        {
+            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+            using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
+            var pipeline = new TextToImagePipeline(model);
+            var ops = new Ops(device);
+            using TensorScope scope = ops.Scope();
+            Conditioning first = pipeline.EncodePrompts(ops, ["", "a"]);
+            Conditioning second = pipeline.EncodePrompts(ops, ["", "b"]);
+            var schedule = new ConditioningSchedule([(0, first), (0.5, second)]);
+            using GenerationRun run = pipeline.Begin(Options with { Steps = 6 }, schedule);
+            var launched = new List<bool>();
+            for (int step = 0; step < 6; step++)
+            {
+                cuda.Clear();
+                run.Step();
+                launched.Add(cuda.CountOf("cuLaunchKernel") > 100);
+            }
+
+            Assert.Equal([true, true, false, true, true, false], launched);
         }
         finally
         {

@@ -1,6 +1,7 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling.Guidance;
 using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Ensemble;
 using Xunit;
@@ -10,15 +11,21 @@ namespace AfaNative.Tests.Diffusion;
 /// <summary>Fusions of noise against cases worked out by hand, and through a whole ensemble.</summary>
 public class NoiseFusionTests
 {
+    private static Predictions Of(float[] values, int experts, int conditions, int width) =>
+        new(values, experts, conditions, new LatentShape(1, 1, 1, width));
+
     [Fact]
     public void Guidance_and_mean_by_hand()
     {
         // Two experts, [negative, positive] of two values each.
-        float[] predicted = [1, 2, 3, 6, 0, 4, 2, 0];
-        Assert.Equal([1 + 2 * 2f, 2 + 2 * 4f], NoiseFusion.Guide(predicted, 2, true, 2)[0]);
-        Assert.Equal([0 + 2 * 2f, 4 + 2 * -4f], NoiseFusion.Guide(predicted, 2, true, 2)[1]);
-        Assert.Equal([4.5f, 3f], NoiseFusion.Mean(predicted, 2, true, 2));
-        Assert.Equal([1.5f, 2.5f, 2.5f, 3], NoiseFusion.Mean([1, 2, 3, 6, 2, 3, 2, 0], 2, false, 7));
+        Predictions predictions = Of([1, 2, 3, 6, 0, 4, 2, 0], 2, 2, 2);
+        var guidance = new ClassifierFreeGuidance(2);
+        Assert.Equal([1 + 2 * 2f, 2 + 2 * 4f], guidance.Guide(predictions.Expert(0), 0));
+        Assert.Equal([0 + 2 * 2f, 4 + 2 * -4f], guidance.Guide(predictions.Expert(1), 0));
+        Assert.Equal([4.5f, 3f], new MeanGuidance(guidance).Guide(predictions, 0));
+        var without = new MeanGuidance(new NoGuidance());
+        Assert.Equal((1, 2), (without.Conditions, new MeanGuidance(guidance).Conditions));
+        Assert.Equal([1.5f, 2.5f, 2.5f, 3], without.Guide(Of([1, 2, 3, 6, 2, 3, 2, 0], 2, 1, 4), 0));
     }
 
     [Fact]
@@ -26,9 +33,10 @@ public class NoiseFusionTests
     {
         // One channel, 5x5, a single difference of -3 in the middle, scale 2: |6| / 16 wherever the 4x4 window, shifted by one,
         // covers it.
+        var shape = new LatentShape(1, 1, 5, 5);
         var conditional = new float[25];
         conditional[12] = -3;
-        double[] saliency = NoiseFusion.Saliency(conditional, new float[25], 2, 1, 5, 5);
+        double[] saliency = MagicFusion.Saliency(conditional, new float[25], 2, shape);
         // Windows of the 4x4 result start at -1..2 and all hold row 2, except none; the nearest neighbour of 5 rows is 0, 0, 1,
         // 2, 3.
         for (int y = 0; y < 5; y++)
@@ -39,7 +47,7 @@ public class NoiseFusionTests
 
         conditional = new float[25];
         conditional[0] = 16;
-        saliency = NoiseFusion.Saliency(conditional, new float[25], 1, 1, 5, 5);
+        saliency = MagicFusion.Saliency(conditional, new float[25], 1, shape);
         // Only windows that start at -1 or 0 hold the corner: result rows 0 and 1, which rows 0, 1 and 2 of the picture show.
         for (int y = 0; y < 5; y++)
         {
@@ -62,22 +70,19 @@ public class NoiseFusionTests
             predicted[3 * width + x] = x >= 12 ? -20 : 0.5f;
         }
 
-        float[] result = NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 900, new MagicFusionOptions());
-        float[][] own = NoiseFusion.Guide(predicted, 2, true, 2);
+        Predictions predictions = Of(predicted, 2, 2, width);
+        var each = new ClassifierFreeGuidance(2);
+        float[] result = new MagicFusion(each).Guide(predictions, 900);
+        float[] first = each.Guide(predictions.Expert(0), 0);
+        float[] second = each.Guide(predictions.Expert(1), 0);
         for (int x = 0; x < 4; x++)
-            Assert.Equal(own[0][x], result[x]);
+            Assert.Equal(first[x], result[x]);
         for (int x = 12; x < width; x++)
-            Assert.Equal(own[1][x], result[x]);
+            Assert.Equal(second[x], result[x]);
         // At and below the switch expert 0 goes alone; the other mode has it the other way round.
-        Assert.Equal(own[0], NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 600, new MagicFusionOptions()));
-        Assert.Equal(
-            own[0],
-            NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 900, new MagicFusionOptions { BlendLast = true })
-        );
-        Assert.Equal(
-            result,
-            NoiseFusion.Magic(predicted, 2, 2, 1, 1, 1, width, 600, new MagicFusionOptions { BlendLast = true })
-        );
+        Assert.Equal(first, new MagicFusion(each).Guide(predictions, 600));
+        Assert.Equal(first, new MagicFusion(each, blendLast: true).Guide(predictions, 900));
+        Assert.Equal(result, new MagicFusion(each, blendLast: true).Guide(predictions, 600));
     }
 
     [Fact]

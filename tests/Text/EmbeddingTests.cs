@@ -357,7 +357,7 @@ public sealed class EmbeddingTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     {
         var ops = new Ops(_device);
         using TensorScope scope = ops.Scope();
-        Tensor hidden = new TextToImagePipeline(model).EncodePrompts(ops, prompts, 0, PromptSyntax.Weighted);
+        Tensor hidden = new TextToImagePipeline(model).EncodePrompts(ops, prompts, 0, PromptSyntax.Weighted).HiddenStates;
         return (ops.Download(hidden), hidden.Shape.Experts);
     }
 

@@ -108,7 +108,7 @@ public sealed class PromptTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
             + " (strong:1.4)";
         IReadOnlyList<PromptChunk> chunks = PromptChunks.Split(model.Tokenizer, prompt, 77, PromptSyntax.Weighted);
         Assert.True(chunks.Count >= 2);
-        Tensor came = pipeline.EncodePrompts(ops, ["short", prompt], 0, PromptSyntax.Weighted);
+        Tensor came = pipeline.EncodePrompts(ops, ["short", prompt], 0, PromptSyntax.Weighted).HiddenStates;
         int width = came.Shape.Channels,
             experts = came.Shape.Experts;
         Assert.Equal((3, 2, 77 * chunks.Count), (experts, came.Shape.Batch, came.Shape.Height));

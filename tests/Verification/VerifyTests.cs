@@ -172,7 +172,7 @@ public sealed class VerifyTests
                 Tensor latents = ops.UploadNchw(sample, new Shape(1, 1, 8, 8, 4));
                 Tensor context = ops.Upload(text, new Shape(2, 1, 7, 1, config.CrossAttentionDim));
                 ops.Tape = tape;
-                Tensor predicted = ensemble.Predict(ops, latents, [500f], context);
+                Tensor predicted = ensemble.Predict(ops, latents, [500f], new Conditioning(context));
                 ops.Tape = null;
                 float[] noise = ops.DownloadNchw(predicted);
                 losses.Add(Losses.MeanSquaredError(noise, target));

@@ -1,5 +1,6 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Sampling;
 using AfaNative.Kernels.Random;
@@ -63,7 +64,7 @@ public static class DemoDenoising
                 schedule.GetTarget(latents, n, s_timesteps[t], target.AsSpan(t * per, per));
             }
 
-            Tensor text = pipeline.EncodePrompts(ops, [.. Enumerable.Repeat(caption, batch)]);
+            Conditioning text = pipeline.EncodePrompts(ops, [.. Enumerable.Repeat(caption, batch)]);
             float[] came = ops.DownloadNchw(
                 model.Ensemble.Predict(
                     ops,

@@ -252,7 +252,7 @@ internal static class NetworkCases
                 ops,
                 sample,
                 Timesteps(c, $"{i}.in.timestep", sample.Shape.Batch),
-                Contexts(c, ops, $"{i}.in.ctx", "io.safetensors"),
+                new Conditioning(Contexts(c, ops, $"{i}.in.ctx", "io.safetensors")),
                 ComparePoint(c, ops, compare, i)
             );
             float[] noise = ops.DownloadNchw(predicted);
@@ -342,7 +342,7 @@ internal static class NetworkCases
                     ops,
                     sample,
                     Timesteps(c, $"{i}.in.timestep", sample.Shape.Batch),
-                    Contexts(c, ops, $"{i}.in.ctx", "io.safetensors"),
+                    new Conditioning(Contexts(c, ops, $"{i}.in.ctx", "io.safetensors")),
                     ComparePoint(c, ops, compare, i)
                 );
             }
@@ -405,7 +405,7 @@ internal static class NetworkCases
                 ops,
                 sample,
                 Timesteps(c, "0.in.timestep", sample.Shape.Batch),
-                Contexts(c, ops, "0.in.ctx", "io.safetensors"),
+                new Conditioning(Contexts(c, ops, "0.in.ctx", "io.safetensors")),
                 (_, _, maps) =>
                 {
                     foreach (float weight in ops.Download(maps))
@@ -462,7 +462,7 @@ internal static class NetworkCases
             ops,
             ops.UploadNchw(noisy, new Shape(1, dims[0], dims[2], dims[3], dims[1])),
             [.. timesteps.Select(t => (float)t)],
-            text
+            new Conditioning(text)
         );
         compare.Close(
             "train_forward.loss",

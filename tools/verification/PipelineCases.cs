@@ -1,6 +1,7 @@
 using System.Text.Json;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
+using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling;
@@ -206,11 +207,11 @@ internal static class PipelineCases
             using TensorScope scope = ops.Scope();
             int count = start[0];
             bool guided = options.GuidanceScale > 1;
-            Tensor text = pipeline.EncodePrompts(
+            Conditioning text = pipeline.EncodePrompts(
                 ops,
                 [.. guided ? Enumerable.Repeat(options.NegativePrompt, count) : [], .. Enumerable.Repeat(options.Prompt, count)]
             );
-            compare.Close("prompt_embeds", ops.Download(text), c.Values("prompt_embeds"), NetworkCases.Tolerance);
+            compare.Close("prompt_embeds", ops.Download(text.HiddenStates), c.Values("prompt_embeds"), NetworkCases.Tolerance);
         }
 
         bool maps = c.HasFile("attn_maps.safetensors");

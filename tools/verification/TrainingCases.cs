@@ -116,7 +116,7 @@ internal static class TrainingCases
                 ops,
                 sample,
                 NetworkCases.Timesteps(c, "0.in.timestep", sample.Shape.Batch),
-                NetworkCases.Contexts(c, ops, "0.in.ctx", "io.safetensors")
+                new Conditioning(NetworkCases.Contexts(c, ops, "0.in.ctx", "io.safetensors"))
             );
             ops.Tape = null;
             float[] noise = ops.DownloadNchw(predicted);

@@ -199,7 +199,7 @@ internal sealed class NetworkBenchmark
         void Run()
         {
             using TensorScope inner = _ops.Scope();
-            ensemble.Predict(_ops, latents, sinusoids, text);
+            ensemble.Predict(_ops, latents, sinusoids, new Conditioning(text));
         }
     }
 

@@ -54,13 +54,13 @@ internal static class TrainingBenchmark
                 }
 
                 using (ops.Scope())
-                    ensemble.Predict(ops, latents, sinusoids, text);
+                    ensemble.Predict(ops, latents, sinusoids, new Conditioning(text));
                 double plain = Lap();
                 trained.ZeroGradients();
                 using var tape = new Tape(device, trained.Parameters.Select(p => p.Parameter)) { Recompute = recompute };
                 using TensorScope inner = ops.Scope();
                 ops.Tape = tape;
-                Tensor predicted = ensemble.Predict(ops, latents, sinusoids, text);
+                Tensor predicted = ensemble.Predict(ops, latents, sinusoids, new Conditioning(text));
                 ops.Tape = null;
                 double forward = Lap();
                 tape.Backward((predicted, predicted));

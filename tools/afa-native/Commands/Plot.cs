@@ -42,9 +42,8 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
     public bool Varies(string name) => Axes.Any(a => a.Name == name);
 
     /// <summary>Refuses what the run cannot draw, before anything is loaded.</summary>
-    /// <exception cref="AfaException">A search finds nothing, there is no picture to start from, or experts are chosen where
-    /// there is one.</exception>
-    public void Check(GenerationOptions options, int experts)
+    /// <exception cref="AfaException">A search finds nothing, there is no picture to start from, or a fusion does not fit.</exception>
+    public void Check(GenerationOptions options, int experts, bool aggregated = true)
     {
         if (
             Axes.FirstOrDefault(a =>
@@ -71,21 +70,7 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
         if (Varies("magic-switch") && !Cells(options, "").Any(c => c.Options.Fusion == FusionMode.Magic))
             throw new AfaException("The axis magic-switch is for MagicFusion: --fusion magic, or an axis fusion with it.");
         foreach (PlotCell cell in Cells(options, ""))
-        {
-            if (experts < 2 && (cell.Options.Fusion != FusionMode.Afa || cell.Options.Experts is not null))
-                throw new AfaException("The axes experts and fusion join several experts; this run has one.");
-            if (cell.Options.Experts is { } members)
-                ExpertSubset.Check(experts, members);
-            if (cell.Options is { Fusion: FusionMode.Magic, Magic.Weights: { } weights } && weights.Count != experts)
-                throw new AfaException(
-                    $"fusion=magic takes one of --magic-weights for each of {experts} experts, but {weights.Count} came."
-                );
-            if (cell.Options is { Fusion: FusionMode.Magic, GuidanceScale: <= 1 })
-                throw new AfaException(
-                    $"fusion=magic needs a guidance above 1, not "
-                        + $"{cell.Options.GuidanceScale.ToString(CultureInfo.InvariantCulture)}."
-                );
-        }
+            cell.Options.CheckFusion(experts, aggregated);
     }
 
     // Before anything is replaced: a short word replaced often by a long text fills the memory.

@@ -674,15 +674,12 @@ internal static class SampleCommand
             : EnsembleFolder.Open(settings.Model);
         if (contents is not null)
             Terminal.Note($"{settings.Model}: {contents}");
-        settings.Extras.Plot?.Check(settings.Options, settings.Expert is null ? folder.UNets.Count : 1);
-        if (
-            (settings.Options.Fusion != FusionMode.Afa || settings.Options.Experts is not null)
-            && (folder.UNets.Count < 2 || settings.Expert is not null)
-        )
-            throw new AfaException(
-                "--fusion average, mean and magic and --experts join several experts; this run has one (a picture given "
-                    + "with --from brings its own: --fusion afa --experts all leaves them out)."
-            );
+        int experts = settings.Expert is null ? folder.UNets.Count : 1;
+        bool aggregated = folder.Aggregators.Count > 0;
+        if (settings.Extras.Plot is { } plot)
+            plot.Check(settings.Options, experts, aggregated);
+        else
+            settings.Options.CheckFusion(experts, aggregated);
         if (settings.Options.Fusion is FusionMode.Mean or FusionMode.Magic)
         {
             if (settings.Maps is not null)
