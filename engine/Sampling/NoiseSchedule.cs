@@ -198,15 +198,9 @@ public sealed class NoiseSchedule
         double ratio = Math.Exp(LogRatio(below) + (at - below) * (LogRatio(above) - LogRatio(below)));
         float signal = (float)(1 / Math.Sqrt(1 + ratio * ratio)),
             sigma = (float)(ratio / Math.Sqrt(1 + ratio * ratio));
+        var prediction = Prediction.Of(Config.PredictionType, signal, sigma);
         for (int i = 0; i < clean.Length; i++)
-        {
-            clean[i] = Config.PredictionType switch
-            {
-                PredictionType.VPrediction => signal * shown[i] - sigma * output[i],
-                PredictionType.Epsilon => (shown[i] - sigma * output[i]) / signal,
-                _ => output[i],
-            };
-        }
+            clean[i] = prediction.Clean(shown[i], output[i]);
 
         // Where no signal is left the logarithm has no end.
         double LogRatio(int t) => 0.5 * Math.Log((1.0 - _alphasCumprod[t]) / Math.Max(_alphasCumprod[t], Least));

@@ -118,6 +118,62 @@ public sealed class SamplerSettingsTests
         Assert.Contains(named, Assert.ThrowsAny<AfaException>(() => SamplerChoice.Find(text)).Message);
 
     [Fact]
+    public void Noise_levels_are_a_choice_of_their_own()
+    {
+        foreach (SamplerMethod method in SamplerMethod.All)
+        {
+            SamplerChoice plain = SamplerChoice.Find(method.Id);
+            foreach (NoiseLevels levels in NoiseLevels.All)
+            {
+                if (!method.Levels.Contains(levels))
+                {
+                    Assert.Contains("takes noise levels", Assert.Throws<AfaException>(() => plain.At(levels)).Message);
+                    continue;
+                }
+
+                SamplerChoice choice = plain.At(levels);
+                Assert.Equal(choice, SamplerChoice.Find(choice.Id));
+                Assert.Equal(choice, SamplerChoice.Find(choice.Name));
+                if (levels != NoiseLevels.Trained)
+                    Assert.Equal(choice, SamplerChoice.Find($"{method.Name} {levels.Name}"));
+                Assert.Equal(plain, choice.At(NoiseLevels.Trained));
+            }
+        }
+
+        Assert.Equal("DPM++ 2M Karras", SamplerChoice.Find("dpmpp_2m").At(NoiseLevels.Karras).Name);
+        Assert.Equal("DPM++ 2M SDE [use_exponential_sigmas=true]", SamplerChoice.Find("DPM++ 2M SDE Exponential").Name);
+    }
+
+    [Fact]
+    public void An_output_becomes_the_clean_sample_and_the_noise()
+    {
+        const float Clean = 0.7f;
+        const float Noise = -1.3f;
+        const double Ratio = 2.5;
+        float signal = (float)(1 / Math.Sqrt(1 + Ratio * Ratio));
+        float sigma = (float)(Ratio / Math.Sqrt(1 + Ratio * Ratio));
+        foreach (
+            (PredictionType type, float output) in ((PredictionType, float)[])
+                [
+                    (PredictionType.Epsilon, Noise),
+                    (PredictionType.Sample, Clean),
+                    (PredictionType.VPrediction, signal * Noise - sigma * Clean),
+                ]
+        )
+        {
+            var shown = Prediction.Of(type, signal, sigma);
+            float sample = signal * Clean + sigma * Noise;
+            Assert.Equal(Clean, shown.Clean(sample, output), 1e-6f);
+            Assert.Equal(Noise, shown.Noise(sample, output), 1e-6f);
+            var unscaled = Prediction.OfUnscaled(type, Ratio);
+            sample = Clean + (float)Ratio * Noise;
+            Assert.Equal(Clean, unscaled.Clean(sample, output), 1e-6f);
+            Assert.Equal(Noise, unscaled.Noise(sample, output), 1e-6f);
+            Assert.Equal(Noise, unscaled.NoiseOf(sample, Clean), 1e-6f);
+        }
+    }
+
+    [Fact]
     public void Pndm_with_its_own_start_takes_twelve_evaluations_for_three_steps()
     {
         SamplerChoice choice = SamplerChoice.Find("pndm [skip_prk_steps=false]");

@@ -26,32 +26,22 @@ public sealed class DdpmSampler : Sampler
     public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
     {
         Check(evaluation, modelOutput, noise, sample);
-        SchedulerConfig config = Schedule.Config;
         int timestep = _timesteps[evaluation],
             previous = Previous(evaluation);
         double alpha = Schedule.AlphasCumprod[timestep],
             before = previous >= 0 ? Schedule.AlphasCumprod[previous] : 1,
             ratio = alpha / before;
         float signal = (float)Math.Sqrt(alpha),
-            sigma = (float)Math.Sqrt(1 - alpha),
-            clip = config.ClipSample ? (float)config.ClipSampleRange : float.PositiveInfinity;
+            sigma = (float)Math.Sqrt(1 - alpha);
         float ofClean = (float)(Math.Sqrt(before) * (1 - ratio) / (1 - alpha)),
             ofSample = (float)(Math.Sqrt(ratio) * (1 - before) / (1 - alpha));
         double variance = _large ? 1 - ratio : (1 - before) / (1 - alpha) * (1 - ratio);
         float deviation = timestep > 0 ? (float)Math.Sqrt(Math.Max(variance, 1e-20)) : 0;
-        float[]? bounded = Thresholded(modelOutput, sample, signal, sigma);
+        float[] clean = Clean(Prediction(signal, sigma), modelOutput, sample, clips: true);
         for (int i = 0; i < sample.Length; i++)
         {
-            float x = sample[i],
-                output = modelOutput[i],
-                clean = config.PredictionType switch
-                {
-                    PredictionType.Epsilon => (x - sigma * output) / signal,
-                    PredictionType.VPrediction => signal * x - sigma * output,
-                    _ => output,
-                };
-            clean = bounded is null ? Math.Clamp(clean, -clip, clip) : bounded[i];
-            sample[i] = ofClean * clean + ofSample * x + (deviation > 0 ? deviation * noise[i] : 0);
+            float x = sample[i];
+            sample[i] = ofClean * clean[i] + ofSample * x + (deviation > 0 ? deviation * noise[i] : 0);
         }
     }
 
@@ -113,7 +103,6 @@ public sealed class LcmSampler : Sampler
     public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
     {
         Check(evaluation, modelOutput, noise, sample);
-        SchedulerConfig config = Schedule.Config;
         int timestep = _timesteps[evaluation];
         double alpha = Schedule.AlphasCumprod[timestep],
             before = evaluation < _timesteps.Length - 1 ? Schedule.AlphasCumprod[_timesteps[evaluation + 1]] : 1,
@@ -123,21 +112,11 @@ public sealed class LcmSampler : Sampler
         float signal = (float)Math.Sqrt(alpha),
             sigma = (float)Math.Sqrt(1 - alpha),
             signalBefore = (float)Math.Sqrt(before),
-            sigmaBefore = (float)Math.Sqrt(1 - before),
-            clip = config.ClipSample ? (float)config.ClipSampleRange : float.PositiveInfinity;
-        float[]? bounded = Thresholded(modelOutput, sample, signal, sigma);
+            sigmaBefore = (float)Math.Sqrt(1 - before);
+        float[] clean = Clean(Prediction(signal, sigma), modelOutput, sample, clips: true);
         for (int i = 0; i < sample.Length; i++)
         {
-            float x = sample[i],
-                output = modelOutput[i],
-                clean = config.PredictionType switch
-                {
-                    PredictionType.Epsilon => (x - sigma * output) / signal,
-                    PredictionType.VPrediction => signal * x - sigma * output,
-                    _ => output,
-                };
-            clean = bounded is null ? Math.Clamp(clean, -clip, clip) : bounded[i];
-            float denoised = pass * clean + skip * x;
+            float denoised = pass * clean[i] + skip * sample[i];
             sample[i] = NeedsNoise(evaluation) ? signalBefore * denoised + sigmaBefore * noise[i] : denoised;
         }
     }

@@ -27,9 +27,8 @@ public sealed class DdimSampler : Sampler
     public override void Step(int evaluation, ReadOnlySpan<float> modelOutput, ReadOnlySpan<float> noise, Span<float> sample)
     {
         Check(evaluation, modelOutput, noise, sample);
-        SchedulerConfig config = Schedule.Config;
         int timestep = _timesteps[evaluation];
-        int previous = timestep - config.NumTrainTimesteps / _timesteps.Length;
+        int previous = timestep - Schedule.Config.NumTrainTimesteps / _timesteps.Length;
         float alpha = Schedule.AlphasCumprod[timestep];
         float alphaPrevious = previous >= 0 ? Schedule.AlphasCumprod[previous] : Schedule.FinalAlphaCumprod;
         float beta = 1f - alpha;
@@ -39,21 +38,12 @@ public sealed class DdimSampler : Sampler
         float sigma = MathF.Sqrt(beta);
         float signalPrevious = MathF.Sqrt(alphaPrevious);
         float direction = MathF.Sqrt(MathF.Max(1f - alphaPrevious - deviation * deviation, 0f));
-        float clip = config.ClipSample ? (float)config.ClipSampleRange : float.PositiveInfinity;
-        float[]? bounded = Thresholded(modelOutput, sample, signal, sigma);
-
+        Prediction prediction = Prediction(signal, sigma);
+        float[] clean = Clean(prediction, modelOutput, sample, clips: true);
         for (int i = 0; i < sample.Length; i++)
         {
             float x = sample[i];
-            float output = modelOutput[i];
-            (float clean, float epsilon) = config.PredictionType switch
-            {
-                PredictionType.Epsilon => ((x - sigma * output) / signal, output),
-                PredictionType.VPrediction => (signal * x - sigma * output, signal * output + sigma * x),
-                _ => (output, (x - signal * output) / sigma),
-            };
-            clean = bounded is null ? Math.Clamp(clean, -clip, clip) : bounded[i];
-            float next = signalPrevious * clean + direction * epsilon;
+            float next = signalPrevious * clean[i] + direction * prediction.Noise(x, modelOutput[i]);
             sample[i] = deviation > 0f ? next + deviation * noise[i] : next;
         }
     }

@@ -22,15 +22,13 @@ public abstract class LogSnrSampler : Sampler
         if (trained < steps)
             throw new AfaException($"{steps} steps are more than the {trained} training steps that lambda_min_clipped leaves.");
         double end = settings.EndsAtLeast ? all[0] : 0;
-        if (settings.Spacing != SigmaSpacing.Timesteps)
+        if (settings.Levels != NoiseLevels.Trained)
         {
             double least = settings.SigmaMin ?? all[0];
-            double[] spread = SigmaSchedule.Spread(settings.Spacing, least, settings.SigmaMax ?? all[^1], steps);
+            double[] spread = settings.Levels.Spread(least, settings.SigmaMax ?? all[^1], steps);
             Sigmas = [.. spread, settings.EndsAtLeast ? least : 0];
             // As in diffusers: rounded to whole steps in these two ways, cut off in the others.
-            bool rounded =
-                settings.Spacing is SigmaSpacing.Karras or SigmaSpacing.Lambda
-                && config.BetaSchedule != BetaSchedule.SquaredCosine;
+            bool rounded = settings.Levels.WholeSteps && config.BetaSchedule != BetaSchedule.SquaredCosine;
             _timesteps =
             [
                 .. spread.Select(s =>
@@ -84,47 +82,21 @@ public abstract class LogSnrSampler : Sampler
     protected static double Lambda(double sigma) => -Math.Log(sigma);
 
     /// <summary>The clean sample a model's output stands for.</summary>
-    protected float[] Clean(double sigma, ReadOnlySpan<float> output, ReadOnlySpan<float> sample)
-    {
-        float signal = (float)Signal(sigma),
-            noise = (float)Noise(sigma);
-        var clean = new float[sample.Length];
-        for (int i = 0; i < clean.Length; i++)
-        {
-            clean[i] = Schedule.Config.PredictionType switch
-            {
-                PredictionType.Epsilon => (sample[i] - noise * output[i]) / signal,
-                PredictionType.VPrediction => signal * sample[i] - noise * output[i],
-                _ => output[i],
-            };
-        }
+    protected float[] Clean(double sigma, ReadOnlySpan<float> output, ReadOnlySpan<float> sample) =>
+        Clean(Prediction(sigma), output, sample);
 
-        if (Schedule.Config.Thresholding)
-            Threshold(clean);
-        return clean;
-    }
-
-    /// <summary>The noise a model's output stands for.</summary>
+    /// <summary>The noise a model's output stands for; with thresholding, what a bounded clean sample leaves.</summary>
     protected float[] Epsilon(double sigma, ReadOnlySpan<float> output, ReadOnlySpan<float> sample)
     {
-        float signal = (float)Signal(sigma),
-            noise = (float)Noise(sigma);
-        float[]? clean = Schedule.Config.Thresholding ? Clean(sigma, output, sample) : null;
+        Prediction prediction = Prediction(sigma);
+        float[]? clean = Schedule.Config.Thresholding ? Clean(prediction, output, sample) : null;
         var epsilon = new float[sample.Length];
         for (int i = 0; i < epsilon.Length; i++)
-        {
-            epsilon[i] = clean is not null
-                ? (sample[i] - signal * clean[i]) / noise
-                : Schedule.Config.PredictionType switch
-                {
-                    PredictionType.Epsilon => output[i],
-                    PredictionType.VPrediction => signal * output[i] + noise * sample[i],
-                    _ => (sample[i] - signal * output[i]) / noise,
-                };
-        }
-
+            epsilon[i] = clean is null ? prediction.Noise(sample[i], output[i]) : prediction.NoiseOf(sample[i], clean[i]);
         return epsilon;
     }
+
+    private Prediction Prediction(double sigma) => Prediction((float)Signal(sigma), (float)Noise(sigma));
 
     /// <summary>e^x - 1 without losing digits near 0.</summary>
     protected static double Expm1(double x) => Math.Abs(x) < 1e-5 ? x + x * x / 2 : Math.Exp(x) - 1;

@@ -117,16 +117,9 @@ public sealed class PndmSampler : Sampler
             sigma = (float)Math.Sqrt(1 - alpha),
             ofSample = (float)Math.Sqrt(before / alpha);
         float ofOutput = (float)((before - alpha) / (alpha * Math.Sqrt(1 - before) + Math.Sqrt(alpha * (1 - alpha) * before)));
+        Prediction prediction = Prediction(signal, sigma);
         for (int i = 0; i < output.Length; i++)
-        {
-            float epsilon = Schedule.Config.PredictionType switch
-            {
-                PredictionType.Epsilon => output[i],
-                PredictionType.VPrediction => signal * output[i] + sigma * sample[i],
-                _ => (sample[i] - signal * output[i]) / sigma,
-            };
-            sample[i] = ofSample * sample[i] - ofOutput * epsilon;
-        }
+            sample[i] = ofSample * sample[i] - ofOutput * prediction.Noise(sample[i], output[i]);
     }
 
     // One of the four evaluations of a step: from its beginning to its middle or its end, along a slope.

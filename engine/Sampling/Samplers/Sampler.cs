@@ -1,6 +1,5 @@
 using System.Globalization;
 using AfaNative.Engine.Core;
-using AfaNative.Engine.Training;
 
 namespace AfaNative.Engine.Sampling.Samplers;
 
@@ -25,6 +24,10 @@ public abstract class Sampler
 
     /// <summary>The training schedule.</summary>
     protected NoiseSchedule Schedule { get; }
+
+    /// <summary>What outputs stand for in samples signal * clean + sigma * noise.</summary>
+    protected Prediction Prediction(float signal, float sigma) =>
+        Sampling.Prediction.Of(Schedule.Config.PredictionType, signal, sigma);
 
     /// <summary>Steps asked for; some methods evaluate more often.</summary>
     protected int Steps { get; }
@@ -88,29 +91,32 @@ public abstract class Sampler
             throw new ArgumentException($"Expected noise of {sample.Length} elements, but {noise.Length} came.");
     }
 
-    /// <summary>What thresholding leaves of the clean sample that an output stands for; null where it is off.</summary>
-    protected float[]? Thresholded(ReadOnlySpan<float> output, ReadOnlySpan<float> sample, float signal, float sigma)
+    /// <summary>
+    /// The clean samples that outputs stand for, bounded where the schedule asks for thresholding, or else, by methods that do, for
+    /// clipping.
+    /// </summary>
+    protected float[] Clean(Prediction prediction, ReadOnlySpan<float> output, ReadOnlySpan<float> sample, bool clips = false)
     {
         SchedulerConfig config = Schedule.Config;
-        if (!config.Thresholding)
-            return null;
         var clean = new float[sample.Length];
         for (int i = 0; i < clean.Length; i++)
+            clean[i] = prediction.Clean(sample[i], output[i]);
+        if (config.Thresholding)
         {
-            clean[i] = config.PredictionType switch
-            {
-                PredictionType.Epsilon => (sample[i] - sigma * output[i]) / signal,
-                PredictionType.VPrediction => signal * sample[i] - sigma * output[i],
-                _ => output[i],
-            };
+            Threshold(clean);
+        }
+        else if (clips && config.ClipSample)
+        {
+            float bound = (float)config.ClipSampleRange;
+            for (int i = 0; i < clean.Length; i++)
+                clean[i] = Math.Clamp(clean[i], -bound, bound);
         }
 
-        Threshold(clean);
         return clean;
     }
 
     /// <summary>Bounds every picture of a predicted clean sample by a quantile of its own, and divides by the bound.</summary>
-    protected void Threshold(Span<float> clean)
+    private void Threshold(Span<float> clean)
     {
         SchedulerConfig config = Schedule.Config;
         int each = clean.Length / Pictures;

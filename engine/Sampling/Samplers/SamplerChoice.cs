@@ -2,181 +2,61 @@ using AfaNative.Engine.Core;
 
 namespace AfaNative.Engine.Sampling.Samplers;
 
-/// <summary>A sampler by name.</summary>
-/// <param name="Id">As diffusers and ComfyUI write it.</param>
-/// <param name="Name">
-/// As A1111 writes it; settings that are not what the name alone says follow in brackets, and <see cref="Find"/> reads them back.
-/// </param>
-/// <param name="SchedulerClass">The class in diffusers.</param>
-/// <param name="About">What it is, in a few words.</param>
-/// <param name="Settings">The method's settings.</param>
-/// <param name="Build">Makes one from a schedule, a number of steps, an eta and settings.</param>
-/// <param name="Aliases">Other names.</param>
-public sealed record SamplerChoice(
-    string Id,
-    string Name,
-    string SchedulerClass,
-    string About,
-    SamplerSettings Settings,
-    Func<NoiseSchedule, int, double, SamplerSettings, Sampler> Build,
-    params string[] Aliases
-)
+/// <summary>A sampler by name: a method with its settings, noise levels among them.</summary>
+public sealed record SamplerChoice
 {
+    private SamplerChoice(SamplerMethod method, SamplerSettings settings)
+    {
+        (Method, Settings) = (method, settings);
+        SamplerSettings named = method.Settings;
+        (Id, Name, About) = (method.Id, method.Name, method.About);
+        if (settings.Levels.InNames)
+        {
+            named = named with { Levels = settings.Levels };
+            (Id, Name) = ($"{Id}_{settings.Levels.Id}", $"{Name} {settings.Levels.Name}");
+            About = $"{method.Name} on {settings.Levels.Name}' noise levels";
+        }
+
+        string differences = settings.Differences(named, method.SchedulerClass);
+        if (differences.Length > 0)
+            (Id, Name) = ($"{Id} [{differences}]", $"{Name} [{differences}]");
+    }
+
     /// <summary>What a model is sampled with when nothing is said.</summary>
     public static SamplerChoice Default => All[0];
 
-    private static SamplerSettings Usual { get; } = new();
-
-    private static SamplerSettings Karras { get; } = new() { Spacing = SigmaSpacing.Karras };
-
-    private static SamplerSettings Stochastic { get; } = new() { Algorithm = DpmAlgorithm.StochasticPlusPlus };
-
-    /// <summary>Every sampler there is.</summary>
+    /// <summary>Every method, and those at noise levels that samplers are named after.</summary>
     public static IReadOnlyList<SamplerChoice> All { get; } =
     [
-        new(
-            "ddim",
-            "DDIM",
-            "DDIMScheduler",
-            "deterministic with eta 0; what the paper uses",
-            Usual,
-            (s, n, eta, _) => new DdimSampler(s, n, eta)
-        )
-        {
-            DefaultEta = 0,
-        },
-        new("ddpm", "DDPM", "DDPMScheduler", "ancestral, for many steps", Usual, (s, n, _, o) => new DdpmSampler(s, n, o)),
-        new(
-            "pndm",
-            "PLMS",
-            "PNDMScheduler",
-            "linear multistep; Stable Diffusion's first default",
-            Usual,
-            (s, n, _, o) => new PndmSampler(s, n, o),
-            "k_plms"
-        ),
-        new(
-            "euler",
-            "Euler",
-            "EulerDiscreteScheduler",
-            "simple and fast",
-            Usual,
-            (s, n, _, o) => new EulerSampler(s, n, o),
-            "k_euler"
-        ),
-        new(
-            "euler_karras",
-            "Euler Karras",
-            "EulerDiscreteScheduler",
-            "Euler on Karras' noise levels",
-            Karras,
-            (s, n, _, o) => new EulerSampler(s, n, o)
-        ),
-        new(
-            "euler_a",
-            "Euler a",
-            "EulerAncestralDiscreteScheduler",
-            "ancestral: renews noise at every step; eta 1 unless said",
-            Usual,
-            (s, n, eta, o) => new EulerAncestralSampler(s, n, o, eta),
-            "euler_ancestral",
-            "k_euler_a",
-            "k_euler_ancestral"
-        )
-        {
-            DefaultEta = 1,
-        },
-        new(
-            "heun",
-            "Heun",
-            "HeunDiscreteScheduler",
-            "second order, two evaluations a step",
-            Usual,
-            (s, n, _, o) => new HeunSampler(s, n, o),
-            "k_heun"
-        ),
-        new(
-            "heun_karras",
-            "Heun Karras",
-            "HeunDiscreteScheduler",
-            "Heun on Karras' noise levels",
-            Karras,
-            (s, n, _, o) => new HeunSampler(s, n, o)
-        ),
-        new(
-            "lms",
-            "LMS",
-            "LMSDiscreteScheduler",
-            "linear multistep on noise levels",
-            Usual,
-            (s, n, _, o) => new LmsSampler(s, n, o),
-            "k_lms"
-        ),
-        new(
-            "lms_karras",
-            "LMS Karras",
-            "LMSDiscreteScheduler",
-            "LMS on Karras' noise levels",
-            Karras,
-            (s, n, _, o) => new LmsSampler(s, n, o)
-        ),
-        new("dpmpp_2m", "DPM++ 2M", "DPMSolverMultistepScheduler", "second order multistep", Usual, Dpm),
-        new(
-            "dpmpp_2m_karras",
-            "DPM++ 2M Karras",
-            "DPMSolverMultistepScheduler",
-            "the usual choice for 20 to 30 steps",
-            Karras,
-            Dpm
-        ),
-        new(
-            "dpmpp_2m_sde",
-            "DPM++ 2M SDE",
-            "DPMSolverMultistepScheduler",
-            "2M with fresh noise; eta 1 unless said",
-            Stochastic,
-            Dpm
-        )
-        {
-            DefaultEta = 1,
-        },
-        new(
-            "dpmpp_2m_sde_karras",
-            "DPM++ 2M SDE Karras",
-            "DPMSolverMultistepScheduler",
-            "2M SDE on Karras' noise levels",
-            Stochastic with
-            {
-                Spacing = SigmaSpacing.Karras,
-            },
-            Dpm
-        )
-        {
-            DefaultEta = 1,
-        },
-        new(
-            "unipc",
-            "UniPC",
-            "UniPCMultistepScheduler",
-            "predictor and corrector, good at few steps",
-            Usual,
-            UniPc,
-            "uni_pc",
-            "uni_pc_bh2"
-        ),
-        new("unipc_karras", "UniPC Karras", "UniPCMultistepScheduler", "UniPC on Karras' noise levels", Karras, UniPc),
-        new(
-            "lcm",
-            "LCM",
-            "LCMScheduler",
-            "4 to 8 steps, for models and LoRAs distilled for it",
-            Usual,
-            (s, n, _, o) => new LcmSampler(s, n, o)
+        .. SamplerMethod.All.SelectMany(m =>
+            m.Levels.Where(l => l == NoiseLevels.Trained || l.InNames)
+                .Select(l => new SamplerChoice(m, m.Settings with { Levels = l }))
         ),
     ];
 
+    /// <summary>The method.</summary>
+    public SamplerMethod Method { get; }
+
+    /// <summary>The method's settings.</summary>
+    public SamplerSettings Settings { get; }
+
+    /// <summary>As diffusers and ComfyUI write it.</summary>
+    public string Id { get; }
+
+    /// <summary>
+    /// As A1111 writes it; settings that are not what the name alone says follow in brackets, and <see cref="Find"/> reads them
+    /// back.
+    /// </summary>
+    public string Name { get; }
+
+    /// <summary>What it is, in a few words.</summary>
+    public string About { get; }
+
+    /// <summary>The class in diffusers.</summary>
+    public string SchedulerClass => Method.SchedulerClass;
+
     /// <summary>The eta when none is given: how much noise is renewed, 0 to 1; null: the method has none.</summary>
-    public double? DefaultEta { get; init; }
+    public double? DefaultEta => Method.DefaultEta;
 
     /// <summary>A sampler for one run.</summary>
     /// <param name="schedule">The model's noise schedule.</param>
@@ -184,19 +64,29 @@ public sealed record SamplerChoice(
     /// <param name="eta">0 to 1; null: <see cref="DefaultEta"/>. Of no effect where the method has none.</param>
     /// <exception cref="AfaException">The number of steps does not fit.</exception>
     public Sampler Create(NoiseSchedule schedule, int steps, double? eta = null) =>
-        Build(schedule, steps, eta ?? DefaultEta ?? 0, Settings);
+        Method.Create(schedule, steps, eta ?? DefaultEta ?? 0, Settings);
+
+    /// <summary>The same method with the same settings at other noise levels.</summary>
+    /// <exception cref="AfaException">The method does not take them.</exception>
+    public SamplerChoice At(NoiseLevels levels)
+    {
+        if (Method.Levels.Contains(levels))
+            return new SamplerChoice(Method, Settings with { Levels = levels });
+        throw new AfaException(
+            $"The sampler {Method.Name} takes noise levels {string.Join(", ", Method.Levels.Select(l => l.Id))}, not {levels.Id}."
+        );
+    }
 
     /// <summary>
-    /// Finds a sampler by any of its names; case, spaces, hyphens and "++" or "pp" do not matter. Settings may follow in
-    /// brackets: <c>dpmpp_2m [solver_order=3]</c>.
+    /// Finds a sampler by any of its names, with noise levels behind it or without; case, spaces, hyphens and "++" or "pp" do
+    /// not matter. Settings may follow in brackets: <c>dpmpp_2m [solver_order=3]</c>.
     /// </summary>
     /// <exception cref="AfaException">There is none of that name, or a setting is none of its own.</exception>
     public static SamplerChoice Find(string name)
     {
         int bracket = name.IndexOf('[', StringComparison.Ordinal);
-        string wanted = Plain(bracket < 0 ? name : name[..bracket]);
         SamplerChoice found =
-            All.FirstOrDefault(s => Plain(s.Id) == wanted || Plain(s.Name) == wanted || s.Aliases.Any(a => Plain(a) == wanted))
+            Named(Plain(bracket < 0 ? name : name[..bracket]))
             ?? throw new AfaException(
                 $"There is no sampler '{Printable.Shortened(name)}'"
                     + $"{Nearest.Hint(bracket < 0 ? name : name[..bracket], All.SelectMany(s => (string[])[s.Id, s.Name]))}; "
@@ -219,35 +109,28 @@ public sealed record SamplerChoice(
     public static SamplerChoice? Of(string schedulerClass, SamplerSettings settings)
     {
         ArgumentNullException.ThrowIfNull(settings);
-        bool karras = settings.Spacing == SigmaSpacing.Karras,
-            stochastic = settings.Algorithm == DpmAlgorithm.StochasticPlusPlus;
-        SamplerChoice? nearest = All.FirstOrDefault(s =>
-            s.SchedulerClass == schedulerClass
-            && s.Settings.Spacing == SigmaSpacing.Karras == karras
-            && s.Settings.Algorithm == DpmAlgorithm.StochasticPlusPlus == stochastic
-        );
-        if (nearest is null)
-            return null;
-        string differences = settings.Differences(nearest.Settings, schedulerClass);
-        return differences.Length == 0
-            ? nearest
-            : nearest with
-            {
-                Id = $"{nearest.Id} [{differences}]",
-                Name = $"{nearest.Name} [{differences}]",
-                Settings = settings,
-                Aliases = [],
-            };
+        return
+            SamplerMethod.All.FirstOrDefault(m => m.SchedulerClass == schedulerClass && m.Has(settings)) is { } method
+            && method.Levels.Contains(settings.Levels)
+            ? new SamplerChoice(method, settings)
+            : null;
     }
 
-    private static DpmSolverSampler Dpm(NoiseSchedule schedule, int steps, double eta, SamplerSettings settings) =>
-        new(schedule, steps, settings, eta);
+    private static SamplerChoice? Named(string wanted)
+    {
+        foreach (SamplerMethod method in SamplerMethod.All)
+        {
+            string[] names = [method.Id, method.Name, .. method.Aliases];
+            foreach (NoiseLevels levels in method.Levels)
+            {
+                string suffix = levels == NoiseLevels.Trained ? "" : levels.Id;
+                if (names.Any(n => Plain(n) + suffix == wanted))
+                    return new SamplerChoice(method, method.Settings with { Levels = levels });
+            }
+        }
 
-    private static LogSnrSampler UniPc(NoiseSchedule schedule, int steps, double eta, SamplerSettings settings) =>
-        settings
-            is { Order: 2, PlainB: false, LowerOrderFinal: true, EndsAtLeast: false, PredictClean: true, WithoutCorrector: "" }
-            ? new UniPcSampler(schedule, steps, settings)
-            : new UniPcVariantSampler(schedule, steps, settings);
+        return null;
+    }
 
     private static string Plain(string name) =>
         string.Concat(name.ToLowerInvariant().Replace("++", "pp", StringComparison.Ordinal).Where(char.IsLetterOrDigit));

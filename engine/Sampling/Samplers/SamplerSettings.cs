@@ -5,25 +5,6 @@ using AfaNative.Engine.Core;
 
 namespace AfaNative.Engine.Sampling.Samplers;
 
-/// <summary>How a sampler spreads noise levels.</summary>
-public enum SigmaSpacing
-{
-    /// <summary>At training steps, as the schedule says.</summary>
-    Timesteps,
-
-    /// <summary>As Karras et al. (2022, equation 5) do.</summary>
-    Karras,
-
-    /// <summary>Evenly in their logarithm.</summary>
-    Exponential,
-
-    /// <summary>By quantiles of a beta distribution of 0.6 and 0.6 (Lee et al., Beta sampling is all you need, 2024).</summary>
-    Beta,
-
-    /// <summary>Evenly in the half log signal-to-noise ratio, at whole training steps (Lu et al. 2022).</summary>
-    Lambda,
-}
-
 /// <summary>What DPM-Solver integrates.</summary>
 public enum DpmAlgorithm
 {
@@ -96,7 +77,7 @@ public sealed record SamplerSettings
     private static string[] Spreads => ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
 
     /// <summary>How noise levels are spread.</summary>
-    public SigmaSpacing Spacing { get; init; }
+    public NoiseLevels Levels { get; init; } = NoiseLevels.Trained;
 
     /// <summary>Order of DPM-Solver and UniPC, 1 to 3.</summary>
     public int Order { get; init; } = 2;
@@ -161,31 +142,14 @@ public sealed record SamplerSettings
     {
         string[] keys = Keys.GetValueOrDefault(schedulerClass, []);
         var settings = new SamplerSettings();
-        SigmaSpacing spacing = SigmaSpacing.Timesteps;
-        int spreads = 0;
-        foreach (
-            (string key, SigmaSpacing value) in ((string, SigmaSpacing)[])
-                [
-                    ("use_karras_sigmas", SigmaSpacing.Karras),
-                    ("use_lu_lambdas", SigmaSpacing.Lambda),
-                    ("use_exponential_sigmas", SigmaSpacing.Exponential),
-                    ("use_beta_sigmas", SigmaSpacing.Beta),
-                ]
-        )
-        {
-            if (!keys.Contains(key) || !reader.Flag(key, false))
-                continue;
-            spreads++;
-            if (spreads == 1)
-                spacing = value;
-        }
-
-        if (spreads > 1)
+        NoiseLevels[] spreads = [.. NoiseLevels.All.Where(l => keys.Contains(l.Key) && reader.Flag(l.Key, false))];
+        if (spreads.Length > 1)
             throw new CheckpointException(
                 $"Expected one way to spread noise levels in {reader.Source}, but several of use_karras_sigmas, use_lu_lambdas, "
                     + "use_exponential_sigmas and use_beta_sigmas are true."
             );
-        settings = settings with { Spacing = spacing };
+        if (spreads.Length == 1)
+            settings = settings with { Levels = spreads[0] };
         foreach (string key in keys)
         {
             settings = key switch
@@ -352,10 +316,7 @@ public sealed record SamplerSettings
     private string Text(string key) =>
         key switch
         {
-            "use_karras_sigmas" => Word(Spacing == SigmaSpacing.Karras),
-            "use_exponential_sigmas" => Word(Spacing == SigmaSpacing.Exponential),
-            "use_beta_sigmas" => Word(Spacing == SigmaSpacing.Beta),
-            "use_lu_lambdas" => Word(Spacing == SigmaSpacing.Lambda),
+            _ when key.StartsWith("use_", StringComparison.Ordinal) => Word(Levels.Key == key),
             "solver_order" => Order.ToString(CultureInfo.InvariantCulture),
             "algorithm_type" => Algorithm switch
             {

@@ -1,5 +1,3 @@
-using AfaNative.Engine.Training;
-
 namespace AfaNative.Engine.Sampling.Samplers;
 
 /// <summary>
@@ -32,19 +30,14 @@ public abstract class SigmaSampler : Sampler
         double end = settings.EndsAtLeast ? trained[0] : 0;
         if (settings.LogLinear)
             sigmas = SigmaSchedule.Exponential(trained[0], trained[^1], steps + 1);
-        if (settings is { LogLinear: true, Spacing: SigmaSpacing.Timesteps })
+        if (settings.LogLinear && settings.Levels == NoiseLevels.Trained)
         {
             // One more than steps, so that the last step ends at the lowest level and not at none.
             (end, sigmas) = (sigmas[^1], sigmas[..^1]);
         }
-        else if (settings.Spacing != SigmaSpacing.Timesteps)
+        else if (settings.Levels != NoiseLevels.Trained)
         {
-            sigmas = SigmaSchedule.Spread(
-                settings.Spacing,
-                settings.SigmaMin ?? sigmas[^1],
-                settings.SigmaMax ?? sigmas[0],
-                steps
-            );
+            sigmas = settings.Levels.Spread(settings.SigmaMin ?? sigmas[^1], settings.SigmaMax ?? sigmas[0], steps);
             timesteps = [.. sigmas.Select(s => (double)(float)SigmaSchedule.TimestepOf(trained, s))];
         }
 
@@ -92,21 +85,12 @@ public abstract class SigmaSampler : Sampler
             input[i] = sample[i] / divisor;
     }
 
-    /// <summary>The slope d = (x - clean) / sigma at a noise level.</summary>
+    /// <summary>The slope d = (x - clean) / sigma at a noise level, which is the noise.</summary>
     protected void Slope(double sigma, ReadOnlySpan<float> output, ReadOnlySpan<float> sample, Span<float> slope)
     {
-        float s = (float)sigma,
-            a = (float)(1 / (sigma * sigma + 1)),
-            b = (float)(sigma / Math.Sqrt(sigma * sigma + 1));
+        var prediction = Sampling.Prediction.OfUnscaled(Schedule.Config.PredictionType, sigma);
         for (int i = 0; i < slope.Length; i++)
-        {
-            slope[i] = Schedule.Config.PredictionType switch
-            {
-                PredictionType.Epsilon => output[i],
-                PredictionType.VPrediction => (sample[i] - (sample[i] * a - output[i] * b)) / s,
-                _ => (sample[i] - output[i]) / s,
-            };
-        }
+            slope[i] = prediction.Noise(sample[i], output[i]);
     }
 }
 

@@ -16,20 +16,9 @@ internal static class SigmaSchedule
                 .Select(a => (double)(float)Math.Sqrt((1 - (double)a) / a)),
         ];
 
-    /// <summary>
-    /// Noise levels from <paramref name="most"/> down to <paramref name="least"/> in some way; a single one is the most.
-    /// </summary>
-    public static double[] Spread(SigmaSpacing spacing, double least, double most, int count) =>
-        spacing switch
-        {
-            SigmaSpacing.Karras => Karras(least, most, count),
-            SigmaSpacing.Beta =>
-            [
-                .. Shares(count)
-                    .Select(s => (double)(float)(least + BetaDistribution.Quantile(1 - s, 0.6, 0.6) * (most - least))),
-            ],
-            _ => Exponential(least, most, count),
-        };
+    /// <summary>By quantiles of a beta distribution, from <paramref name="most"/> down to <paramref name="least"/>.</summary>
+    public static double[] Beta(double least, double most, int count) =>
+        [.. Shares(count).Select(s => (double)(float)(least + BetaDistribution.Quantile(1 - s, 0.6, 0.6) * (most - least)))];
 
     /// <summary>Evenly in the logarithm.</summary>
     public static double[] Exponential(double least, double most, int count) =>
