@@ -194,6 +194,8 @@ public sealed class GenerationMetadataTests
     [InlineData("Sampler: DPM++ 2M SDE Karras, Scheduler: karras", "dpmpp_2m_sde_karras")]
     [InlineData("Sampler: Euler a, Schedule type: Automatic", "euler_a")]
     [InlineData("Sampler: Euler, Schedule type: Karras", "euler_karras")]
+    [InlineData("Sampler: Euler, Schedule type: Beta", "euler [use_beta_sigmas=true]")]
+    [InlineData("Sampler: DPM++ 2M SDE, Schedule type: Automatic", "dpmpp_2m_sde [use_exponential_sigmas=true]")]
     [InlineData("Sampler: Euler, Schedule type: normal", "euler")]
     [InlineData("Sampler: LCM, Schedule type: Automatic", "lcm")]
     [InlineData("Sampler: DDIM, Schedule type: Karras", "ddim")]
@@ -202,8 +204,7 @@ public sealed class GenerationMetadataTests
         Assert.Equal(expected, RecordedSampler.Find(Parse(fields)).Id);
 
     [Theory]
-    [InlineData("Sampler: DPM++ 2M SDE, Schedule type: Automatic")]
-    [InlineData("Sampler: Euler, Schedule type: Beta")]
+    [InlineData("Sampler: Euler, Schedule type: KL Optimal")]
     [InlineData("Sampler: Euler, Schedule type: SGM Uniform")]
     [InlineData("Sampler: Euler, Schedule type: Align Your Steps 32")]
     [InlineData("Sampler: Euler a, Schedule type: Karras")]

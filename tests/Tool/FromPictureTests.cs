@@ -187,9 +187,9 @@ public sealed class FromPictureTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
         Assert.Contains("decoded by the VAE 'lost.safetensors' (hash 0011223344)", error);
         Assert.Contains("used the embedding 'easy'", error);
         Refused(
-            "'Sampler: DPM++ 2M, Schedule type: Beta', which this program does not have",
+            "'Sampler: DPM++ 2M, Schedule type: SGM Uniform', which this program does not have",
             "--from",
-            Theirs("beta.png", Line.Replace("Karras", "Beta", StringComparison.Ordinal) + "Version: v1.10.1")
+            Theirs("sgm.png", Line.Replace("Karras", "SGM Uniform", StringComparison.Ordinal) + "Version: v1.10.1")
         );
         Refused("random numbers are 'TPU'", "--from", Theirs("tpu.png", Line + "RNG: TPU"));
         Refused("joined by 'glue'", "--from", Theirs("glue.png", Line + "Fusion: glue, Version: AfaNative 0.1.0"));
