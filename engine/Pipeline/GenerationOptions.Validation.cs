@@ -2,7 +2,6 @@ using System.Globalization;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Sampling.Samplers;
-using AfaNative.Engine.Training;
 
 namespace AfaNative.Engine.Pipeline;
 
