@@ -26,6 +26,24 @@ public sealed partial class LinkTests
     }
 
     [Fact]
+    public void Every_path_of_the_sources_that_a_page_names_is_there()
+    {
+        string root = Sources.Root();
+        var missing = new List<string>();
+        // Logs name what was.
+        foreach (string page in Pages(root).Where(p => !p.StartsWith("docs/log/", StringComparison.Ordinal)))
+        {
+            foreach (Match path in SourcePath().Matches(File.ReadAllText(Path.Combine(root, page))))
+            {
+                if (!Path.Exists(Path.Combine(root, path.Groups[1].Value)))
+                    missing.Add($"{page}: {path.Groups[1].Value}");
+            }
+        }
+
+        Assert.True(missing.Count == 0, string.Join('\n', missing));
+    }
+
+    [Fact]
     public void Every_page_of_docs_is_reached_from_its_index()
     {
         string root = Sources.Root();
@@ -115,6 +133,9 @@ public sealed partial class LinkTests
 
     [GeneratedRegex(@"\]\(([^)\s]+)\)")]
     private static partial Regex Link();
+
+    [GeneratedRegex(@"`((?:engine|kernels|tools|tests|benchmarks|samples|docs|\.ci)/[\w/.\-]*)`")]
+    private static partial Regex SourcePath();
 
     [GeneratedRegex("^```.*?^```", RegexOptions.Multiline | RegexOptions.Singleline)]
     private static partial Regex Fence();
