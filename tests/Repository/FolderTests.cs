@@ -3,7 +3,7 @@ using Xunit;
 
 namespace AfaNative.Tests.Repository;
 
-/// <summary>Folders of the engine use only those that stand before them in docs/architecture.md, so they form no circle.</summary>
+/// <summary>Folders of the engine use only those before them in docs/architecture.md, so they form no circle.</summary>
 public sealed partial class FolderTests
 {
     [Fact]
