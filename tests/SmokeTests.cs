@@ -1,4 +1,4 @@
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using Xunit;
 
 namespace AfaNative.Tests;

@@ -1,7 +1,5 @@
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Checkpoints;
 

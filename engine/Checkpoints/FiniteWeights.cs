@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Numerics;
 using System.Runtime.Intrinsics;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Checkpoints;
 

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Checkpoints;
 

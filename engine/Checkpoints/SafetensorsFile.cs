@@ -3,7 +3,7 @@ using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Engine.Checkpoints;

@@ -1,8 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Checkpoints;
 

@@ -1,5 +1,5 @@
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Checkpoints;
 

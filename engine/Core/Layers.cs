@@ -1,5 +1,4 @@
-using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Core;
 

@@ -1,10 +1,4 @@
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Attention;
-using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.FeatureFusion;
-using AfaNative.Kernels.MatrixMultiply;
-using AfaNative.Kernels.Normalization;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Core;
 

@@ -1,5 +1,4 @@
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Elementwise;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Core;
 

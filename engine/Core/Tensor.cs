@@ -1,4 +1,4 @@
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Core;
 

@@ -4,7 +4,7 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Embedding;
 
 namespace AfaNative.Engine.Ensemble;

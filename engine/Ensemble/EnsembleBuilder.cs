@@ -5,8 +5,7 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Prompts;
-using AfaNative.Kernels;
-using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Ensemble;
 

@@ -1,7 +1,6 @@
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Engine.Ensemble;

@@ -3,8 +3,7 @@ using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Engine.Ensemble;

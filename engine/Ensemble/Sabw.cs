@@ -2,7 +2,6 @@ using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
-using AfaNative.Kernels.FeatureFusion;
 
 namespace AfaNative.Engine.Ensemble;
 

@@ -1,6 +1,6 @@
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Ensemble;
 

@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
-using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Models;
 

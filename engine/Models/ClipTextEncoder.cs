@@ -1,6 +1,6 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Prompts;
-using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Models;
 

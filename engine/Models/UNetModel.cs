@@ -1,6 +1,5 @@
 using AfaNative.Engine.Core;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Resampling;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Models;
 

@@ -1,5 +1,4 @@
 using AfaNative.Engine.Core;
-using AfaNative.Kernels.Resampling;
 
 namespace AfaNative.Engine.Models;
 

@@ -1,7 +1,8 @@
 using System.Globalization;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Planning;
 
 namespace AfaNative.Engine.Pipeline;
 

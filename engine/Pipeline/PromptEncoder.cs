@@ -2,7 +2,6 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Prompts;
-using AfaNative.Kernels.Embedding;
 
 namespace AfaNative.Engine.Pipeline;
 

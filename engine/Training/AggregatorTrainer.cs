@@ -7,7 +7,8 @@ using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Sampling;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Planning;
 using AfaNative.Kernels.Random;
 
 namespace AfaNative.Engine.Training;

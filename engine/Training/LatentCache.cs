@@ -6,8 +6,7 @@ using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Prompts;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Training;
 
@@ -134,7 +133,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
 
     // What a device of 16-bit storage makes is not what another makes.
     private static string Rounding(IDevice device) =>
-        device.Storage == Kernels.ElementType.Float32 ? "" : device.Storage.ToString();
+        device.Storage == Kernels.Contracts.ElementType.Float32 ? "" : device.Storage.ToString();
 
     private static string Key(params string[] parts) =>
         Convert.ToHexStringLower(Sha256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', parts))))[..32] + ".safetensors";

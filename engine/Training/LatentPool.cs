@@ -2,7 +2,7 @@ using System.Text.Json;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Models;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Training;
 

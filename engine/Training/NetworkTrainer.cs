@@ -1,8 +1,7 @@
 using System.Globalization;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Engine.Training;

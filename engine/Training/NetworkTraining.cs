@@ -6,8 +6,7 @@ using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Training;
 

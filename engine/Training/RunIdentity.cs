@@ -3,7 +3,7 @@ using System.Text;
 using System.Text.Json;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Training;
 

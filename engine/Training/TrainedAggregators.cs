@@ -1,7 +1,7 @@
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Engine.Training;
 

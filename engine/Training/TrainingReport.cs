@@ -4,7 +4,7 @@ using System.Text;
 using System.Text.Json;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
-using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Gpu;
 
 namespace AfaNative.Engine.Training;
 

@@ -1,7 +1,7 @@
 using System.Globalization;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Models;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Random;
 
 namespace AfaNative.Engine.Training;

@@ -1,5 +1,7 @@
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
+using AfaNative.Kernels.Vectors;
 
 namespace AfaNative.Kernels.Activation;
 

@@ -1,3 +1,5 @@
+using AfaNative.Kernels.Contracts;
+
 namespace AfaNative.Kernels.Activation;
 
 /// <summary>Activations in float64.</summary>

@@ -1,4 +1,6 @@
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
+using AfaNative.Kernels.Vectors;
 
 namespace AfaNative.Kernels.Activation;
 

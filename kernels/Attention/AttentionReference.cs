@@ -1,3 +1,5 @@
+using AfaNative.Kernels.Contracts;
+
 namespace AfaNative.Kernels.Attention;
 
 /// <summary>Attention as its contract reads: all scores of a query, softmax, weighted sum, in float64.</summary>

@@ -1,7 +1,9 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
 using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Vectors;
 
 namespace AfaNative.Kernels.Attention;
 

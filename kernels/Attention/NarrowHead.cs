@@ -1,8 +1,10 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
 using AfaNative.Kernels.MachineCode;
 using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Vectors;
 
 namespace AfaNative.Kernels.Attention;
 

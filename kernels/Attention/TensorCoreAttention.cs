@@ -1,5 +1,5 @@
 using System.Runtime.CompilerServices;
-using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Gpu;
 using ILGPU;
 
 namespace AfaNative.Kernels.Attention;

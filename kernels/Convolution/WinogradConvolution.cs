@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
 using AfaNative.Kernels.MatrixMultiply;
 using V = System.Runtime.Intrinsics.Vector512<float>;
 

@@ -1,7 +1,7 @@
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
+using AfaNative.Kernels.Vectors;
 
 namespace AfaNative.Kernels.Elementwise;
 

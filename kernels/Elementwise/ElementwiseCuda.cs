@@ -1,5 +1,4 @@
-using AfaNative.Kernels.Devices.Cuda;
-using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.Gpu;
 using ILGPU;
 
 namespace AfaNative.Kernels.Elementwise;

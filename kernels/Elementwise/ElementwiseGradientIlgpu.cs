@@ -1,6 +1,5 @@
-using AfaNative.Kernels.Devices.Ilgpu;
-using AfaNative.Kernels.FeatureFusion;
-using AfaNative.Kernels.Resampling;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Gpu;
 using ILGPU;
 using ILGPU.Runtime;
 

@@ -1,9 +1,9 @@
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.FeatureFusion;
-using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Host;
 using AfaNative.Kernels.Resampling;
+using AfaNative.Kernels.Vectors;
 
 namespace AfaNative.Kernels.Elementwise;
 
@@ -61,8 +61,8 @@ internal static unsafe class ElementwiseGradientSimd
                         float* pixel =
                             to
                             + (
-                                (long)Resampling.UpsampleNearest.Source(oy, s.Height, s.OutHeight) * s.Width
-                                + Resampling.UpsampleNearest.Source(ox, s.Width, s.OutWidth)
+                                (long)NearestUpsampling.Source(oy, s.Height, s.OutHeight) * s.Width
+                                + NearestUpsampling.Source(ox, s.Width, s.OutWidth)
                             ) * s.Channels;
                         for (int i = 0; i < s.Channels; i++)
                             pixel[i] += from[i];
@@ -153,7 +153,7 @@ internal static unsafe class ElementwiseGradientSimd
                 Span<float> upstream = s.Experts <= 256 ? stackalloc float[s.Experts] : new float[s.Experts];
                 for (long r = (long)task * perTask; r < Math.Min(rows, (task + 1L) * perTask); r++)
                 {
-                    FeatureFusion.FuseExperts.Softmax(logits + r * s.Experts, weights);
+                    ExpertFusion.Softmax(logits + r * s.Experts, weights);
                     float* g = dy + r * s.Channels;
                     double mean = 0;
                     for (int e = 0; e < s.Experts; e++)

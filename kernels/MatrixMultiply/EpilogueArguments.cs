@@ -1,7 +1,8 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
+using AfaNative.Kernels.Vectors;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 
@@ -37,14 +38,23 @@ internal readonly unsafe struct EpilogueArguments
             Activation = epilogue.Activation,
         };
 
+    /// <summary>Nothing but the sums: y [E, rows, columns].</summary>
+    public static EpilogueArguments Plain(float* y, int rows, int columns) =>
+        new()
+        {
+            Output = y,
+            Rows = rows,
+            Columns = columns,
+        };
+
     /// <summary>Asks early for what <see cref="Store"/> will touch.</summary>
     public void Prefetch(int rows, int expert, int row, int panel)
     {
         int column = panel * (Geglu ? 16 : 32),
             pitch = KeepGates ? 2 * Columns : Columns;
-        MatrixMultiply.Prefetch.Rows(Output + ((long)expert * Rows + row) * pitch + column, rows, pitch);
+        Vectors.Prefetch.Rows(Output + ((long)expert * Rows + row) * pitch + column, rows, pitch);
         if (Residual != null)
-            MatrixMultiply.Prefetch.Rows(
+            Vectors.Prefetch.Rows(
                 Residual + ((SharedResidual ? 0 : (long)expert * Rows) + row) * Columns + column,
                 rows,
                 Columns

@@ -1,4 +1,4 @@
-using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.Gpu;
 using ILGPU;
 using ILGPU.Runtime;
 

@@ -1,6 +1,5 @@
-using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Gpu;
 using ILGPU;
 using ILGPU.Runtime;
 

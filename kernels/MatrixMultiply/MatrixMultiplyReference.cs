@@ -1,5 +1,5 @@
 using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Convolution;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 

@@ -1,4 +1,4 @@
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Host;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using AfaNative.Kernels.Vectors;
 using V = System.Runtime.Intrinsics.Vector512<float>;
 
 namespace AfaNative.Kernels.MatrixMultiply;

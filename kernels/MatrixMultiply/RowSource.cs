@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Convolution;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Vectors;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 
@@ -80,18 +81,5 @@ internal readonly unsafe struct PatchRows(float* x, long expertStride, Convoluti
                 done += length;
             }
         }
-    }
-}
-
-internal static unsafe class RowCopy
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Copy(float* from, float* to, int count)
-    {
-        int i = 0;
-        for (; i + 16 <= count; i += 16)
-            Vector512.Load(from + i).Store(to + i);
-        for (; i < count; i++)
-            to[i] = from[i];
     }
 }

@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
-using AfaNative.Kernels.Devices.Cuda;
-using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.Gpu;
+using AfaNative.Kernels.MachineCode;
 using ILGPU;
 
 namespace AfaNative.Kernels.MatrixMultiply;

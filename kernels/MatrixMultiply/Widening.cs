@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.MachineCode;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Kernels.MatrixMultiply;
 

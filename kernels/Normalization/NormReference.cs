@@ -1,4 +1,5 @@
 using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Kernels.Normalization;
 

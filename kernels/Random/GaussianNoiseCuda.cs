@@ -1,4 +1,4 @@
-using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Gpu;
 using ILGPU;
 
 namespace AfaNative.Kernels.Random;

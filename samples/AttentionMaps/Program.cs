@@ -5,7 +5,7 @@
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 
 string path = args.ElementAtOrDefault(0) ?? "tools/afa-native/demo";
 string output = args.ElementAtOrDefault(1) ?? "overview.png";

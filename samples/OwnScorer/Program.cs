@@ -7,7 +7,7 @@ using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 
 string path = args.ElementAtOrDefault(0) ?? "tools/afa-native/demo";
 int trials = int.Parse(args.ElementAtOrDefault(1) ?? "6", CultureInfo.InvariantCulture);

@@ -5,7 +5,7 @@
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 
 string path = args.ElementAtOrDefault(0) ?? "tools/afa-native/demo";
 string run = args.ElementAtOrDefault(1) ?? "run";

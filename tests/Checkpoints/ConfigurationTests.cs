@@ -2,7 +2,8 @@ using System.Text.Json.Nodes;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Devices.Planning;
 using AfaNative.Synthesis;
 using Xunit;
 

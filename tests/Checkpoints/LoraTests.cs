@@ -2,7 +2,7 @@ using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Synthesis;
 using Xunit;
 

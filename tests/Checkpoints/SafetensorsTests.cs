@@ -2,8 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Contracts;
 using CsCheck;
 using Xunit;
 

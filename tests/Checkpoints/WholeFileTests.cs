@@ -3,7 +3,6 @@ using System.Globalization;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
-using AfaNative.Kernels;
 using AfaNative.Synthesis;
 using Xunit;
 
@@ -214,7 +213,7 @@ public sealed class WholeFileTests : IDisposable
         string volume = _folder.File("volume");
         using Mount mount = Mount.Tmpfs(volume, "6m");
         Directory.CreateDirectory(Path.Combine(volume, "lost+found"));
-        SyntheticModel.Write(volume, new SyntheticOptions { Type = AfaNative.Kernels.ElementType.Float16 });
+        SyntheticModel.Write(volume, new SyntheticOptions { Type = AfaNative.Kernels.Contracts.ElementType.Float16 });
         Assert.Contains("unet", Entries(volume));
         Assert.DoesNotContain(Entries(volume), e => e.StartsWith(".afa-native", StringComparison.Ordinal));
         Assert.Equal(["volume"], Entries(_folder.Path));

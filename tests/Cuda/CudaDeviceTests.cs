@@ -1,4 +1,5 @@
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.StandIn;
 using AfaNative.Verification;
@@ -28,7 +29,7 @@ public sealed class StandInFixture : IDisposable
     {
         _ = Cuda;
         if (!_devices.TryGetValue(storage, out IlgpuDevice? device))
-            _devices[storage] = device = IlgpuDevice.Open("cuda:0", storage);
+            _devices[storage] = device = (IlgpuDevice)DeviceRegistry.Open("cuda:0", storage);
         return device;
     }
 
@@ -40,7 +41,7 @@ public sealed class StandInFixture : IDisposable
         Cuda.Multiprocessors = 1;
         try
         {
-            return _narrow[storage] = IlgpuDevice.Open("cuda:0", storage);
+            return _narrow[storage] = (IlgpuDevice)DeviceRegistry.Open("cuda:0", storage);
         }
         finally
         {

@@ -2,12 +2,9 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices;
 using AfaNative.Kernels.Devices.Ilgpu;
-using AfaNative.Kernels.MatrixMultiply;
-using AfaNative.Kernels.Normalization;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.StandIn;
 using Xunit;
@@ -40,7 +37,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
         cuda.Execute = false;
         try
         {
-            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+            using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("cuda:0", ElementType.Float16);
             using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
             var pipeline = new TextToImagePipeline(model);
             pipeline.GenerateLatents(Options with { Steps = 1 });
@@ -87,7 +84,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
         cuda.Execute = false;
         try
         {
-            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+            using IDevice device = DeviceRegistry.Open("cuda:0", ElementType.Float16);
             using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
             var pipeline = new TextToImagePipeline(model);
             var ops = new Ops(device);
@@ -137,7 +134,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
     [Fact]
     public void Replayed_work_writes_to_no_memory_that_was_handed_out_since()
     {
-        using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+        using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("cuda:0", ElementType.Float16);
         using DeviceBuffer x = device.Allocate(64),
             y = device.Allocate(64);
         device.Upload(Enumerable.Repeat(2f, 64).ToArray(), x);
@@ -176,7 +173,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
     [Fact]
     public unsafe void Weights_on_the_host_are_copied_again_after_a_replay_that_copied_others()
     {
-        using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+        using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("cuda:0", ElementType.Float16);
         device.ResidentWeightLimit = 0;
         using PackedWeights ones = Pack(1),
             twos = Pack(2);
@@ -268,7 +265,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
     public void Recorded_work_is_void_once_the_memory_it_uses_may_be_gone()
     {
         StandInCuda cuda = fixture.Cuda;
-        using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+        using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("cuda:0", ElementType.Float16);
         using DeviceBuffer x = device.Allocate(64),
             y = device.Allocate(64);
         void Work() => device.Kernels.Activate(ActivationKind.Silu, 64, x, y);
@@ -292,7 +289,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
     public void Out_of_memory_says_how_much_was_asked_for_and_what_to_lower()
     {
         StandInCuda cuda = fixture.Cuda;
-        using IlgpuDevice device = IlgpuDevice.Open("cuda:0");
+        using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("cuda:0");
         cuda.MemoryLimit = 1 << 20;
         try
         {
@@ -316,7 +313,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
         cuda.Execute = false;
         try
         {
-            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.BFloat16);
+            using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("cuda:0", ElementType.BFloat16);
             using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
             new TextToImagePipeline(model).Generate(Options);
             Assert.True(cuda.LiveAllocations > before);
@@ -337,7 +334,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
         cuda.Execute = false;
         try
         {
-            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+            using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("cuda:0", ElementType.Float16);
             device.ResidentWeightLimit = 0;
             using DiffusionModel model = DiffusionModel.Load(device, tiny.Path);
             Assert.True(device.StreamedBytes > 0);
@@ -372,7 +369,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
         cuda.Capability = 75;
         try
         {
-            using IlgpuDevice device = IlgpuDevice.Open("cuda:0", ElementType.Float16);
+            using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("cuda:0", ElementType.Float16);
             cuda.Modules.Clear();
             using DeviceBuffer x = device.Allocate(64),
                 y = device.Allocate(64);
@@ -393,7 +390,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
     {
         _ = fixture.Cuda;
         Assert.Contains(
-            IlgpuDevice.List(),
+            DeviceRegistry.Find(),
             d => d.Name == "cuda:0" && d.Unusable is null && d.Description.Contains("Stand-in", StringComparison.Ordinal)
         );
     }

@@ -1,18 +1,11 @@
 using System.Runtime.InteropServices;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Attention;
-using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Cuda;
 using AfaNative.Kernels.Devices.Ilgpu;
-using AfaNative.Kernels.Elementwise;
-using AfaNative.Kernels.FeatureFusion;
-using AfaNative.Kernels.MatrixMultiply;
-using AfaNative.Kernels.Normalization;
+using AfaNative.Kernels.Devices.Reference;
+using AfaNative.Kernels.Gpu;
 using AfaNative.Kernels.Random;
-using AfaNative.Kernels.Resampling;
 using AfaNative.Tests.Kernels;
 using CsCheck;
 using Xunit;
@@ -27,7 +20,7 @@ namespace AfaNative.Tests.Cuda;
 public sealed unsafe class CudaKernelTests(StandInFixture fixture) : IDisposable
 {
     private static readonly ElementType[] s_storages = [ElementType.Float16, ElementType.BFloat16];
-    private readonly CpuDevice _reference = new(1, reference: true);
+    private readonly ReferenceDevice _reference = new();
     private readonly List<DeviceBuffer> _buffers = [];
 
     [Theory]

@@ -1,6 +1,7 @@
 using System.Reflection;
 using AfaNative.Kernels.Devices.Cuda;
 using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.Gpu;
 using AfaNative.Kernels.Random;
 using ILGPU;
 using ILGPU.Backends.EntryPoints;

@@ -1,6 +1,6 @@
 using AfaNative.Demo;
 using AfaNative.Engine.Imaging;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using Xunit;
 
 namespace AfaNative.Tests.Demo;

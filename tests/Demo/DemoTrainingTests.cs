@@ -5,7 +5,7 @@ using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Tests.Checkpoints;
 using Xunit;
 

@@ -1,8 +1,8 @@
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.StandIn;
@@ -21,10 +21,10 @@ public sealed class OpenClDevice : IDisposable
     {
         // ILGPU looks for CUDA's driver once in a process: the stand-in must be there before anything lists or opens a device.
         _ = StandInCuda.TryLoad(out _);
-        if (!IlgpuDevice.List().Any(d => d.Name == "opencl:0" && d.Unusable is null))
+        if (!DeviceRegistry.Find().Any(d => d.Name == "opencl:0" && d.Unusable is null))
             return;
-        _device = IlgpuDevice.Open("opencl:0");
-        _half = IlgpuDevice.Open("opencl:0", ElementType.Float16);
+        _device = (IlgpuDevice)DeviceRegistry.Open("opencl:0");
+        _half = (IlgpuDevice)DeviceRegistry.Open("opencl:0", ElementType.Float16);
     }
 
     internal IlgpuDevice? TryGet() => _device;
@@ -96,7 +96,7 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
     public void Modules_on_OpenCL_with_bfloat16_activations(string path)
     {
         opencl.Get();
-        using IlgpuDevice device = IlgpuDevice.Open("opencl:0", ElementType.BFloat16);
+        using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("opencl:0", ElementType.BFloat16);
         Check(Path.Combine(Compact, path), device);
     }
 
@@ -108,7 +108,7 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
             b = opencl.Half.Allocate(values.Length);
         opencl.Half.Upload(values, a);
         // None copies through the kernel's own widening and narrowing.
-        opencl.Half.Kernels.Activate(AfaNative.Kernels.Activation.ActivationKind.None, values.Length, a, b);
+        opencl.Half.Kernels.Activate(AfaNative.Kernels.Contracts.ActivationKind.None, values.Length, a, b);
         var came = new float[values.Length];
         opencl.Half.Download(b, came);
         Assert.Equal(values.Select(v => (float)(Half)v), came);
@@ -140,7 +140,7 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
     [InlineData("ops/upsample_nearest_size_9x13")]
     public void Small_cases_on_the_debugging_accelerator(string path)
     {
-        using IlgpuDevice device = IlgpuDevice.Open("ilgpu-cpu");
+        using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("ilgpu-cpu");
         Check(Path.Combine(Compact, path), device);
     }
 
@@ -180,7 +180,7 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
     [InlineData("opencl:x")]
     [InlineData("abacus")]
     public void A_device_that_is_not_there_is_named(string name) =>
-        Assert.Contains(name, Assert.Throws<ArgumentException>(() => IlgpuDevice.Open(name)).Message);
+        Assert.Contains(name, Assert.Throws<ArgumentException>(() => DeviceRegistry.Open(name)).Message);
 
     private static void Check(string folder, IDevice device)
     {

@@ -1,11 +1,12 @@
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Prompts;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.MatrixMultiply;
-using AfaNative.Kernels.Normalization;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Devices.HalfStorage;
+using AfaNative.Kernels.Devices.Planning;
+using AfaNative.Kernels.Devices.Reference;
+using AfaNative.Kernels.Host;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 
@@ -187,7 +188,7 @@ public sealed class TwoCallersTests(OpenClDevice opencl)
         {
             "cpu" => new CpuDevice(3),
             "cpu half" => new HalfStorageDevice(new CpuDevice(3), ElementType.Float16),
-            "cpu-reference" => new CpuDevice(1, reference: true),
+            "cpu-reference" => new ReferenceDevice(),
             _ => null,
         };
 

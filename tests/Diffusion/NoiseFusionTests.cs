@@ -2,7 +2,7 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Sampling.Guidance;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 

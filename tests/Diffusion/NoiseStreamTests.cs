@@ -2,7 +2,7 @@ using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Sampling.Samplers;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.Random;
 using AfaNative.Tests.Ensemble;
 using Xunit;

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Sampling.Samplers;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Verification;
 using Xunit;
 

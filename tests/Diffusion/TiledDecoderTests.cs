@@ -1,8 +1,7 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Random;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 

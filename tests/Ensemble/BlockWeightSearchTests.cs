@@ -2,9 +2,8 @@ using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Random;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Synthesis;
 using Xunit;
 

@@ -3,7 +3,7 @@ using AfaNative.Demo;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Sampling;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Tests.Tool;
 using AfaNative.Tool.Commands;
 using Xunit;

@@ -1,8 +1,9 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.Devices;
 using Xunit;
@@ -68,7 +69,7 @@ public sealed class MemoryPlanTests(OpenClDevice opencl) : IDisposable
         float[][] latents = new float[2][];
         for (int i = 0; i < 2; i++)
         {
-            using IlgpuDevice device = IlgpuDevice.Open("opencl:0", storage);
+            using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("opencl:0", storage);
             MemoryPlan plan = MemoryPlan.For(device, _tiny.Path, Options);
             long streamed = i == 0 ? 0 : plan.Fit(device, plan.Least + plan.Weights / 3);
             using DiffusionModel model = DiffusionModel.Load(device, _tiny.Path);

@@ -1,7 +1,7 @@
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Synthesis;
 using AfaNative.Tests.Checkpoints;
 using Xunit;

@@ -7,7 +7,6 @@ using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels;
 using AfaNative.Synthesis;
 using AfaNative.Tool;
 using AfaNative.Tool.Bench;

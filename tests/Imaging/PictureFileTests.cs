@@ -4,7 +4,6 @@ using System.IO.Compression;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels;
 using SkiaSharp;
 using Xunit;
 

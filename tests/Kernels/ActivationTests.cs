@@ -1,5 +1,7 @@
 using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Activation;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Vectors;
 using Xunit;
 
 namespace AfaNative.Tests.Kernels;

@@ -1,6 +1,8 @@
 using System.Runtime.Intrinsics;
 using AfaNative.Kernels.Attention;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Host;
 using AfaNative.Kernels.MatrixMultiply;
 using Xunit;
 

@@ -1,3 +1,4 @@
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Elementwise;
 using AfaNative.Kernels.Resampling;
 using Xunit;
@@ -100,8 +101,8 @@ public unsafe class ElementwiseTests
         using Floats x = Floats.Uniform(KernelCheck.Seeded(height), (long)maps * height * width * channels);
         KernelCheck.Same(
             (long)maps * outHeight * outWidth * channels,
-            y => UpsampleNearest.Reference(s, x, y),
-            (pool, y) => UpsampleNearest.Simd(pool, s, x, y),
+            y => NearestUpsampling.Reference(s, x, y),
+            (pool, y) => NearestUpsampling.Simd(pool, s, x, y),
             0
         );
     }

@@ -1,3 +1,4 @@
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Embedding;
 using AfaNative.Kernels.FeatureFusion;
 using Xunit;
@@ -21,14 +22,14 @@ public unsafe class FusionAndEmbeddingTests
             spare = new(rows * channels);
         KernelCheck.Same(
             rows * channels,
-            y => FuseExperts.Reference(s, features, logits, y, null),
-            (pool, y) => FuseExperts.Simd(pool, s, features, logits, y, null),
+            y => ExpertFusion.Reference(s, features, logits, y, null),
+            (pool, y) => ExpertFusion.Simd(pool, s, features, logits, y, null),
             1e-6
         );
         KernelCheck.Same(
             rows * experts,
-            maps => FuseExperts.Reference(s, features, logits, spare, maps),
-            (pool, maps) => FuseExperts.Simd(pool, s, features, logits, spare, maps),
+            maps => ExpertFusion.Reference(s, features, logits, spare, maps),
+            (pool, maps) => ExpertFusion.Simd(pool, s, features, logits, spare, maps),
             1e-6
         );
     }

@@ -1,5 +1,4 @@
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.MachineCode;
 using AfaNative.Kernels.MatrixMultiply;
 using CsCheck;
 using Xunit;

@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Host;
 using Xunit;
 
 namespace AfaNative.Tests.Kernels;

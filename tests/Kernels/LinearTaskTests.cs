@@ -1,6 +1,6 @@
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.MatrixMultiply;
 using Xunit;
 

@@ -1,9 +1,8 @@
 using System.Runtime.InteropServices;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Devices.Reference;
 using AfaNative.Kernels.MatrixMultiply;
 using AfaNative.Tests.Devices;
 using CsCheck;
@@ -198,7 +197,7 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
         {
             IDevice? device = kind switch
             {
-                "reference" => new CpuDevice(1, reference: true),
+                "reference" => new ReferenceDevice(),
                 "512-bit" => PairedProduct.IsSupported ? new CpuDevice(2, simd: SimdWidth.Vector512) : null,
                 "512-bit, paired" => PairedProduct.IsSupported ? new CpuDevice(2, simd: SimdWidth.Paired512) : null,
                 "256-bit" => new CpuDevice(2, simd: SimdWidth.Vector256),

@@ -1,5 +1,6 @@
 using AfaNative.Kernels.Attention;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
 using CsCheck;
 using Xunit;
 

@@ -1,4 +1,5 @@
 using AfaNative.Engine.Core;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Normalization;
 using Xunit;
 

@@ -1,7 +1,6 @@
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.MachineCode;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
 using AfaNative.Kernels.MatrixMultiply;
 using CsCheck;
 using Xunit;

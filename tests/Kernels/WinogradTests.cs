@@ -1,7 +1,8 @@
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Devices.Reference;
 using AfaNative.Kernels.MatrixMultiply;
 using Xunit;
 
@@ -28,7 +29,7 @@ public unsafe class WinogradTests
         float[] bias = Noise(experts * outputs, 4),
             rowBias = Noise(experts * batch * outputs, 5),
             residual = Noise(dy.Length, 6);
-        (float[] y, float[] dx) expected = Run(new CpuDevice(1, reference: true));
+        (float[] y, float[] dx) expected = Run(new ReferenceDevice());
         foreach (
             SimdWidth simd in (SimdWidth[])
                 [
@@ -47,7 +48,7 @@ public unsafe class WinogradTests
             Assert.Equal(one.dx, two.dx);
         }
 
-        (float[], float[]) Run(CpuDevice device)
+        (float[], float[]) Run(HostDevice device)
         {
             using (device)
                 fixed (float* p = w)

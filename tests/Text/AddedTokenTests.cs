@@ -4,8 +4,8 @@ using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 

@@ -6,10 +6,10 @@ using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Prompts;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Devices.Ilgpu;
-using AfaNative.Kernels.Embedding;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Devices.Reference;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.StandIn;
 using AfaNative.Tests.Tool;
@@ -73,7 +73,7 @@ public sealed class EmbeddingTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     {
         // ILGPU looks for CUDA's driver once in a process: the stand-in must be there before anything opens a device.
         _ = StandInCuda.TryLoad(out _);
-        using IDevice device = name == "ilgpu-cpu" ? IlgpuDevice.Open(name, activations) : new CpuDevice(1, reference: true);
+        using IDevice device = name == "ilgpu-cpu" ? DeviceRegistry.Open(name, activations) : new ReferenceDevice();
         string folder = Path.Combine(tiny.Path, "text_encoder");
         ClipTextConfig config = ClipTextConfig.Load(folder);
         (ClipTextEncoder encoder, CheckpointParameters weights) = DiffusionModel.ReadComponent(

@@ -3,7 +3,7 @@ using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Prompts;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 

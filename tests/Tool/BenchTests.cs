@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tool.Bench;
 using Xunit;

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
-using AfaNative.Kernels.Devices;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tool;
 using Spectre.Console;
@@ -88,7 +87,7 @@ public sealed class BoundedWorkTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
         Assert.Contains("beyond what can be counted", ErrorSentence.Of(new OverflowException()));
         Assert.Equal(
             "gone",
-            ErrorSentence.Of(new AfaNative.Kernels.Devices.DeviceMemoryException("gone", new InvalidOperationException()))
+            ErrorSentence.Of(new AfaNative.Kernels.Contracts.DeviceMemoryException("gone", new InvalidOperationException()))
         );
         Assert.Contains("could not be loaded", ErrorSentence.Of(new DllNotFoundException("libx")));
         // What nobody thought of says so.

@@ -2,7 +2,6 @@ using System.Reflection;
 using System.Reflection.Emit;
 using System.Runtime.CompilerServices;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
 using Xunit;
 
 namespace AfaNative.Tests.Tool;
@@ -31,7 +30,12 @@ public sealed class InvariantFormatTests
     {
         string[] found =
         [
-            .. new[] { typeof(Engine.Core.AfaException), typeof(AfaNative.Kernels.ElementType), typeof(AfaNative.Tool.Terminal) }
+            .. new[]
+            {
+                typeof(Engine.Core.AfaException),
+                typeof(AfaNative.Kernels.Contracts.ElementType),
+                typeof(AfaNative.Tool.Terminal),
+            }
                 .SelectMany(t => t.Assembly.GetTypes())
                 .SelectMany(Methods)
                 .SelectMany(Faults)

@@ -5,8 +5,12 @@ using AfaNative.Engine.Models;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Devices.HalfStorage;
+using AfaNative.Kernels.Devices.Planning;
+using AfaNative.Kernels.Devices.Reference;
+using AfaNative.Kernels.Host;
 using AfaNative.Synthesis;
 using AfaNative.Tests.Tool;
 using Xunit;
@@ -24,7 +28,7 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
     public void Dispose() => _folder.Dispose();
 
     private static HalfStorageDevice Half(ElementType type, bool reference = false) =>
-        new(new CpuDevice(reference ? 1 : 2, reference), type);
+        new(reference ? new ReferenceDevice() : new CpuDevice(2), type);
 
     [Theory]
     [InlineData(ElementType.Float16, 0.001, 0.003)]

@@ -1,10 +1,9 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.FeatureFusion;
-using AfaNative.Kernels.Resampling;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Devices.Reference;
 using AfaNative.Tests.Devices;
 using AfaNative.Tests.Support;
 using CsCheck;
@@ -409,7 +408,7 @@ public sealed class GradientTests(OpenClDevice opencl)
         Ops ops
     )
     {
-        using var device = new CpuDevice(1, reference: true);
+        using var device = new ReferenceDevice();
         using var p = new RandomParameters(device, s.Experts, s.Seed);
         Func<Ops, Tensor[], Tensor> run = build(s, p);
         var plain = new Ops(device);

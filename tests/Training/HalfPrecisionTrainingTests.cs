@@ -1,7 +1,7 @@
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Synthesis;
 using AfaNative.Tests.Devices;
 using Xunit;

@@ -2,7 +2,7 @@ using AfaNative.Demo;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Tests.Checkpoints;
 using Xunit;
 

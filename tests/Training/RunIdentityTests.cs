@@ -1,8 +1,9 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Devices.HalfStorage;
 using AfaNative.Synthesis;
 using AfaNative.Tests.Checkpoints;
 using Xunit;

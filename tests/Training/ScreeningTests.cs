@@ -1,7 +1,8 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
 using Xunit;
 
 namespace AfaNative.Tests.Training;

@@ -1,5 +1,5 @@
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Host;
 using Xunit;
 
 namespace AfaNative.Tests.Training;

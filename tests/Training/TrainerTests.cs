@@ -5,8 +5,9 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Gpu;
 using AfaNative.Tests.Ensemble;
 using Xunit;
 

@@ -4,7 +4,7 @@ using System.Text;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Devices.Cpu;
 using Xunit;
 
 namespace AfaNative.Tests.Training;

@@ -1,5 +1,6 @@
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
+using AfaNative.Kernels.Devices.Reference;
 using AfaNative.Kernels.MatrixMultiply;
 using AfaNative.Verification;
 using Xunit;
@@ -97,7 +98,7 @@ public class ReferenceCaseTests
 
     private static void Check(string folder, SimdWidth? simd, bool reference = false, ElementType products = ElementType.Float32)
     {
-        using var device = new CpuDevice(2, reference, simd, products);
+        using HostDevice device = reference ? new ReferenceDevice() : new CpuDevice(2, simd, products);
         CaseResult result = CaseRunner.Run(folder, device, gradients: device.Gradients is not null);
         if (result.Verdict == CaseVerdict.Skipped)
             Assert.Skip(result.Detail);

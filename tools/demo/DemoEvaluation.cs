@@ -7,7 +7,7 @@ using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Sampling.Samplers;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Demo;
 

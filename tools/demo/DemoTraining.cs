@@ -9,9 +9,7 @@ using AfaNative.Engine.Models;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.MatrixMultiply;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Demo;
 

@@ -5,7 +5,7 @@ using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Prompts;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Synthesis;
 

@@ -1,7 +1,6 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Verification;
 

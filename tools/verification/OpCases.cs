@@ -4,9 +4,7 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.FeatureFusion;
-using AfaNative.Kernels.Resampling;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Verification;
 

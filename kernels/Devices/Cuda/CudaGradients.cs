@@ -1,5 +1,6 @@
-using AfaNative.Kernels.Convolution;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.Gpu;
 using AfaNative.Kernels.MatrixMultiply;
 using ILGPU;
 using ILGPU.Runtime;

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using AfaNative.Kernels.Contracts;
 using ILGPU.Runtime.Cuda;
 
 namespace AfaNative.Kernels.Devices.Cuda;

@@ -1,12 +1,10 @@
-using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Attention;
-using AfaNative.Kernels.Convolution;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Kernels.Elementwise;
-using AfaNative.Kernels.FeatureFusion;
+using AfaNative.Kernels.Gpu;
 using AfaNative.Kernels.MatrixMultiply;
 using AfaNative.Kernels.Normalization;
-using AfaNative.Kernels.Resampling;
 using ILGPU;
 using ILGPU.Runtime;
 
@@ -105,6 +103,14 @@ internal sealed class CudaKernels<TStorage, TMath> : IlgpuKernels<ushort, TStora
         shape.In % 8 == 0
             ? new TensorCoreWeights(Weights, shape, experts, typeof(TMath) == typeof(BFloat16Math))
             : base.Pack(shape, experts);
+
+    public override void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts)
+    {
+        if (weights is TensorCoreWeights packed)
+            packed.Fill(experts);
+        else
+            base.Repack(weights, experts);
+    }
 
     public override long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) =>
         shape.In % 8 == 0 ? TensorCoreWeights.Bytes(shape, types.Length) : base.PackedBytes(shape, types);

@@ -1,4 +1,6 @@
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Ilgpu;
+using AfaNative.Kernels.Gpu;
 using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Kernels.Devices.Cuda;

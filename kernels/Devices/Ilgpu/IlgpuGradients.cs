@@ -1,11 +1,9 @@
-using AfaNative.Kernels.Activation;
 using AfaNative.Kernels.Attention;
-using AfaNative.Kernels.Convolution;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Elementwise;
-using AfaNative.Kernels.FeatureFusion;
+using AfaNative.Kernels.Gpu;
 using AfaNative.Kernels.MatrixMultiply;
 using AfaNative.Kernels.Normalization;
-using AfaNative.Kernels.Resampling;
 using ILGPU;
 using ILGPU.Runtime;
 

@@ -1,3 +1,4 @@
+using AfaNative.Kernels.Contracts;
 using ILGPU.Runtime;
 
 namespace AfaNative.Kernels.Devices.Ilgpu;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using AfaNative.Kernels.Contracts;
 using ILGPU;
 using ILGPU.Runtime;
 

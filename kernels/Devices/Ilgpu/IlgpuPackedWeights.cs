@@ -1,3 +1,4 @@
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Kernels.Devices.Ilgpu;

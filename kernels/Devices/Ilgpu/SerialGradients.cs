@@ -1,11 +1,4 @@
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Attention;
-using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Elementwise;
-using AfaNative.Kernels.FeatureFusion;
-using AfaNative.Kernels.MatrixMultiply;
-using AfaNative.Kernels.Normalization;
-using AfaNative.Kernels.Resampling;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Kernels.Devices.Ilgpu;
 

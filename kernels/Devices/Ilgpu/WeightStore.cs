@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using AfaNative.Kernels.Contracts;
 using ILGPU;
 using ILGPU.Runtime;
 

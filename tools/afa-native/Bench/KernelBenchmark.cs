@@ -1,9 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Gpu;
 
 namespace AfaNative.Tool.Bench;
 

@@ -1,15 +1,6 @@
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Attention;
-using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Elementwise;
-using AfaNative.Kernels.FeatureFusion;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.MatrixMultiply;
-using AfaNative.Kernels.Normalization;
-using AfaNative.Kernels.Random;
-using AfaNative.Kernels.Resampling;
 
 namespace AfaNative.Tool.Bench;
 

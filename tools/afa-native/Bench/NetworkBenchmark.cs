@@ -5,8 +5,8 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Random;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
 
 namespace AfaNative.Tool.Bench;
 

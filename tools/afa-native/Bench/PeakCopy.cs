@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Host;
 
 namespace AfaNative.Tool.Bench;
 

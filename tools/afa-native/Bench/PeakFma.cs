@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Host;
 
 namespace AfaNative.Tool.Bench;
 

@@ -1,6 +1,6 @@
 using System.Globalization;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.Devices.Ilgpu;
 
 namespace AfaNative.Tool.Bench;

@@ -2,9 +2,8 @@ using System.Text;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Devices.Planning;
 
 namespace AfaNative.Tool.Bench;
 

@@ -1,14 +1,5 @@
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Activation;
-using AfaNative.Kernels.Attention;
-using AfaNative.Kernels.Convolution;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Elementwise;
-using AfaNative.Kernels.FeatureFusion;
-using AfaNative.Kernels.MatrixMultiply;
-using AfaNative.Kernels.Normalization;
-using AfaNative.Kernels.Resampling;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Tool.Bench;
 
@@ -52,6 +43,9 @@ internal sealed class TimingDevice(IDevice inner, int insideRepeats) : IDevice, 
         inner.Upload(source, destination, offset);
 
     public void Download(DeviceBuffer source, Span<float> destination) => inner.Download(source, destination);
+
+    public void FillNoise(DeviceBuffer destination, int count, ulong seed, ulong stream) =>
+        inner.FillNoise(destination, count, seed, stream);
 
     public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) => inner.Pack(shape, experts);
 

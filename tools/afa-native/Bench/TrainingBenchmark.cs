@@ -3,8 +3,7 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Random;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Tool.Bench;
 

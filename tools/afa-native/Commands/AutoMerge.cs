@@ -11,8 +11,7 @@ using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.MachineCode;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Tool.Commands;
 

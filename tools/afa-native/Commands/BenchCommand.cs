@@ -2,9 +2,8 @@ using System.CommandLine;
 using System.Globalization;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
-using AfaNative.Kernels;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Gpu;
 using AfaNative.Tool.Bench;
 
 namespace AfaNative.Tool.Commands;

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using AfaNative.Kernels.MachineCode;
 
 namespace AfaNative.Tool.Commands;
 

@@ -4,7 +4,7 @@ using AfaNative.Demo;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Sampling.Samplers;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Tool.Commands;
 

@@ -1,9 +1,7 @@
 using System.CommandLine;
 using AfaNative.Engine.Core;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Devices.Ilgpu;
-using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Tool.Commands;
 
@@ -12,14 +10,8 @@ internal static class Devices
 {
     public static Option<string> DeviceOption()
     {
-        var option = new Option<string>("--device")
-        {
-            Description =
-                "Where to compute: cpu, cuda:N, opencl:N; cpu-plain gives the same bits on any processor, and is slower "
-                + "on some; cpu-reference and ilgpu-cpu are slow and for checking.",
-            DefaultValueFactory = _ => "cpu",
-        };
-        option.CompletionSources.Add("cpu", "cuda:0", "opencl:0", "cpu-plain", "cpu-reference", "ilgpu-cpu");
+        var option = new Option<string>("--device") { Description = Description(), DefaultValueFactory = _ => "cpu" };
+        option.CompletionSources.Add([.. DeviceRegistry.Providers.Select(p => p.Example())]);
         return option;
     }
 
@@ -37,26 +29,6 @@ internal static class Devices
         };
         option.AcceptOnlyFromAmong("f32", "f16", "bf16");
         return option;
-    }
-
-    private static IlgpuDevice Accelerator(string name, string precision)
-    {
-        try
-        {
-            return IlgpuDevice.Open(
-                name,
-                precision switch
-                {
-                    "f16" => ElementType.Float16,
-                    "bf16" => ElementType.BFloat16,
-                    _ => ElementType.Float32,
-                }
-            );
-        }
-        catch (ArgumentException e)
-        {
-            throw new AfaException($"--device {e.Message}", e);
-        }
     }
 
     /// <summary>The precisions of training.</summary>
@@ -78,47 +50,76 @@ internal static class Devices
     /// <exception cref="AfaException">There is no such device, or it computes no gradients.</exception>
     public static IDevice OpenForTraining(string name, int threads, string precision)
     {
-        bool onCpu = name is "cpu" or "cpu-plain" or "cpu-reference";
-        IDevice device = Open(name, threads, onCpu ? "f32" : precision);
-        if (onCpu && precision != "f32")
-            device = new HalfStorageDevice((CpuDevice)device, precision == "f16" ? ElementType.Float16 : ElementType.BFloat16);
+        IDeviceProvider provider = Of(name);
+        IDevice device = provider.StoresFloat32
+            ? Open(provider, name, threads, "f32", _ => DeviceRegistry.OpenForTraining(name, Type(precision), threads))
+            : Open(name, threads, precision);
         if (device.Gradients is not null)
             return device;
         device.Dispose();
         throw new AfaException($"--device {name} cannot train yet; cpu can.");
     }
 
-    /// <summary>The precision that <see cref="Open"/> computes in where another was asked for.</summary>
+    /// <summary>The precision that <see cref="Open(string, int, string)"/> computes in where another was asked for.</summary>
     public static string Computed(string name, string precision) =>
-        name == "cpu" && precision == "bf16" && !CpuDevice.SupportsBFloat16 ? "f32" : precision;
+        Of(name).Shortfall(Type(precision)) is null ? precision : "f32";
 
-    public static IDevice Open(string name, int threads, string precision)
+    public static IDevice Open(string name, int threads, string precision) =>
+        Open(Of(name), name, threads, precision, p => DeviceRegistry.Open(name, p, threads));
+
+    private static IDevice Open(
+        IDeviceProvider provider,
+        string name,
+        int threads,
+        string precision,
+        Func<ElementType, IDevice> open
+    )
     {
-        if (name is "cpu-reference" or "cpu-plain" && precision != "f32")
-            throw new AfaException(
-                $"--precision {precision} is for {(name == "cpu-plain" ? "cpu and accelerators" : "faster devices")}; "
-                    + $"{name} computes in f32."
-            );
-        if (name == "cpu" && precision == "f16")
-            throw new AfaException("--precision f16 is for accelerators; cpu computes in f32 or bf16.");
-        if (name == "cpu" && precision == "bf16" && !CpuDevice.SupportsBFloat16)
-            Terminal.Note(
-                "This processor or system has no products in bfloat16 (AVX512-BF16 on Linux, executable memory allowed): "
-                    + "computing in f32."
-            );
+        ElementType type = Type(precision);
+        if (provider.Refusal(type) is { } refusal)
+            throw new AfaException($"--precision {precision} {refusal}");
+        if (provider.Shortfall(type) is { } shortfall)
+            Terminal.Note(shortfall);
         if (threads < 0 || threads > 1024)
             throw new AfaException($"--threads takes 0 to 1024, not {threads}.");
-        if (threads > 0 && name is not ("cpu" or "cpu-plain"))
-            Terminal.Warn($"--threads is for cpu and cpu-plain: it has no effect on {name}");
-        return name switch
+        if (threads > 0 && !provider.TakesThreads)
         {
-            "cpu" => new CpuDevice(
-                threads,
-                products: precision == "bf16" && CpuDevice.SupportsBFloat16 ? ElementType.BFloat16 : ElementType.Float32
-            ),
-            "cpu-plain" => new CpuDevice(threads, simd: RegisterTile.BestPlain),
-            "cpu-reference" => new CpuDevice(1, reference: true),
-            _ => Accelerator(name, precision),
+            string[] those = [.. DeviceRegistry.Providers.Where(p => p.TakesThreads).Select(p => p.Pattern)];
+            Terminal.Warn($"--threads is for {string.Join(" and ", those)}: it has no effect on {name}");
+        }
+
+        return Named(() => open(type));
+    }
+
+    private static IDeviceProvider Of(string name) => Named(() => DeviceRegistry.Of(name));
+
+    private static T Named<T>(Func<T> find)
+    {
+        try
+        {
+            return find();
+        }
+        catch (ArgumentException e)
+        {
+            throw new AfaException($"--device {e.Message}", e);
+        }
+    }
+
+    private static ElementType Type(string precision) =>
+        precision switch
+        {
+            "f16" => ElementType.Float16,
+            "bf16" => ElementType.BFloat16,
+            _ => ElementType.Float32,
         };
+
+    // The fast ones, then those with something to say, then those for checking.
+    private static string Description()
+    {
+        IReadOnlyList<IDeviceProvider> all = DeviceRegistry.Providers;
+        string first = string.Join(", ", all.Where(p => p is { Remark: null, ForChecking: false }).Select(p => p.Pattern));
+        IEnumerable<string> rest = all.Where(p => p.Remark is not null).Select(p => $"; {p.Pattern} {p.Remark}");
+        string slow = string.Join(" and ", all.Where(p => p.ForChecking).Select(p => p.Pattern));
+        return $"Where to compute: {first}{string.Concat(rest)}; {slow} are slow and for checking.";
     }
 }

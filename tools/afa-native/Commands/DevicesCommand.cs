@@ -1,7 +1,6 @@
 using System.CommandLine;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Devices.Ilgpu;
-using AfaNative.Kernels.MatrixMultiply;
 
 namespace AfaNative.Tool.Commands;
 
@@ -13,15 +12,7 @@ internal static class DevicesCommand
         var command = new Command("devices", "Lists the devices of this machine, and says why one cannot be used.");
         command.SetAction(_ =>
         {
-            Terminal.Result(
-                $"{"cpu", -14} {Environment.ProcessorCount} threads, {RegisterTile.Best} "
-                    + $"kernels{(CpuDevice.SupportsBFloat16 ? ", bfloat16 products" : "")}"
-            );
-            Terminal.Result(
-                $"{"cpu-plain", -14} the same without paired products: the same bits on any processor with fused multiply-add"
-            );
-            Terminal.Result($"{"cpu-reference", -14} plain loops on one thread, what the others are checked against");
-            foreach (DeviceDescription device in IlgpuDevice.List())
+            foreach (DeviceDescription device in DeviceRegistry.Find())
                 Terminal.Result(
                     $"{device.Name, -14} "
                         + $"{device.Description}{(device.Unusable is null ? "" : $": not usable, {device.Unusable}")}"

@@ -5,7 +5,7 @@ using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using Spectre.Console;
 
 namespace AfaNative.Tool.Commands;

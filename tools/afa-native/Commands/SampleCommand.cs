@@ -10,7 +10,7 @@ using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Sampling.Samplers;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Embedding;
 
 namespace AfaNative.Tool.Commands;

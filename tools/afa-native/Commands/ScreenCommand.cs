@@ -5,7 +5,7 @@ using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Tool.Commands;
 

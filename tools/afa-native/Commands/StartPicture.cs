@@ -3,7 +3,6 @@ using System.Globalization;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Kernels;
 
 namespace AfaNative.Tool.Commands;
 

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Files;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Synthesis;
 
 namespace AfaNative.Tool.Commands;

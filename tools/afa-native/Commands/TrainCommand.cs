@@ -6,8 +6,8 @@ using AfaNative.Engine.Files;
 using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels.Devices;
-using AfaNative.Kernels.Devices.Cuda;
+using AfaNative.Kernels.Contracts;
+using AfaNative.Kernels.Gpu;
 
 namespace AfaNative.Tool.Commands;
 

@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
-using AfaNative.Kernels.Devices;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Verification;
 
 namespace AfaNative.Tool.Commands;
