@@ -5,7 +5,7 @@ using AfaNative.Kernels.Vectors;
 
 namespace AfaNative.Kernels.Convolution;
 
-/// <summary>Gradients of convolutions as matrix products, or by Winograd's way where the convolution itself would take it.</summary>
+/// <summary>Gradients of convolutions as matrix products, or by Winograd's way where the convolution takes it.</summary>
 internal static unsafe class ConvolutionGradientSimd
 {
     /// <summary>See <see cref="IGradients.ConvolutionInput"/>.</summary>

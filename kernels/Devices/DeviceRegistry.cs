@@ -55,8 +55,8 @@ public static class DeviceRegistry
     }
 
     /// <summary>
-    /// Opens a device for training: activations, gradients and weights are stored in <paramref name="precision"/> on every device,
-    /// on the host by rounding to it.
+    /// Opens a device for training: activations, gradients and weights are stored in <paramref name="precision"/> on every
+    /// device, on the host by rounding to it.
     /// </summary>
     /// <exception cref="ArgumentException">There is none of that name, or it cannot be used; the message says why.</exception>
     public static IDevice OpenForTraining(string name, ElementType precision = ElementType.Float32, int threads = 0)

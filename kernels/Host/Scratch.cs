@@ -11,7 +11,9 @@ public sealed unsafe class Scratch : IDisposable
     private float* _memory;
     private long _length;
 
-    /// <summary>To be held by an op that uses memory from one run of a pool to the next, where ops of several threads share it.</summary>
+    /// <summary>
+    /// To be held by an op that uses memory from one run of a pool to the next, where ops of several threads share it.
+    /// </summary>
     public Lock Exclusive { get; } = new();
 
     /// <summary>

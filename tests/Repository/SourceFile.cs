@@ -110,7 +110,8 @@ internal sealed partial class SourceFile
     }
 
     [GeneratedRegex(
-        @"(?<=^|[;{}])\s*(?<global>global\s+)?using\s+(?<static>static\s+)?(?:(?<alias>\w+)\s*=\s*)?(?<name>[A-Za-z_][\w.]*)(?:<[^;]*>)?\s*;",
+        @"(?<=^|[;{}])\s*(?<global>global\s+)?using\s+(?<static>static\s+)?(?:(?<alias>\w+)\s*=\s*)?"
+            + @"(?<name>[A-Za-z_][\w.]*)(?:<[^;]*>)?\s*;",
         RegexOptions.Multiline
     )]
     private static partial Regex UsingDirective();

@@ -7,8 +7,8 @@ using AfaNative.Kernels.MatrixMultiply;
 namespace AfaNative.Kernels.Devices.HalfStorage;
 
 /// <summary>
-/// A host device that computes as one whose memory has 16 bits a number: everything an op leaves - activations, gradients, what is
-/// uploaded - is rounded to float16 or bfloat16, and float32 weights are packed in
+/// A host device that computes as one whose memory has 16 bits a number: everything an op leaves - activations, gradients, what
+/// is uploaded - is rounded to float16 or bfloat16, and float32 weights are packed in
 /// 16 bits. Sums are float32. Buffers stay float32 arrays, so that activations take no less memory; weights take half. Products
 /// of such numbers are what a 16-bit multiplier with float32 sums makes of them.
 /// </summary>

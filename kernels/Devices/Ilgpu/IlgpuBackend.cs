@@ -4,7 +4,9 @@ using ILGPU.Runtime;
 
 namespace AfaNative.Kernels.Devices.Ilgpu;
 
-/// <summary>What depends on how a device stores activations. One thread at a time: <see cref="IlgpuDevice"/> sees to it.</summary>
+/// <summary>
+/// What depends on how a device stores activations. One thread at a time: <see cref="IlgpuDevice"/> sees to it.
+/// </summary>
 internal abstract class IlgpuBackend : IDisposable
 {
     /// <summary>The ops.</summary>
