@@ -8,8 +8,8 @@ using AfaNative.Engine.Sampling.Samplers;
 namespace AfaNative.Engine.Pipeline;
 
 /// <summary>
-/// One pass of a run from noise, or from a picture at some noise, to latents: all that is held from one evaluation of the denoiser
-/// to the next.
+/// One pass of a run from noise, or from a picture at some noise, to latents: all that is held from one evaluation of the
+/// denoiser to the next.
 /// </summary>
 internal sealed class DenoisingPass : IDisposable
 {

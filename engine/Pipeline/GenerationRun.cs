@@ -4,8 +4,8 @@ using AfaNative.Engine.Ensemble;
 namespace AfaNative.Engine.Pipeline;
 
 /// <summary>
-/// A batch of pictures on its way from noise to latents, one evaluation of the denoiser at a time; both passes of a high-resolution
-/// run one after the other. Other work may be done between its steps, and it may be left at any time.
+/// A batch of pictures on its way from noise to latents, one evaluation of the denoiser at a time; both passes of a
+/// high-resolution run one after the other. Other work may be done between its steps, and it may be left at any time.
 /// </summary>
 public sealed class GenerationRun : IDisposable
 {

@@ -13,35 +13,6 @@ using AfaNative.Kernels.Random;
 
 namespace AfaNative.Engine.Training;
 
-/// <summary>What happened in an update.</summary>
-/// <param name="Step">Updates done, this one included.</param>
-/// <param name="Loss">Mean squared error of the update's batches.</param>
-/// <param name="GradientNorm">L2 norm over all aggregators, before clipping.</param>
-/// <param name="LearningRate">What AdamW used.</param>
-public sealed record TrainingStep(int Step, double Loss, double GradientNorm, double LearningRate);
-
-/// <summary>What the held-out pictures say.</summary>
-/// <param name="Step">Updates done.</param>
-/// <param name="Loss">Mean squared error, the same noise and time steps every time.</param>
-/// <param name="Weights">Mean weight of every expert at every aggregation point.</param>
-/// <param name="FromUniform">Mean absolute distance of the weights from 1/N at every point.</param>
-public sealed record TrainingEvaluation(int Step, double Loss, double[][] Weights, double[] FromUniform);
-
-/// <summary>
-/// Bytes a training run needs: packed weights, trained numbers with gradients and moments, activations and gradients at the peak,
-/// scratch and runtime.
-/// </summary>
-public sealed record TrainingPlan(long Weights, long Trained, long Activations, long Workspace)
-{
-    /// <summary>All of it.</summary>
-    public long Total => Weights + Trained + Activations + Workspace;
-
-    /// <inheritdoc/>
-    public override string ToString() =>
-        $"memory: weights {MemoryPlan.Format(Weights)}, trained numbers {MemoryPlan.Format(Trained)}, activations "
-        + $"{MemoryPlan.Format(Activations)}, workspace {MemoryPlan.Format(Workspace)}; {MemoryPlan.Format(Total)} at the peak";
-}
-
 /// <summary>
 /// Trains an ensemble's aggregators on the diffusion loss with everything else frozen (AFA, ICLR 2025, section 3.3). All that is
 /// random - order, noise, time
@@ -59,6 +30,7 @@ public sealed class AggregatorTrainer : IDisposable
     private readonly UNetModel _unet;
     private readonly CheckpointParameters _frozen;
     private readonly TrainedAggregators _trained;
+    private readonly UpdateLoop _loop;
     private readonly Optimizer _optimizer;
     private readonly LossScale _lossScale;
     private readonly NoiseSchedule _schedule;
@@ -125,12 +97,8 @@ public sealed class AggregatorTrainer : IDisposable
         }
 
         _lossScale = new LossScale(device.Storage);
-        _optimizer = new Optimizer(
-            new AdamW(options.LearningRate, beta2: options.Beta2, weightDecay: options.WeightDecay),
-            [.. _trained.Parameters.Select(p => p.Parameter)]
-        );
-        if (options.Ema > 0)
-            _optimizer.KeepMeans();
+        _loop = new UpdateLoop(options, [.. _trained.Parameters.Select(p => p.Parameter)], _lossScale);
+        _optimizer = _loop.Optimizer;
     }
 
     /// <summary>
@@ -221,7 +189,7 @@ public sealed class AggregatorTrainer : IDisposable
     /// and, at the end, <c>model/</c>: the ensemble with the trained aggregators, everything else by link.
     /// </summary>
     public void Train(
-        Action<TrainingStep>? onStep = null,
+        Action<TrainingUpdate>? onStep = null,
         Action<TrainingEvaluation>? onEvaluation = null,
         CancellationToken cancellation = default
     )
@@ -238,7 +206,7 @@ public sealed class AggregatorTrainer : IDisposable
                 EvaluateAndLog();
             while (_optimizer.Steps < _options.Steps)
             {
-                TrainingStep done = Update(cancellation);
+                TrainingUpdate done = _loop.Next((number, scale) => Gradients((ulong)number, scale, cancellation));
                 Log(
                     new
                     {
@@ -339,53 +307,26 @@ public sealed class AggregatorTrainer : IDisposable
         _frozen.Dispose();
     }
 
-    private TrainingStep Update(CancellationToken cancellation)
+    // The mean loss of a pass's pictures; its gradients, times the scale, are added to the parameters'.
+    private double Gradients(ulong number, float scale, CancellationToken cancellation)
     {
-        int step = _optimizer.Steps;
-        (double loss, double norm) = _lossScale.Gradients(_optimizer, scale => Gradients(step, scale, cancellation), step);
-        if (_options.ClipNorm > 0)
-            _optimizer.Clip(_options.ClipNorm, norm);
-        double rate = _options.RateAt(step);
-        _optimizer.Step(rate);
-        _optimizer.UpdateMeans(_options.Ema);
-        return new TrainingStep(_optimizer.Steps, loss, norm, rate * _options.LearningRate);
-    }
-
-    // The mean loss of an update's pictures; its gradients, times the loss scale, are in the parameters.
-    private double Gradients(int step, float scale, CancellationToken cancellation)
-    {
-        _trained.ZeroGradients();
-        double loss = 0;
-        for (int part = 0; part < _options.Accumulate; part++)
+        var batch = new EncodedRecord[_options.BatchSize];
+        var timesteps = new int[batch.Length];
+        (uint coin, _, _, _) = Philox.Block(_options.Seed, number, 1ul << 40);
+        for (int i = 0; i < batch.Length; i++)
         {
-            ulong number = (ulong)step * (ulong)_options.Accumulate + (ulong)part;
-            var batch = new EncodedRecord[_options.BatchSize];
-            var timesteps = new int[batch.Length];
-            (uint coin, _, _, _) = Philox.Block(_options.Seed, number, 1ul << 40);
-            for (int i = 0; i < batch.Length; i++)
-            {
-                ulong position = number * (ulong)batch.Length + (ulong)i;
-                ulong epoch = position / (ulong)_training.Length;
-                if (epoch != _epoch)
-                    (_epoch, _order) = (epoch, Shuffle.Order(_options.Seed, epoch, _training.Length));
-                batch[i] = _training[_order[(int)(position % (ulong)_training.Length)]];
-                (uint word, _, _, _) = Philox.Block(_options.Seed, number, (1ul << 41) + (ulong)i);
-                timesteps[i] = (int)((ulong)word * (ulong)_schedule.AlphasCumprod.Count >> 32);
-            }
-
-            (float[] predicted, float[] target) = Forward(
-                batch,
-                coin < _options.TextDropout * 4294967296.0,
-                timesteps,
-                number,
-                (float)((double)scale / _options.Accumulate),
-                null,
-                cancellation
-            );
-            loss += Losses.MeanSquaredError(predicted, target) / (double)_options.Accumulate;
+            ulong position = number * (ulong)batch.Length + (ulong)i;
+            ulong epoch = position / (ulong)_training.Length;
+            if (epoch != _epoch)
+                (_epoch, _order) = (epoch, Shuffle.Order(_options.Seed, epoch, _training.Length));
+            batch[i] = _training[_order[(int)(position % (ulong)_training.Length)]];
+            (uint word, _, _, _) = Philox.Block(_options.Seed, number, (1ul << 41) + (ulong)i);
+            timesteps[i] = (int)((ulong)word * (ulong)_schedule.AlphasCumprod.Count >> 32);
         }
 
-        return loss;
+        bool dropText = coin < _options.TextDropout * 4294967296.0;
+        (float[] predicted, float[] target) = Forward(batch, dropText, timesteps, number, scale, null, cancellation);
+        return Losses.MeanSquaredError(predicted, target);
     }
 
     // One pass; with a scale also backwards.

@@ -14,7 +14,7 @@ namespace AfaNative.Engine.Training;
 public abstract class NetworkTrainer : IDisposable
 {
     private readonly List<TrainedParameters> _components = [];
-    private Optimizer? _optimizer;
+    private UpdateLoop? _loop;
     private readonly List<(string Name, Parameter Parameter)> _all = [];
     private RunIdentity? _identity;
 
@@ -54,7 +54,7 @@ public abstract class NetworkTrainer : IDisposable
     }
 
     /// <summary>Updates done.</summary>
-    public int Steps => _optimizer?.Steps ?? 0;
+    public int Steps => _loop?.Optimizer.Steps ?? 0;
 
     /// <summary>Trained numbers.</summary>
     public long ParameterCount => _all.Sum(p => (long)p.Parameter.Values.Length);
@@ -71,16 +71,17 @@ public abstract class NetworkTrainer : IDisposable
     /// <param name="cancellation">Stops after an update, which is saved first.</param>
     /// <exception cref="AfaException">The state belongs to other options or networks, or the loss is no longer a
     /// number.</exception>
-    public void Run(string state, Action<TrainingStep>? done = null, CancellationToken cancellation = default)
+    public void Run(string state, Action<TrainingUpdate>? done = null, CancellationToken cancellation = default)
     {
-        Optimizer optimizer = Ready();
+        UpdateLoop loop = Ready();
+        Optimizer optimizer = loop.Optimizer;
         if (File.Exists(state))
             Restore(state, optimizer);
         while (optimizer.Steps < Options.Steps)
         {
             // An update is whole or not at all: only the pause between two is a place to stop.
-            TrainingStep step = Update(optimizer);
-            done?.Invoke(step);
+            TrainingUpdate update = loop.Next(Gradients);
+            done?.Invoke(update);
             bool stop = cancellation.IsCancellationRequested;
             if (stop || optimizer.Steps == Options.Steps || optimizer.Steps % Options.SaveEvery == 0)
                 Save(state, optimizer);
@@ -113,7 +114,7 @@ public abstract class NetworkTrainer : IDisposable
     /// <summary>Writes a component's weights (the running means, if kept) as a diffusers folder holds them.</summary>
     public void Write(string component, string path, ElementType type)
     {
-        Optimizer optimizer = Ready();
+        Optimizer optimizer = Ready().Optimizer;
         var entries = new List<TensorEntry>();
         for (int i = 0; i < _all.Count; i++)
         {
@@ -183,49 +184,16 @@ public abstract class NetworkTrainer : IDisposable
     }
 
     /// <summary>
-    /// Goes through the pictures of an update forward and back: adds gradients to the parameters and returns the mean loss.
+    /// Goes through the pictures of a forward pass forward and back: adds gradients to the parameters and returns the mean loss.
     /// </summary>
-    /// <param name="step">Updates done.</param>
+    /// <param name="number">Forward passes before it in the run: what is random follows from it.</param>
     /// <param name="scale">What gradients are multiplied by.</param>
-    protected internal abstract double Gradients(int step, float scale = 1);
+    protected internal abstract double Gradients(long number, float scale = 1);
 
     /// <summary>Adds what a kind of trainer depends on besides options and networks.</summary>
     protected virtual RunIdentity Describe(RunIdentity identity) => identity;
 
-    private Optimizer Ready()
-    {
-        if (_optimizer is not null)
-            return _optimizer;
-        _optimizer = new Optimizer(
-            new AdamW(Options.LearningRate, beta2: Options.Beta2, weightDecay: Options.WeightDecay),
-            [.. Trained]
-        );
-        if (Options.Ema > 0)
-            _optimizer.KeepMeans();
-        return _optimizer;
-    }
-
-    private TrainingStep Update(Optimizer optimizer)
-    {
-        int step = optimizer.Steps;
-        (double loss, double norm) = LossScale.Gradients(
-            optimizer,
-            scale =>
-            {
-                foreach (Parameter parameter in Trained)
-                    parameter.ZeroGradient();
-                return Gradients(step, scale);
-            },
-            step
-        );
-        if (Options.ClipNorm > 0)
-            optimizer.Clip(Options.ClipNorm, norm);
-        double rate = Options.RateAt(step);
-        optimizer.Step(rate);
-        // A mean over the first few values would mostly be what the network started from.
-        optimizer.UpdateMeans(Math.Min(Options.Ema, (1.0 + step) / (10.0 + step)));
-        return new TrainingStep(optimizer.Steps, loss, norm, rate * Options.LearningRate);
-    }
+    private UpdateLoop Ready() => _loop ??= new UpdateLoop(Options, [.. Trained], LossScale, risingMeans: true);
 
     private void Save(string path, Optimizer optimizer)
     {

@@ -66,7 +66,7 @@ public sealed record NetworkTrainingObserver
     public Action<string, string>? Skipped { get; init; }
 
     /// <summary>Every update.</summary>
-    public Action<TrainingStep>? Step { get; init; }
+    public Action<TrainingUpdate>? Step { get; init; }
 }
 
 /// <summary>

@@ -51,8 +51,11 @@ public sealed class RunIdentity
     {
         ArgumentNullException.ThrowIfNull(options);
         Add("--batch-size", Text(options.BatchSize));
+        // Networks were trained without it at first, and their runs go on.
+        if (aggregators || options.Accumulate > 1)
+            Add("--accumulate", Text(options.Accumulate));
         if (aggregators)
-            Add("--accumulate", Text(options.Accumulate)).Add("--holdout", Text(options.Holdout));
+            Add("--holdout", Text(options.Holdout));
         Add("--size", Text(options.Size))
             .Add("--learning-rate", Text(options.LearningRate))
             .Add("--weight-decay", Text(options.WeightDecay))

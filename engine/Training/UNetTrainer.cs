@@ -84,7 +84,7 @@ public sealed class UNetTrainer : NetworkTrainer
     }
 
     /// <inheritdoc/>
-    protected internal override double Gradients(int step, float scale = 1)
+    protected internal override double Gradients(long number, float scale = 1)
     {
         int batch = Options.BatchSize,
             length = _setup.Text.MaxPositions,
@@ -96,11 +96,11 @@ public sealed class UNetTrainer : NetworkTrainer
             target = new float[batch * per],
             times = new float[batch];
         var ids = new int[batch * length];
-        GaussianNoise.Fill(noise, Options.Seed, 2 * (ulong)step);
-        GaussianNoise.Fill(posterior, Options.Seed, 2 * (ulong)step + 1);
+        GaussianNoise.Fill(noise, Options.Seed, 2 * (ulong)number);
+        GaussianNoise.Fill(posterior, Options.Seed, 2 * (ulong)number + 1);
         for (int b = 0; b < batch; b++)
         {
-            ulong position = (ulong)step * (ulong)batch + (ulong)b,
+            ulong position = (ulong)number * (ulong)batch + (ulong)b,
                 epoch = position / (ulong)_pool.Count;
             if (epoch != _epoch)
                 (_epoch, _order) = (epoch, Shuffle.Order(Options.Seed, epoch, _pool.Count));

@@ -90,14 +90,14 @@ public sealed class VaeTrainer : NetworkTrainer
     }
 
     /// <inheritdoc/>
-    protected internal override double Gradients(int step, float scale = 1)
+    protected internal override double Gradients(long number, float scale = 1)
     {
         int batch = Options.BatchSize,
             size = _pictures.Size,
             per = size * size * 3;
         var pixels = new float[batch * per];
         for (int b = 0; b < batch; b++)
-            _pictures.Get((long)step * batch + b).Pixels.CopyTo(pixels, b * per);
+            _pictures.Get(number * batch + b).Pixels.CopyTo(pixels, b * per);
         var ops = new Ops(Device);
         using TensorScope scope = ops.Scope();
         using Tape encoding = new(Device, Trained),
@@ -109,7 +109,7 @@ public sealed class VaeTrainer : NetworkTrainer
             count = m.Length / 2;
         float[] z = new float[count],
             noise = new float[count];
-        GaussianNoise.Fill(noise, Options.Seed, (ulong)step);
+        GaussianNoise.Fill(noise, Options.Seed, (ulong)number);
         for (int i = 0; i < count; i++)
         {
             (int mean, int variance) = Place(i);

@@ -37,7 +37,7 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
     {
         using var wide = new CpuDevice(2);
         using HalfStorageDevice half = Half(type);
-        List<TrainingStep> expected = Aggregators(wide, "f32"),
+        List<TrainingUpdate> expected = Aggregators(wide, "f32"),
             came = Aggregators(half, "half");
         Compare(expected, came, loss, gradient, $"aggregators, {type}");
     }
@@ -52,7 +52,7 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
         using HalfStorageDevice half = Half(type);
         foreach (TrainedNetwork what in Enum.GetValues<TrainedNetwork>())
         {
-            List<TrainingStep> expected = Network(wide, what, model, $"{what}-f32", 4),
+            List<TrainingUpdate> expected = Network(wide, what, model, $"{what}-f32", 4),
                 came = Network(half, what, model, $"{what}-half", 4);
             Compare(expected, came, loss, gradient, $"{what}, {type}");
             // What is trained is kept in float32: not every number is one of 16 bits.
@@ -87,7 +87,7 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
             using (NetworkTrainer trainer = Open(1))
             {
                 trainer.LossScale.Restore(1 << 24, 0);
-                var steps = new List<TrainingStep>();
+                var steps = new List<TrainingUpdate>();
                 trainer.Run(state, steps.Add);
                 Assert.True(double.IsFinite(Assert.Single(steps).GradientNorm));
                 Assert.True(trainer.LossScale.Value < 1 << 24, "nothing overflowed");
@@ -145,7 +145,7 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
         Assert.InRange(half, 0.4 * wide, 0.6 * wide);
         using HalfStorageDevice plain = Half(ElementType.Float16, reference: true),
             fast = Half(ElementType.Float16);
-        List<TrainingStep> expected = Network(plain, TrainedNetwork.UNet, model, "plain", 1),
+        List<TrainingUpdate> expected = Network(plain, TrainedNetwork.UNet, model, "plain", 1),
             came = Network(fast, TrainedNetwork.UNet, model, "fast", 1);
         Compare(expected, came, 0.001, 0.003, "plain loops");
 
@@ -190,7 +190,13 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
         Assert.NotEqual(0, code);
     }
 
-    private static void Compare(List<TrainingStep> expected, List<TrainingStep> came, double loss, double gradient, string what)
+    private static void Compare(
+        List<TrainingUpdate> expected,
+        List<TrainingUpdate> came,
+        double loss,
+        double gradient,
+        string what
+    )
     {
         Assert.Equal(expected.Count, came.Count);
         double worstLoss = expected.Zip(came).Max(p => Math.Abs(p.First.Loss - p.Second.Loss) / p.First.Loss),
@@ -205,7 +211,7 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
         Assert.True(worstLoss > 0, $"{what}: nothing was rounded");
     }
 
-    private List<TrainingStep> Aggregators(IDevice device, string run)
+    private List<TrainingUpdate> Aggregators(IDevice device, string run)
     {
         var options = new TrainingOptions
         {
@@ -228,15 +234,15 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
             options,
             _folder.File(run)
         );
-        var steps = new List<TrainingStep>();
+        var steps = new List<TrainingUpdate>();
         trainer.Train(steps.Add);
         return steps;
     }
 
-    private List<TrainingStep> Network(IDevice device, TrainedNetwork what, string model, string run, int steps)
+    private List<TrainingUpdate> Network(IDevice device, TrainedNetwork what, string model, string run, int steps)
     {
         using var encoder = new CpuDevice(2);
-        var done = new List<TrainingStep>();
+        var done = new List<TrainingUpdate>();
         var setup = new NetworkTrainingSetup
         {
             Model = model,

@@ -18,7 +18,7 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
         using var folder = new TemporaryFolder();
         IDevice half = opencl.Half;
         using var cpu = new CpuDevice(2);
-        List<TrainingStep> expected = Run(cpu, folder.File("cpu"), 5, null),
+        List<TrainingUpdate> expected = Run(cpu, folder.File("cpu"), 5, null),
             came = Run(
                 half,
                 folder.File("half"),
@@ -56,7 +56,7 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
         using AggregatorTrainer trainer = Trainer(opencl.Half, folder.File("run"), 1);
         // Far more than the dynamic scale itself would reach: the first tries overflow.
         trainer.LossScale.Restore(1 << 24, 0);
-        var steps = new List<TrainingStep>();
+        var steps = new List<TrainingUpdate>();
         trainer.Train(steps.Add);
         Assert.Equal(1, Assert.Single(steps).Step);
         Assert.True(double.IsFinite(steps[0].GradientNorm));
@@ -70,7 +70,7 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
         string model = folder.File("model");
         SyntheticModel.Write(model, new SyntheticOptions { Seed = 7 });
         using var cpu = new CpuDevice(2);
-        List<TrainingStep> expected = Steps(cpu, "cpu"),
+        List<TrainingUpdate> expected = Steps(cpu, "cpu"),
             came = Steps(opencl.Half, "half");
         for (int i = 0; i < 2; i++)
         {
@@ -78,9 +78,9 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
             Assert.Equal(expected[i].GradientNorm, came[i].GradientNorm, 0.1 * expected[i].GradientNorm);
         }
 
-        List<TrainingStep> Steps(IDevice device, string run)
+        List<TrainingUpdate> Steps(IDevice device, string run)
         {
-            var done = new List<TrainingStep>();
+            var done = new List<TrainingUpdate>();
             NetworkTraining.Run(
                 device,
                 new NetworkTrainingSetup
@@ -124,11 +124,11 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
         Assert.Equal((1, 0), (none.Value, none.Good));
     }
 
-    private List<TrainingStep> Run(IDevice device, string run, int steps, Action<AggregatorTrainer>? prepare)
+    private List<TrainingUpdate> Run(IDevice device, string run, int steps, Action<AggregatorTrainer>? prepare)
     {
         using AggregatorTrainer trainer = Trainer(device, run, steps);
         prepare?.Invoke(trainer);
-        var done = new List<TrainingStep>();
+        var done = new List<TrainingUpdate>();
         trainer.Train(done.Add);
         return done;
     }

@@ -87,7 +87,7 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
     {
         using var folder = new TemporaryFolder();
         var evaluations = new List<TrainingEvaluation>();
-        var steps = new List<TrainingStep>();
+        var steps = new List<TrainingUpdate>();
         using (var device = new CpuDevice(2))
         using (AggregatorTrainer trainer = Trainer(device, folder.File("run"), Options))
             trainer.Train(steps.Add, evaluations.Add);
@@ -192,7 +192,7 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
             .. new[] { (1, false), (2, false), (2, true) }.Select(
                 (how, i) =>
                 {
-                    var steps = new List<TrainingStep>();
+                    var steps = new List<TrainingUpdate>();
                     using var device = new CpuDevice(how.Item1);
                     using AggregatorTrainer trainer = Trainer(
                         device,
@@ -232,7 +232,7 @@ public sealed class TrainerTests(TinyTraining tiny) : IClassFixture<TinyTraining
                 Holdout = 0,
             }
         );
-        var steps = new List<TrainingStep>();
+        var steps = new List<TrainingUpdate>();
         trainer.Train(steps.Add);
         Assert.Equal([1, 2], steps.Select(s => s.Step));
         Assert.All(steps, s => Assert.InRange(s.Loss, 0.01, 10));

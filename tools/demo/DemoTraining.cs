@@ -100,7 +100,7 @@ public sealed record DemoOptions
 /// <summary>What a stage tells while it runs.</summary>
 /// <param name="Preparing">Told how many pictures of how many are encoded.</param>
 /// <param name="Step">Told every update, and how many there will be.</param>
-public sealed record DemoProgress(Action<int, int>? Preparing = null, Action<TrainingStep, int>? Step = null);
+public sealed record DemoProgress(Action<int, int>? Preparing = null, Action<TrainingUpdate, int>? Step = null);
 
 /// <summary>
 /// Trains the demo ensemble from nothing but seeds: VAE, base (U-Net and text encoder together), three experts fine-tuned from it

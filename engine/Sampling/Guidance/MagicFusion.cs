@@ -75,8 +75,8 @@ public sealed class MagicFusion(
     }
 
     /// <summary>
-    /// Mean over channels of the smoothed |scale (prompted - negative)| of one picture, [h, w]: a 4x4 mean with stride 1 over zero
-    /// padding of 1 loses a row and a column, which the nearest neighbour gives back.
+    /// Mean over channels of the smoothed |scale (prompted - negative)| of one picture, [h, w]: a 4x4 mean with stride 1 over
+    /// zero padding of 1 loses a row and a column, which the nearest neighbour gives back.
     /// </summary>
     internal static double[] Saliency(ReadOnlySpan<float> prompted, ReadOnlySpan<float> negative, float scale, LatentShape shape)
     {

@@ -92,8 +92,8 @@ public abstract class Sampler
     }
 
     /// <summary>
-    /// The clean samples that outputs stand for, bounded where the schedule asks for thresholding, or else, by methods that do, for
-    /// clipping.
+    /// The clean samples that outputs stand for, bounded where the schedule asks for thresholding, or else, by methods that do,
+    /// for clipping.
     /// </summary>
     protected float[] Clean(Prediction prediction, ReadOnlySpan<float> output, ReadOnlySpan<float> sample, bool clips = false)
     {

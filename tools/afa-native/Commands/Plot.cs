@@ -42,7 +42,9 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
     public bool Varies(string name) => Axes.Any(a => a.Name == name);
 
     /// <summary>Refuses what the run cannot draw, before anything is loaded.</summary>
-    /// <exception cref="AfaException">A search finds nothing, there is no picture to start from, or a fusion does not fit.</exception>
+    /// <exception cref="AfaException">
+    /// A search finds nothing, there is no picture to start from, or a fusion does not fit.
+    /// </exception>
     public void Check(GenerationOptions options, int experts, bool aggregated = true)
     {
         if (

@@ -196,9 +196,7 @@ internal static class TrainCommand
                 if (r.GetValue(what) is { } network and not "sabw")
                 {
                     Option[] foreign =
-                        network == "vae"
-                            ? [accumulate, holdout, evaluate, keep, dropout, means, recompute]
-                            : [accumulate, holdout, evaluate, keep];
+                        network == "vae" ? [holdout, evaluate, keep, dropout, means, recompute] : [holdout, evaluate, keep];
                     if (foreign.FirstOrDefault(o => r.GetResult(o) is { Implicit: false }) is { } useless)
                     {
                         bool both = network == "vae" && (useless == dropout || useless == means || useless == recompute);
