@@ -11,8 +11,8 @@ public sealed record TrainingUpdate(int Step, double Loss, double GradientNorm, 
 
 /// <summary>
 /// Joins an update's gradients with those of other workers on the same parameters, in place and in the order they are listed.
-/// They are multiplied by the loss scale still, and may have overflowed: every worker has to come to the same numbers, so that all
-/// repeat an update or none does.
+/// They are multiplied by the loss scale still, and may have overflowed: every worker has to come to the same numbers, so that
+/// all repeat an update or none does.
 /// </summary>
 /// <param name="parameters">All that is trained.</param>
 /// <param name="loss">This worker's loss.</param>
