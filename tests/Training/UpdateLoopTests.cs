@@ -1,6 +1,6 @@
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Training;
-using AfaNative.Kernels;
+using AfaNative.Kernels.Contracts;
 using Xunit;
 
 namespace AfaNative.Tests.Training;
