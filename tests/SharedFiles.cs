@@ -3,6 +3,10 @@ namespace AfaNative.Tests;
 /// <summary>Finds the golden files that travel beside the repository, not in it.</summary>
 internal static class SharedFiles
 {
+    /// <summary>Why a test that wants them is skipped.</summary>
+    internal const string Missing =
+        "the full set of reference cases is not beside this checkout (AFA_SHARED names another place)";
+
     /// <summary>The folder <c>goldens</c>, or null where there is none.</summary>
     internal static string? Goldens()
     {

@@ -5,6 +5,7 @@ using AfaNative.Engine.Models;
 using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.Devices.Planning;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;
@@ -333,7 +334,7 @@ public sealed class ConfigurationTests(ConfigurationTests.Model model) : IClassF
         public Model()
         {
             Path = _folder.File("model");
-            SyntheticModel.Write(Path, new SyntheticOptions { Experts = 2, Seed = 3 });
+            TinyModels.Write(Path, new SyntheticOptions { Experts = 2, Seed = 3 });
             Device = new PlanningDevice(new CpuDevice(1));
         }
 

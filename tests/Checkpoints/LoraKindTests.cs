@@ -8,6 +8,7 @@ using AfaNative.Engine.Prompts;
 using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;
@@ -367,7 +368,7 @@ public sealed class LoraKindTests : IDisposable
     public void Biases_and_norms_change_and_several_loras_are_rounded_once()
     {
         string model = _folder.File("model");
-        SyntheticModel.Write(model, new SyntheticOptions { Type = ElementType.Float16, Seed = 3 });
+        TinyModels.Write(model, new SyntheticOptions { Type = ElementType.Float16, Seed = 3 });
         float[] plain = Draw(model);
         string[] kinds =
         [

@@ -4,6 +4,7 @@ using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;
@@ -32,7 +33,7 @@ public sealed class LoraTests : IDisposable
     public LoraTests()
     {
         _model = _folder.File("model");
-        SyntheticModel.Write(_model, new SyntheticOptions { Experts = 2, Seed = 3 });
+        TinyModels.Write(_model, new SyntheticOptions { Experts = 2, Seed = 3 });
     }
 
     public void Dispose() => _folder.Dispose();

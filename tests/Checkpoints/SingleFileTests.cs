@@ -5,6 +5,7 @@ using AfaNative.Engine.Pipeline;
 using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;
@@ -20,7 +21,7 @@ public sealed class SingleFileTests : IDisposable
     {
         _base = _folder.File("base");
         _file = _folder.File("a.safetensors");
-        SyntheticModel.Write(
+        TinyModels.Write(
             _base,
             new SyntheticOptions
             {
@@ -29,7 +30,7 @@ public sealed class SingleFileTests : IDisposable
                 Seed = 7,
             }
         );
-        SyntheticModel.Write(
+        TinyModels.Write(
             _file,
             new SyntheticOptions
             {

@@ -6,6 +6,7 @@ using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.MatrixMultiply;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Checkpoints;
@@ -25,7 +26,7 @@ public sealed class WeightReadingTests : IDisposable
     public WeightReadingTests()
     {
         _model = _folder.File("model");
-        SyntheticModel.Write(_model, new SyntheticOptions { Type = ElementType.Float16, Seed = 7 });
+        TinyModels.Write(_model, new SyntheticOptions { Type = ElementType.Float16, Seed = 7 });
     }
 
     public void Dispose() => _folder.Dispose();
@@ -340,7 +341,7 @@ public sealed class WeightReadingTests : IDisposable
     public void Components_come_alone_in_diffusers_names()
     {
         string other = _folder.File("other");
-        SyntheticModel.Write(other, new SyntheticOptions { Type = ElementType.Float16, Seed = 8 });
+        TinyModels.Write(other, new SyntheticOptions { Type = ElementType.Float16, Seed = 8 });
         EnsembleFolder unet = EnsembleFolder.OpenSingleFile(
             Alone(UNet, "u.safetensors", ""),
             other,

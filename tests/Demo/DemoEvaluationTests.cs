@@ -13,12 +13,9 @@ public class DemoEvaluationTests
     {
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(2);
-        var training = new DemoTraining(device, folder.File("run"), DemoOptions.Miniature);
-        foreach (string stage in DemoTraining.Stages)
-            training.Run(stage);
         var options = new DemoEvaluationOptions
         {
-            Training = folder.File("run"),
+            Training = MiniatureDemo.Path,
             MixedPrompts = 3,
             FamilyPrompts = 1,
             Seeds = 2,

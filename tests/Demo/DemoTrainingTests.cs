@@ -5,11 +5,31 @@ using AfaNative.Engine.Models;
 using AfaNative.Engine.Pipeline;
 using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Training;
+using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Tests.Checkpoints;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Demo;
+
+/// <summary>The demo's whole chain in miniature, trained once for all tests, which only read it.</summary>
+internal static class MiniatureDemo
+{
+    private static readonly SharedFolder s_folder = new(to =>
+    {
+        using var device = new CpuDevice(2);
+        var training = new DemoTraining(device, to, DemoOptions.Miniature);
+        foreach (string stage in DemoTraining.Stages)
+            training.Run(stage);
+    });
+
+    /// <summary>The folder of the run.</summary>
+    public static string Path => s_folder.Path;
+
+    /// <summary>The run, every stage done.</summary>
+    public static DemoTraining Open(IDevice device) => new(device, Path, DemoOptions.Miniature);
+}
 
 /// <summary>
 /// The demo's training chain in miniature: every stage runs, repeats and resumes bit for bit, and networks learn.
@@ -28,10 +48,9 @@ public sealed class DemoTrainingTests : IDisposable
     [Fact]
     public void The_whole_chain_ends_in_an_ensemble_that_draws()
     {
-        var training = new DemoTraining(_device, _folder.File("run"), DemoOptions.Miniature);
-        Assert.Contains("stage vae", Assert.Throws<AfaException>(() => training.Run("base")).Message);
-        foreach (string stage in DemoTraining.Stages)
-            training.Run(stage);
+        var empty = new DemoTraining(_device, _folder.File("run"), DemoOptions.Miniature);
+        Assert.Contains("stage vae", Assert.Throws<AfaException>(() => empty.Run("base")).Message);
+        DemoTraining training = MiniatureDemo.Open(_device);
         using DiffusionModel model = DiffusionModel.Load(_device, training.Result("sabw"));
         Assert.Equal(3, model.Ensemble.Experts);
         float[] picture = new TextToImagePipeline(model).Generate(
@@ -64,9 +83,7 @@ public sealed class DemoTrainingTests : IDisposable
     [Fact]
     public void Aggregators_alone_are_trained_again_on_the_experts_of_an_ensemble()
     {
-        var whole = new DemoTraining(_device, _folder.File("whole"), DemoOptions.Miniature);
-        foreach (string stage in DemoTraining.Stages)
-            whole.Run(stage);
+        DemoTraining whole = MiniatureDemo.Open(_device);
         var again = new DemoTraining(_device, _folder.File("again"), DemoOptions.Miniature with { Seed = 2 });
         again.Adopt(whole.Result("sabw"));
         again.Run("sabw");
@@ -89,9 +106,7 @@ public sealed class DemoTrainingTests : IDisposable
     public void A_stage_repeats_bit_for_bit_also_when_cut_off_and_on_other_threads()
     {
         DemoOptions options = DemoOptions.Miniature;
-        var whole = new DemoTraining(_device, _folder.File("whole"), options);
-        whole.Run("vae");
-        whole.Run("base");
+        DemoTraining whole = MiniatureDemo.Open(_device);
         using var one = new CpuDevice(1);
         var cut = new DemoTraining(one, _folder.File("cut"), options);
         foreach (string stage in (string[])["vae", "base"])
@@ -180,7 +195,7 @@ public sealed class DemoTrainingTests : IDisposable
         Assert.True(losses.TakeLast(10).Average() < 0.5 * losses.Take(3).Average(), string.Join(", ", losses));
 
         var training = new DemoTraining(_device, _folder.File("run"), DemoOptions.Miniature with { BaseSteps = 60 });
-        training.Run("vae");
+        SharedFolder.Copy(MiniatureDemo.Open(_device).Result("vae"), training.Result("vae"));
         losses.Clear();
         training.Run("base", new DemoProgress(Step: (s, _) => losses.Add(s.Loss)));
         Assert.True(losses.TakeLast(10).Average() < 0.95 * losses.Take(10).Average(), string.Join(", ", losses));
@@ -245,9 +260,7 @@ public sealed class DemoTrainingTests : IDisposable
     [Fact]
     public void Every_word_of_the_world_is_one_token()
     {
-        var training = new DemoTraining(_device, _folder.File("run"), DemoOptions.Miniature);
-        training.Run("vae");
-        training.Run("base");
+        DemoTraining training = MiniatureDemo.Open(_device);
         ClipTokenizer tokenizer = ClipTokenizer.Load(Path.Combine(training.Result("base"), "tokenizer"));
         foreach (string word in SceneGrammar.Words)
             Assert.Single(tokenizer.Tokenize(word));

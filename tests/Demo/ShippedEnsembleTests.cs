@@ -37,7 +37,7 @@ public sealed class ShippedEnsembleTests
     public void Sample_without_a_model_draws_the_caption_and_writes_maps()
     {
         using var folder = new TemporaryFolder();
-        (int code, _, string error) = CommandLineTests.Run(
+        (int code, _, string error) = InProcess.Run(
             "sample",
             "--prompt",
             "a red circle left of a green star",

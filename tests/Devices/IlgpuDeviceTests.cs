@@ -6,6 +6,7 @@ using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.Devices.Ilgpu;
 using AfaNative.Tests.Ensemble;
 using AfaNative.Tests.StandIn;
+using AfaNative.Tests.Support;
 using AfaNative.Verification;
 using Xunit;
 
@@ -86,7 +87,12 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
 
     [Theory]
     [MemberData(nameof(CompactCases))]
-    public void Compact_set_on_OpenCL_with_float16_activations(string path) => Check(Path.Combine(Compact, path), opencl.Half);
+    public void Compact_set_on_OpenCL_with_float16_activations(string path)
+    {
+        // Whole networks in float16 train in HalfPrecisionTrainingTests.
+        Slow.Only(unless: !path.StartsWith("afa", StringComparison.Ordinal));
+        Check(Path.Combine(Compact, path), opencl.Half);
+    }
 
     [Theory]
     [InlineData("ops/aggregator")]
@@ -95,6 +101,8 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
     [InlineData("ops/feed_forward_geglu")]
     public void Modules_on_OpenCL_with_bfloat16_activations(string path)
     {
+        // One shows that the type works; what each op does with 16 bits is float16's as well.
+        Slow.Only(unless: path == "ops/feed_forward_geglu");
         opencl.Get();
         using IlgpuDevice device = (IlgpuDevice)DeviceRegistry.Open("opencl:0", ElementType.BFloat16);
         Check(Path.Combine(Compact, path), device);
@@ -120,10 +128,13 @@ public sealed class IlgpuDeviceTests(OpenClDevice opencl)
     {
         if (SharedFiles.Goldens() is not { } goldens)
         {
-            Assert.Skip("the full set of reference cases is not beside this checkout (AFA_SHARED names another place)");
+            Assert.Skip(SharedFiles.Missing);
             return;
         }
 
+        // The compact set has the first points of an ensemble, and a whole picture is compared with the CPU's.
+        string kind = Path.GetFileName(Path.GetDirectoryName(path)!);
+        Slow.Only(unless: kind is not ("afa" or "pipeline"));
         Check(Path.Combine(goldens, path), opencl.Get());
     }
 

@@ -12,11 +12,11 @@ using Xunit;
 namespace AfaNative.Tests.Diffusion;
 
 /// <summary>A second pass at a larger size, against the same two passes by hand.</summary>
-public sealed class HighResolutionTests : IClassFixture<TinyEnsemble>, IDisposable
+public sealed class HighResolutionTests(LoadedExpert loaded) : IClassFixture<LoadedExpert>
 {
-    private readonly CpuDevice _device = new(2);
-    private readonly DiffusionModel _model;
-    private readonly string _path;
+    private readonly CpuDevice _device = loaded.Device;
+    private readonly DiffusionModel _model = loaded.Model;
+    private readonly string _path = loaded.Path;
     private readonly GenerationOptions _options = new()
     {
         Prompt = "a red circle",
@@ -27,18 +27,6 @@ public sealed class HighResolutionTests : IClassFixture<TinyEnsemble>, IDisposab
         Seeds = [5],
         HighResolution = new HighResolutionPass { Scale = 1.5, Strength = 0.5 },
     };
-
-    public HighResolutionTests(TinyEnsemble tiny)
-    {
-        _path = tiny.Path;
-        _model = DiffusionModel.Load(_device, tiny.Path, expert: 0);
-    }
-
-    public void Dispose()
-    {
-        _model.Dispose();
-        _device.Dispose();
-    }
 
     public static TheoryData<string> All => [.. SamplerChoice.All.Select(s => s.Id)];
 
@@ -289,7 +277,7 @@ public sealed class HighResolutionTests : IClassFixture<TinyEnsemble>, IDisposab
     [InlineData("A second pass (--hires-scale", "--hires-scale", "2", "--attention-maps", "maps")]
     public void Options_that_do_not_fit_are_named(string expected, params string[] arguments)
     {
-        (int code, _, string error) = CommandLineTests.Run(["sample", _path, "--prompt", "x", .. arguments]);
+        (int code, _, string error) = InProcess.Run(["sample", _path, "--prompt", "x", .. arguments]);
         Assert.NotEqual(0, code);
         Assert.Contains(expected, error.ReplaceLineEndings(" "));
     }
@@ -317,7 +305,7 @@ public sealed class HighResolutionTests : IClassFixture<TinyEnsemble>, IDisposab
 
     private static void Run(string[] arguments)
     {
-        (int code, _, string error) = CommandLineTests.Run(arguments);
+        (int code, _, string error) = InProcess.Run(arguments);
         Assert.True(code == 0, error);
     }
 }

@@ -11,20 +11,11 @@ using Xunit;
 namespace AfaNative.Tests.Diffusion;
 
 /// <summary>Starting from a picture, and repainting part of one.</summary>
-public sealed class ImageToImageTests : IClassFixture<TinyEnsemble>, IDisposable
+public sealed class ImageToImageTests(LoadedExpert loaded) : IClassFixture<LoadedExpert>
 {
     private const int Size = 32;
-    private readonly CpuDevice _device = new(2);
-    private readonly DiffusionModel _model;
+    private readonly DiffusionModel _model = loaded.Model;
     private readonly float[] _picture = SceneRenderer.Render(SceneSampler.Draw(SceneDistribution.All, 1, 2), Size);
-
-    public ImageToImageTests(TinyEnsemble tiny) => _model = DiffusionModel.Load(_device, tiny.Path, expert: 0);
-
-    public void Dispose()
-    {
-        _model.Dispose();
-        _device.Dispose();
-    }
 
     [Fact]
     public void No_strength_is_the_picture_through_the_autoencoder()

@@ -12,7 +12,7 @@ using Xunit;
 namespace AfaNative.Tests.Diffusion;
 
 /// <summary>Numbers of a run go out to safetensors files, and noise comes in from one.</summary>
-public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
+public sealed class TensorFilesTests(LoadedEnsemble loaded) : IClassFixture<LoadedEnsemble>, IDisposable
 {
     private static readonly GenerationOptions s_options = new()
     {
@@ -24,17 +24,9 @@ public sealed class TensorFilesTests : IClassFixture<TinyEnsemble>, IDisposable
         Seeds = [7, 8],
     };
     private readonly TemporaryFolder _folder = new();
-    private readonly CpuDevice _device = new(2);
-    private readonly DiffusionModel _model;
+    private readonly DiffusionModel _model = loaded.Model;
 
-    public TensorFilesTests(TinyEnsemble tiny) => _model = DiffusionModel.Load(_device, tiny.Path);
-
-    public void Dispose()
-    {
-        _model.Dispose();
-        _device.Dispose();
-        _folder.Dispose();
-    }
+    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData("ddim")]

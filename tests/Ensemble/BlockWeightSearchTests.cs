@@ -5,6 +5,7 @@ using AfaNative.Engine.Models;
 using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Ensemble;
@@ -90,7 +91,7 @@ public class BlockWeightSearchTests
         using var folder = new TemporaryFolder();
         string[] models = [folder.File("a"), folder.File("b")];
         for (int i = 0; i < 2; i++)
-            SyntheticModel.Write(models[i], new SyntheticOptions { Seed = (ulong)i, Type = ElementType.Float16 });
+            TinyModels.Write(models[i], new SyntheticOptions { Seed = (ulong)i, Type = ElementType.Float16 });
         MergeOptions options = MergeOptions.BlockWeighted(models, [BlockWeights.Parse("cosine")], [0]);
         ModelMerge.Write(folder.File("m"), options);
         using var device = new CpuDevice(2);

@@ -11,27 +11,6 @@ using Xunit;
 
 namespace AfaNative.Tests.Ensemble;
 
-/// <summary>A tiny synthetic ensemble of three, written once.</summary>
-public sealed class TinyEnsemble : IDisposable
-{
-    private readonly TemporaryFolder _folder = new();
-
-    public TinyEnsemble() =>
-        SyntheticModel.Write(
-            Path,
-            new SyntheticOptions
-            {
-                Experts = 3,
-                Type = ElementType.Float16,
-                Seed = 3,
-            }
-        );
-
-    public string Path => System.IO.Path.Combine(_folder.Path, "model");
-
-    public void Dispose() => _folder.Dispose();
-}
-
 public sealed class EnsembleTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 {
     private static readonly GenerationOptions s_options = new()

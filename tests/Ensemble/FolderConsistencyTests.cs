@@ -227,7 +227,7 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
         Assert.Contains("does not read `scheduler/`", DemoCard.Text(new DemoOptions()));
         string model = Copy();
         Change(Path.Combine(model, "scheduler", "scheduler_config.json"), json => json["prediction_type"] = "v_prediction");
-        (int code, _, string error) = CommandLineTests.Run(
+        (int code, _, string error) = InProcess.Run(
             "ensemble",
             "create",
             _folder.File("v"),
@@ -243,8 +243,8 @@ public sealed class FolderConsistencyTests(TinyEnsemble tiny) : IClassFixture<Ti
         );
         Assert.True(code == 0, error);
         Assert.Contains("this ensemble will not sample there", error.ReplaceLineEndings(" "));
-        Assert.Contains("will not sample there", CommandLineTests.Run("ensemble", "info", _folder.File("v")).Error);
-        Assert.Contains("cannot see the time step", CommandLineTests.Run("ensemble", "info", tiny.Path).Error);
+        Assert.Contains("will not sample there", InProcess.Run("ensemble", "info", _folder.File("v")).Error);
+        Assert.Contains("cannot see the time step", InProcess.Run("ensemble", "info", tiny.Path).Error);
     }
 
     [Fact]

@@ -4,6 +4,7 @@ using AfaNative.Engine.Ensemble;
 using AfaNative.Kernels.Contracts;
 using AfaNative.Synthesis;
 using AfaNative.Tests.Checkpoints;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Ensemble;
@@ -18,7 +19,7 @@ public sealed class ModelMergeTests : IDisposable
     {
         _models = [_folder.File("a"), _folder.File("b.safetensors"), _folder.File("c")];
         for (int i = 0; i < 3; i++)
-            SyntheticModel.Write(
+            TinyModels.Write(
                 _models[i],
                 new SyntheticOptions
                 {
@@ -59,7 +60,7 @@ public sealed class ModelMergeTests : IDisposable
         var warnings = new List<string>();
         ModelMerge.Write(_folder.File("m"), MergeOptions.Weighted([_models[0], _models[2]], [1, 1]), warn: warnings.Add);
         Assert.Contains(warnings, w => w.Contains("another tokenizer", StringComparison.Ordinal));
-        SyntheticModel.Write(_folder.File("three"), new SyntheticOptions { Experts = 3 });
+        TinyModels.Write(_folder.File("three"), new SyntheticOptions { Experts = 3 });
         ModelMerge.Write(
             _folder.File("n"),
             MergeOptions.Weighted([_models[0], _folder.File("three")], [1, 1]),

@@ -8,6 +8,7 @@ using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Engine.Training;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using AfaNative.Tool;
 using AfaNative.Tool.Bench;
 using AfaNative.Tool.Commands;
@@ -248,7 +249,7 @@ internal sealed partial class FuzzTargets
     private FuzzTarget PromptTarget()
     {
         string folder = _folder.File("tokens");
-        SyntheticModel.Write(folder, new SyntheticOptions());
+        TinyModels.Write(folder, new SyntheticOptions());
         ClipTokenizer tokenizer = ClipTokenizer.Load(Path.Combine(folder, "tokenizer"));
         string[] words =
         [
@@ -362,7 +363,7 @@ internal sealed partial class FuzzTargets
     private IEnumerable<FuzzTarget> TokenizerTargets()
     {
         string folder = _folder.File("tokenizer");
-        SyntheticModel.Write(_folder.File("tokenizer-model"), new SyntheticOptions());
+        TinyModels.Write(_folder.File("tokenizer-model"), new SyntheticOptions());
         Directory.Move(Path.Combine(_folder.Path, "tokenizer-model", "tokenizer"), folder);
         foreach (string name in new[] { "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json" })
         {

@@ -9,6 +9,7 @@ using AfaNative.Engine.Prompts;
 using AfaNative.Engine.Sampling;
 using AfaNative.Engine.Sampling.Samplers;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using AfaNative.Tool;
 using AfaNative.Tool.Bench;
 using AfaNative.Tool.Commands;
@@ -271,7 +272,7 @@ internal sealed partial class FuzzTargets : IDisposable
     private IEnumerable<FuzzTarget> ConfigurationTargets()
     {
         string model = _folder.File("model");
-        SyntheticModel.Write(model, new SyntheticOptions { Experts = 2, Seed = 1 });
+        TinyModels.Write(model, new SyntheticOptions { Experts = 2, Seed = 1 });
         yield return Config(
             "scheduler",
             "scheduler/scheduler_config.json",

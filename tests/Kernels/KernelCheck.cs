@@ -102,10 +102,9 @@ internal static class KernelCheck
         int at = -1;
         for (int i = 0; i < expected.Length; i++)
         {
-            Assert.True(
-                float.IsFinite(expected[i]) && float.IsFinite(actual[i]),
-                $"[{i}]: expected {expected[i]}, got {actual[i]}"
-            );
+            // No sentence is made for the millions that are.
+            if (!float.IsFinite(expected[i]) || !float.IsFinite(actual[i]))
+                Assert.Fail($"[{i}]: expected {expected[i]}, got {actual[i]}");
             max = Math.Max(max, Math.Abs((double)expected[i]));
             double difference = Math.Abs((double)expected[i] - actual[i]);
             if (difference > worst)

@@ -5,6 +5,7 @@ using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.Devices.Reference;
 using AfaNative.Kernels.MatrixMultiply;
 using AfaNative.Tests.Devices;
+using AfaNative.Tests.Support;
 using CsCheck;
 using Xunit;
 
@@ -51,7 +52,7 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
                     (d, x, w, e, y) => d.Kernels.Linear(shape, x, w, e, y)
                 );
             },
-            iter: 150,
+            iter: Slow.IsAskedFor ? 300 : 60,
             threads: 1
         );
 
@@ -108,7 +109,7 @@ public unsafe class MatrixMultiplyTests(OpenClDevice opencl)
                     (d, x, w, e, y) => d.Kernels.Convolution(shape, x, w, e, y)
                 );
             },
-            iter: 150,
+            iter: Slow.IsAskedFor ? 300 : 60,
             threads: 1
         );
 

@@ -24,32 +24,31 @@ internal static class PtxArithmetic
 
     public static int Bits(string type) => type == "pred" ? 1 : int.Parse(type.AsSpan(1), CultureInfo.InvariantCulture);
 
-    /// <summary>A value cut to its type and extended to 64 bits as the type is signed or not.</summary>
-    public static ulong Cut(ulong value, string type) =>
-        (type[0] == 's', Bits(type)) switch
-        {
-            (true, 8) => (ulong)(sbyte)value,
-            (true, 16) => (ulong)(short)value,
-            (true, 32) => (ulong)(int)value,
-            (false, 8) => (byte)value,
-            (false, 16) => (ushort)value,
-            (false, 32) => (uint)value,
-            _ => value,
-        };
+    /// <summary>Cuts values to a type and extends them to 64 bits as the type is signed or not.</summary>
+    private readonly struct Width(string type)
+    {
+        private readonly bool _signed = type[0] == 's';
+        private readonly int _unused = int.TryParse(type.AsSpan(1), out int bits) && bits is > 1 and < 64 ? 64 - bits : 0;
+
+        public ulong Cut(ulong value) => _signed ? (ulong)((long)(value << _unused) >> _unused) : value << _unused >> _unused;
+
+        public long Signed(ulong value) => (long)Cut(value);
+    }
 
     public static Func<ulong, ulong>? UnaryOf(string op, string[] parts)
     {
         string type = parts[^1];
+        var width = new Width(type);
         switch (op)
         {
             case "mov":
                 return static a => a;
             case "neg":
-                return type == "f32" ? static a => a ^ 0x80000000u : a => Cut(0 - a, type);
+                return type == "f32" ? static a => a ^ 0x80000000u : a => width.Cut(0 - a);
             case "abs":
-                return type == "f32" ? static a => a & 0x7FFFFFFFu : a => Cut((ulong)Math.Abs((long)Cut(a, type)), type);
+                return type == "f32" ? static a => a & 0x7FFFFFFFu : a => width.Cut((ulong)Math.Abs(width.Signed(a)));
             case "not":
-                return type == "pred" ? static a => a == 0 ? 1ul : 0 : a => Cut(~a, type);
+                return type == "pred" ? static a => a == 0 ? 1ul : 0 : a => width.Cut(~a);
             case "rcp":
                 return static a => F(1 / F(a));
             case "sqrt":
@@ -78,41 +77,41 @@ internal static class PtxArithmetic
         string type = parts[^1];
         bool real = type == "f32",
             signed = type[0] == 's';
+        Width width = new(type),
+            plain = new("u" + type[1..]);
         int bits = type[0] is 's' or 'u' or 'b' ? Bits(type) : 32;
         switch (op)
         {
             case "add":
-                return real ? static (a, b) => F(F(a) + F(b)) : (a, b) => Cut(a + b, type);
+                return real ? static (a, b) => F(F(a) + F(b)) : (a, b) => width.Cut(a + b);
             case "sub":
-                return real ? static (a, b) => F(F(a) - F(b)) : (a, b) => Cut(a - b, type);
+                return real ? static (a, b) => F(F(a) - F(b)) : (a, b) => width.Cut(a - b);
             case "mul" when real:
                 return static (a, b) => F(F(a) * F(b));
             case "mul" when parts.Contains("wide"):
-                return signed
-                    ? (a, b) => (ulong)((long)Cut(a, type) * (long)Cut(b, type))
-                    : (a, b) => Cut(a, type) * Cut(b, type);
+                return signed ? (a, b) => (ulong)(width.Signed(a) * width.Signed(b)) : (a, b) => width.Cut(a) * width.Cut(b);
             case "mul" when parts.Contains("hi"):
                 return signed
                     ? static (a, b) => (uint)(((long)(int)a * (int)b) >> 32)
                     : static (a, b) => ((ulong)(uint)a * (uint)b) >> 32;
             case "mul":
-                return (a, b) => Cut(a * b, type);
+                return (a, b) => width.Cut(a * b);
             case "div":
                 return real ? static (a, b) => F(F(a) / F(b))
-                    : signed ? (a, b) => Cut((ulong)((long)Cut(a, type) / Divisor((long)Cut(b, type))), type)
-                    : (a, b) => Cut(a, type) / (ulong)Divisor((long)Cut(b, type));
+                    : signed ? (a, b) => width.Cut((ulong)(width.Signed(a) / Divisor(width.Signed(b))))
+                    : (a, b) => width.Cut(a) / (ulong)Divisor(width.Signed(b));
             case "rem":
                 return signed
-                    ? (a, b) => Cut((ulong)((long)Cut(a, type) % Divisor((long)Cut(b, type))), type)
-                    : (a, b) => Cut(a, type) % (ulong)Divisor((long)Cut(b, type));
+                    ? (a, b) => width.Cut((ulong)(width.Signed(a) % Divisor(width.Signed(b))))
+                    : (a, b) => width.Cut(a) % (ulong)Divisor(width.Signed(b));
             case "min":
                 return real ? static (a, b) => F(Pick(F(a), F(b), F(a) < F(b)))
-                    : signed ? (a, b) => (long)Cut(a, type) < (long)Cut(b, type) ? a : b
-                    : (a, b) => Cut(a, type) < Cut(b, type) ? a : b;
+                    : signed ? (a, b) => width.Signed(a) < width.Signed(b) ? a : b
+                    : (a, b) => width.Cut(a) < width.Cut(b) ? a : b;
             case "max":
                 return real ? static (a, b) => F(Pick(F(a), F(b), F(a) > F(b)))
-                    : signed ? (a, b) => (long)Cut(a, type) > (long)Cut(b, type) ? a : b
-                    : (a, b) => Cut(a, type) > Cut(b, type) ? a : b;
+                    : signed ? (a, b) => width.Signed(a) > width.Signed(b) ? a : b
+                    : (a, b) => width.Cut(a) > width.Cut(b) ? a : b;
             case "and":
                 return static (a, b) => a & b;
             case "or":
@@ -120,11 +119,11 @@ internal static class PtxArithmetic
             case "xor":
                 return static (a, b) => a ^ b;
             case "shl":
-                return (a, b) => (uint)b >= bits ? 0 : Cut(a << (int)b, type);
+                return (a, b) => (uint)b >= bits ? 0 : width.Cut(a << (int)b);
             case "shr":
                 return signed
-                    ? (a, b) => Cut((ulong)((long)Cut(a, type) >> (int)Math.Min((uint)b, (uint)bits - 1)), type)
-                    : (a, b) => (uint)b >= bits ? 0 : Cut(a, "u" + type[1..]) >> (int)b;
+                    ? (a, b) => width.Cut((ulong)(width.Signed(a) >> (int)Math.Min((uint)b, (uint)bits - 1)))
+                    : (a, b) => (uint)b >= bits ? 0 : plain.Cut(a) >> (int)b;
             case "setp":
                 return Compare(parts[1], type);
             case "cvt" when parts.Contains("f16x2"):
@@ -139,6 +138,7 @@ internal static class PtxArithmetic
     public static Func<ulong, ulong, ulong, ulong>? TernaryOf(string op, string[] parts)
     {
         string type = parts[^1];
+        var width = new Width(type);
         switch (op)
         {
             case "selp":
@@ -147,10 +147,10 @@ internal static class PtxArithmetic
                 return static (a, b, c) => F(MathF.FusedMultiplyAdd(F(a), F(b), F(c)));
             case "mad" when parts.Contains("wide"):
                 return type[0] == 's'
-                    ? (a, b, c) => (ulong)((long)Cut(a, type) * (long)Cut(b, type)) + c
-                    : (a, b, c) => Cut(a, type) * Cut(b, type) + c;
+                    ? (a, b, c) => (ulong)(width.Signed(a) * width.Signed(b)) + c
+                    : (a, b, c) => width.Cut(a) * width.Cut(b) + c;
             case "mad" when parts.Contains("lo"):
-                return (a, b, c) => Cut(a * b + c, type);
+                return (a, b, c) => width.Cut(a * b + c);
             default:
                 return null;
         }
@@ -187,19 +187,20 @@ internal static class PtxArithmetic
             return (a, b) => real(F(a), F(b)) ? 1ul : 0;
         }
 
-        string unsigned = "u" + type[1..];
+        Width width = new(type),
+            plain = new("u" + type[1..]);
         return how switch
         {
-            "eq" => (a, b) => Cut(a, unsigned) == Cut(b, unsigned) ? 1ul : 0,
-            "ne" => (a, b) => Cut(a, unsigned) != Cut(b, unsigned) ? 1ul : 0,
-            "lt" when type[0] == 's' => (a, b) => (long)Cut(a, type) < (long)Cut(b, type) ? 1ul : 0,
-            "le" when type[0] == 's' => (a, b) => (long)Cut(a, type) <= (long)Cut(b, type) ? 1ul : 0,
-            "gt" when type[0] == 's' => (a, b) => (long)Cut(a, type) > (long)Cut(b, type) ? 1ul : 0,
-            "ge" when type[0] == 's' => (a, b) => (long)Cut(a, type) >= (long)Cut(b, type) ? 1ul : 0,
-            "lt" or "lo" => (a, b) => Cut(a, type) < Cut(b, type) ? 1ul : 0,
-            "le" or "ls" => (a, b) => Cut(a, type) <= Cut(b, type) ? 1ul : 0,
-            "gt" or "hi" => (a, b) => Cut(a, type) > Cut(b, type) ? 1ul : 0,
-            "ge" or "hs" => (a, b) => Cut(a, type) >= Cut(b, type) ? 1ul : 0,
+            "eq" => (a, b) => plain.Cut(a) == plain.Cut(b) ? 1ul : 0,
+            "ne" => (a, b) => plain.Cut(a) != plain.Cut(b) ? 1ul : 0,
+            "lt" when type[0] == 's' => (a, b) => width.Signed(a) < width.Signed(b) ? 1ul : 0,
+            "le" when type[0] == 's' => (a, b) => width.Signed(a) <= width.Signed(b) ? 1ul : 0,
+            "gt" when type[0] == 's' => (a, b) => width.Signed(a) > width.Signed(b) ? 1ul : 0,
+            "ge" when type[0] == 's' => (a, b) => width.Signed(a) >= width.Signed(b) ? 1ul : 0,
+            "lt" or "lo" => (a, b) => width.Cut(a) < width.Cut(b) ? 1ul : 0,
+            "le" or "ls" => (a, b) => width.Cut(a) <= width.Cut(b) ? 1ul : 0,
+            "gt" or "hi" => (a, b) => width.Cut(a) > width.Cut(b) ? 1ul : 0,
+            "ge" or "hs" => (a, b) => width.Cut(a) >= width.Cut(b) ? 1ul : 0,
             _ => throw new PtxFaultException($"comparison {how} is not known"),
         };
     }
@@ -208,13 +209,15 @@ internal static class PtxArithmetic
     {
         string to = parts[^2],
             from = parts[^1];
+        Width before = new(from),
+            after = new(to);
         Func<ulong, double>? read = from switch
         {
             "f32" => static a => F(a),
             "f16" => static a => Half(a),
             "bf16" => static a => BFloat(a),
-            _ when from[0] == 's' => a => (long)Cut(a, from),
-            _ when from[0] is 'u' or 'b' => a => Cut(a, from),
+            _ when from[0] == 's' => a => before.Signed(a),
+            _ when from[0] is 'u' or 'b' => a => before.Cut(a),
             _ => null,
         };
         if (read is null)
@@ -237,7 +240,7 @@ internal static class PtxArithmetic
         if (to[0] is not ('s' or 'u' or 'b'))
             return null;
         if (from[0] is 's' or 'u')
-            return a => Cut(Cut(a, from), to);
+            return a => after.Cut(before.Cut(a));
         Func<double, double> whole = Round(parts) ?? Math.Truncate;
         int bits = Bits(to);
         double least = to[0] == 's' ? -Math.Pow(2, bits - 1) : 0,
@@ -246,7 +249,7 @@ internal static class PtxArithmetic
         {
             double value = read(a);
             return double.IsNaN(value) ? 0
-                : to[0] == 's' ? Cut((ulong)(long)Math.Clamp(whole(value), least, most), to)
+                : to[0] == 's' ? after.Cut((ulong)(long)Math.Clamp(whole(value), least, most))
                 : (ulong)Math.Clamp(whole(value), least, most);
         };
     }

@@ -52,14 +52,14 @@ public sealed partial class PtxKernel
     /// <summary>Bytes of static shared memory.</summary>
     public int SharedBytes { get; private set; }
 
-    internal IReadOnlyList<PtxInstruction> Code => _code;
+    internal PtxInstruction[] Code { get; private set; } = [];
 
     internal int RegisterCount { get; private set; }
 
     internal IReadOnlyDictionary<int, ulong> Constants => _constants;
 
     /// <summary>Registers of %tid.x and so on, in that order; -1 where the kernel does not read them.</summary>
-    internal int[] Specials => [.. s_specials.Select(s => _registers.GetValueOrDefault(s, -1))];
+    internal int[] Specials { get; private set; } = [];
 
     /// <summary>Parses the only entry point of a module.</summary>
     public static PtxKernel Parse(string ptx)
@@ -124,6 +124,9 @@ public sealed partial class PtxKernel
                     ? target
                     : throw new PtxFaultException($"{Name}: no label {i.Label}");
         }
+
+        Code = [.. _code];
+        Specials = [.. s_specials.Select(s => _registers.GetValueOrDefault(s, -1))];
     }
 
     private void Declare(string statement)

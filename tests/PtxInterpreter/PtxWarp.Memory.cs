@@ -7,12 +7,18 @@ internal sealed unsafe partial class PtxWarp
 {
     private readonly record struct Copy(uint Shared, ulong Global, int Bytes, int Read);
 
-    private readonly List<List<Copy>>[] _committed = [.. Enumerable.Range(0, Lanes).Select(_ => new List<List<Copy>>())];
-    private readonly List<Copy>[] _open = [.. Enumerable.Range(0, Lanes).Select(_ => new List<Copy>())];
+    private List<List<Copy>>[] _committed = [];
+    private List<Copy>[] _open = [];
 
     private void Single(PtxInstruction i, int at, int lane)
     {
         int thread = _index * Lanes + lane;
+        if (_open.Length == 0 && i.Op is (PtxOp.CopyAsync or PtxOp.CommitCopies or PtxOp.WaitCopies))
+        {
+            _committed = [.. Enumerable.Range(0, Lanes).Select(_ => new List<List<Copy>>())];
+            _open = [.. Enumerable.Range(0, Lanes).Select(_ => new List<Copy>())];
+        }
+
         switch (i.Op)
         {
             case PtxOp.LoadParameter:

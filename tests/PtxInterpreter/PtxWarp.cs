@@ -23,7 +23,7 @@ internal sealed unsafe partial class PtxWarp
         _block = block;
         _index = index;
         PtxKernel kernel = block.Launch.Kernel;
-        _code = [.. kernel.Code];
+        _code = kernel.Code;
         _registers = new ulong[kernel.RegisterCount * Lanes];
         Array.Fill(_registers, 0xFFFF_FFFF_FFFF_FFFFul);
         foreach ((int register, ulong value) in kernel.Constants)

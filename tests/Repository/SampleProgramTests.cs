@@ -1,12 +1,11 @@
 using System.Reflection;
 using AfaNative.Engine.Imaging;
-using AfaNative.Tests.Tool;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Repository;
 
 /// <summary>The programs in <c>samples/</c>, run as they were built, on the demo ensemble.</summary>
-[Collection(ConsoleCollection.Name)]
 public sealed class SampleProgramTests : IDisposable
 {
     private static readonly string s_demo = Path.Combine(AppContext.BaseDirectory, "demo");
@@ -51,17 +50,6 @@ public sealed class SampleProgramTests : IDisposable
     private static string Run(string sample, params string[] arguments)
     {
         string path = Path.Combine(AppContext.BaseDirectory, $"AfaNative.Samples.{sample}.dll");
-        TextWriter output = Console.Out;
-        using var text = new StringWriter();
-        try
-        {
-            Console.SetOut(text);
-            Assembly.LoadFrom(path).EntryPoint!.Invoke(null, [arguments]);
-            return text.ToString();
-        }
-        finally
-        {
-            Console.SetOut(output);
-        }
+        return RoutedConsole.Capture(() => Assembly.LoadFrom(path).EntryPoint!.Invoke(null, [arguments]));
     }
 }

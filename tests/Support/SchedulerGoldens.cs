@@ -28,18 +28,9 @@ internal sealed class SchedulerGoldens
     /// <summary>Opens a case by name, or skips the test where no reference values are at hand.</summary>
     public static SchedulerGoldens Open(string name)
     {
-        string? shared = Environment.GetEnvironmentVariable("AFA_SHARED");
-        for (DirectoryInfo? at = new(AppContext.BaseDirectory); shared is null && at is not null; at = at.Parent)
-        {
-            string candidate = Path.Combine(at.FullName, "shared");
-            if (Directory.Exists(Path.Combine(candidate, "goldens")))
-                shared = candidate;
-        }
-        string folder = Path.Combine(shared ?? "", "goldens", "public", "schedulers", name);
-        if (shared is null || !Directory.Exists(folder))
-            Assert.Skip(
-                $"The reference trajectories of {name} are not here; AFA_SHARED can name the folder that holds goldens/."
-            );
+        string folder = Path.Combine(SharedFiles.Goldens() ?? "", "public", "schedulers", name);
+        if (!Directory.Exists(folder))
+            Assert.Skip(SharedFiles.Missing);
         return new SchedulerGoldens(folder);
     }
 

@@ -328,7 +328,7 @@ public sealed class EmbeddingTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
                 output,
                 .. more,
             ];
-        (int code, _, string error) = CommandLineTests.Run(
+        (int code, _, string error) = InProcess.Run(
             Arguments(
                 "--prompt",
                 "a (good:1.2) b",
@@ -342,10 +342,10 @@ public sealed class EmbeddingTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
         _ = PngFile.Read(Path.Combine(output, "00001-1.png"), out string? text);
         Assert.Contains($", TI hashes: \"good: {FileHash.Short([_folder.File("embeddings/good.safetensors")])}\", ", text);
         Assert.Equal("a (good:1.2) b", GenerationMetadata.Parse(text!).Prompt);
-        (code, _, error) = CommandLineTests.Run(Arguments("--prompt", "a wide b"));
+        (code, _, error) = InProcess.Run(Arguments("--prompt", "a wide b"));
         Assert.NotEqual(0, code);
         Assert.Contains("Stable Diffusion 2.x", error.ReplaceLineEndings(" "));
-        (code, _, error) = CommandLineTests.Run(Arguments("--prompt", "old"));
+        (code, _, error) = InProcess.Run(Arguments("--prompt", "old"));
         Assert.NotEqual(0, code);
         Assert.Contains("is a pickle", error.ReplaceLineEndings(" "));
     }

@@ -97,7 +97,7 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
         Assert.NotEqual(option, Draw("verbatim", "a red <lora:ink:0.8@1>circle", "--prompt-syntax", "plain"));
         Assert.Contains(
             "does nothing in a negative prompt",
-            CommandLineTests
+            InProcess
                 .Run(
                     "sample",
                     tiny.Path,
@@ -144,20 +144,20 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
             "--out",
             _folder.File("out"),
         ];
-        (int code, _, string error) = CommandLineTests.Run(arguments);
+        (int code, _, string error) = InProcess.Run(arguments);
         Assert.NotEqual(0, code);
         Assert.Contains(
             "all prompts of a run must ask for the same",
             string.Join(' ', error.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries))
         );
         // Apart they can be drawn.
-        (code, _, error) = CommandLineTests.Run([.. arguments, "--shard", "0/2"]);
+        (code, _, error) = InProcess.Run([.. arguments, "--shard", "0/2"]);
         Assert.True(code == 0, error);
     }
 
     private byte[] Draw(string output, string? prompt, params string[] more)
     {
-        (int code, _, string error) = CommandLineTests.Run([
+        (int code, _, string error) = InProcess.Run([
             "sample",
             tiny.Path,
             .. prompt is null

@@ -72,7 +72,7 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 
         // What is no picture of this run is none of its business.
         File.WriteAllText(Path.Combine(folder.File("parts"), "00001-7.png"), "kept");
-        (int code, _, error) = CommandLineTests.Run([.. common, "--out", folder.File("parts")]);
+        (int code, _, error) = InProcess.Run([.. common, "--out", folder.File("parts")]);
         Assert.Equal(1, code);
         Assert.Contains("00001-7.png", error);
         Assert.Equal("kept", File.ReadAllText(Path.Combine(folder.File("parts"), "00001-7.png")));
@@ -175,7 +175,7 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     {
         using var folder = new TemporaryFolder();
         folder.Write("prompts.txt", content);
-        (int code, _, string error) = CommandLineTests.Run("sample", tiny.Path, "--prompts", folder.File("prompts.txt"));
+        (int code, _, string error) = InProcess.Run("sample", tiny.Path, "--prompts", folder.File("prompts.txt"));
         Assert.NotEqual(0, code);
         Assert.Contains(expected, error);
     }
@@ -189,7 +189,7 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     {
         using var folder = new TemporaryFolder();
         folder.Write("prompts.txt", Prompts);
-        (int code, _, string error) = CommandLineTests.Run([
+        (int code, _, string error) = InProcess.Run([
             "sample",
             tiny.Path,
             .. arguments.Select(a => a == "PROMPTS" ? folder.File("prompts.txt") : a),
@@ -214,14 +214,7 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         _ = PngFile.Read(Path.Combine(folder.File("out"), "00001-4.png"), out string? text);
         Assert.Contains("CFG scale: 2.5", text);
         folder.Write("bad.json", """{ "colour": 1 }""");
-        (int code, _, string error) = CommandLineTests.Run(
-            "sample",
-            tiny.Path,
-            "--prompt",
-            "x",
-            "--config",
-            folder.File("bad.json")
-        );
+        (int code, _, string error) = InProcess.Run("sample", tiny.Path, "--prompt", "x", "--config", folder.File("bad.json"));
         Assert.Equal(1, code);
         Assert.Contains("'colour' is no option of sample", error);
     }
@@ -255,7 +248,7 @@ public sealed class BatchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 
     private static (int Code, string Text, string Error) Sample(params string[] arguments)
     {
-        (int code, string text, string error) = CommandLineTests.Run(arguments);
+        (int code, string text, string error) = InProcess.Run(arguments);
         Assert.True(code == 0, error);
         return (code, text, error);
     }

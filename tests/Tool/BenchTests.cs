@@ -40,7 +40,7 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         using var folder = new TemporaryFolder();
         File.WriteAllLines(folder.File("shapes.jsonl"), ["# one of each", "", .. s_shapes]);
         string[] run = ["bench", "kernels", "--shapes", folder.File("shapes.jsonl"), .. s_quick];
-        (int code, string text, string error) = CommandLineTests.Run([.. run, "--json", folder.File("now.json")]);
+        (int code, string text, string error) = InProcess.Run([.. run, "--json", folder.File("now.json")]);
         Assert.True(code == 0, error);
         JsonNode report = JsonNode.Parse(File.ReadAllText(folder.File("now.json")))!;
         Assert.Equal(s_shapes.Length, report["kernels"]!.AsArray().Count);
@@ -56,13 +56,13 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 
         // Far slower before: nothing to complain of, whatever the machine does meanwhile.
         Change(1e6);
-        (code, text, error) = CommandLineTests.Run([.. run, "--baseline", folder.File("before.json")]);
+        (code, text, error) = InProcess.Run([.. run, "--baseline", folder.File("before.json")]);
         Assert.True(code == 0, error);
         Assert.Contains($"none of {s_shapes.Length} kernels is slower", text);
 
         // One of them far faster before.
         Change(1e-6, only: "softmax");
-        (code, text, error) = CommandLineTests.Run("bench", "compare", folder.File("now.json"), folder.File("before.json"));
+        (code, text, error) = InProcess.Run("bench", "compare", folder.File("now.json"), folder.File("before.json"));
         Assert.Equal(1, code);
         Assert.Contains($"1 of {s_shapes.Length} kernels are slower", error);
         Assert.Contains("slower: softmax rows 3 width 77", text);
@@ -189,7 +189,7 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     [InlineData(1, "the report could not be read", "table", "/no/such/report")]
     public void Mistakes_are_one_sentence(int expectedCode, string expected, params string[] arguments)
     {
-        (int code, _, string error) = CommandLineTests.Run(["bench", .. arguments]);
+        (int code, _, string error) = InProcess.Run(["bench", .. arguments]);
         Assert.Equal(expectedCode, code);
         Assert.Contains(expected, error.ReplaceLineEndings(" "));
         Assert.DoesNotContain("   at ", error);
@@ -223,7 +223,7 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     {
         using var folder = new TemporaryFolder();
         string json = folder.File("ours.json");
-        (int code, string text, string error) = CommandLineTests.Run(
+        (int code, string text, string error) = InProcess.Run(
             "bench",
             tiny.Path,
             "--what",
@@ -253,7 +253,7 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.Contains("ratio: median", text);
         string same = """ "mode": "eager", "case": "unet_forward", "experts": 1, "batch": 1, "latent": 8 """;
         folder.Write("torch.json", $$"""[{ "peer": "torch f16", {{same}}, "ms": 1, "min": 1, "max": 1 }]""");
-        (code, text, error) = CommandLineTests.Run("bench", "table", json, folder.File("torch.json"));
+        (code, text, error) = InProcess.Run("bench", "table", json, folder.File("torch.json"));
         Assert.True(code == 0, error);
         Assert.Contains("| afa_forward | 3 | 1 | 8 x 8 | AfaNative f32, 1 threads | eager |", text);
         Assert.Contains("| torch f16 | eager |", text);
@@ -277,7 +277,7 @@ public sealed class BenchTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.Equal("", error);
         Assert.Contains("--what", text);
         Assert.Contains("kernels", text);
-        Assert.Equal(0, CommandLineTests.Run("bench", "--help").Code);
-        Assert.Equal(0, CommandLineTests.Run("bench", "kernels", "--help").Code);
+        Assert.Equal(0, InProcess.Run("bench", "--help").Code);
+        Assert.Equal(0, InProcess.Run("bench", "kernels", "--help").Code);
     }
 }

@@ -129,7 +129,7 @@ public sealed class BoundedWorkTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
                 && l.Contains("Float16", StringComparison.Ordinal)
         );
         // The model's own size, not 512.
-        Assert.Contains("in all at 128 x 128", (await Run(0, ["inspect", tiny.Path])).Output);
+        Assert.Contains("in all at 128 x 128", InProcess.Run("inspect", tiny.Path).Output);
     }
 
     [Fact]
@@ -138,7 +138,7 @@ public sealed class BoundedWorkTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
         string path = "/no/" + string.Join('/', Enumerable.Repeat("such folder of mine", 20));
         (_, _, string error) = await Run(0, ["inspect", path]);
         Assert.Equal($"Error: {path}: no such file or folder.\n", error);
-        (_, _, error) = await Run(0, ["inspect", "/no/a\u001b]0;title\u0007\nb"]);
+        (_, _, error) = InProcess.Run(["inspect", "/no/a\u001b]0;title\u0007\nb"]);
         Assert.Equal("Error: /no/a\\u001B]0;title\\u0007 b: no such file or folder.\n", error);
     }
 

@@ -18,7 +18,7 @@ public sealed class CompletionTests
     [InlineData("afa-native completion ", "bash zsh fish pwsh")]
     public void Commands_options_and_values_are_suggested(string line, string expected)
     {
-        (int code, string text, string error) = CommandLineTests.Run($"[suggest:{line.Length}]", line);
+        (int code, string text, string error) = CommandLineTests.RunProcess($"[suggest:{line.Length}]", line);
         Assert.True(code == 0, error);
         string[] suggested = text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Assert.All(expected.Split(' '), e => Assert.Contains(e, suggested));
@@ -33,7 +33,7 @@ public sealed class CompletionTests
     public void Every_shell_has_a_script_and_those_that_are_here_accept_it(string shell)
     {
         using var folder = new TemporaryFolder();
-        (int code, string script, _) = CommandLineTests.Run("completion", shell);
+        (int code, string script, _) = CommandLineTests.RunProcess("completion", shell);
         Assert.Equal(0, code);
         Assert.Contains("[suggest:", script);
         Assert.DoesNotContain('\r', script);
@@ -50,7 +50,7 @@ public sealed class CompletionTests
     public void Bash_completes_with_it()
     {
         using var folder = new TemporaryFolder();
-        folder.Write("script", CommandLineTests.Run("completion", "bash").Output);
+        folder.Write("script", CommandLineTests.RunProcess("completion", "bash").Output);
         // A program of that name, somewhere else, as a shell would find it.
         folder.Write(
             "afa-native",

@@ -124,12 +124,12 @@ public sealed class ConfigFileTests
         folder.Write("o.yaml", "MODEL: /no/such/model\nprompt: x\n");
         Assert.Contains(
             "/no/such/model: no such file or folder",
-            CommandLineTests.Run("sample", "--config", folder.File("o.yaml")).Error.ReplaceLineEndings(" ")
+            InProcess.Run("sample", "--config", folder.File("o.yaml")).Error.ReplaceLineEndings(" ")
         );
         folder.Write("bad.yaml", "prompt: x\ncolour: 1\njson: true\n");
         Assert.Contains(
             "'colour' is no option of sample",
-            CommandLineTests.Run("sample", "m", "--config", folder.File("bad.yaml")).Error.ReplaceLineEndings(" ")
+            InProcess.Run("sample", "m", "--config", folder.File("bad.yaml")).Error.ReplaceLineEndings(" ")
         );
     }
 

@@ -4,6 +4,7 @@ using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Imaging;
 using AfaNative.Synthesis;
 using AfaNative.Tests.Ensemble;
+using AfaNative.Tests.Support;
 using AfaNative.Tests.Training;
 using Xunit;
 
@@ -45,7 +46,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
         Directory.CreateDirectory(run);
         TrainingRunTests.CopyTree(training.Model, model);
         string[] before = Files(model);
-        (int code, _, string error) = CommandLineTests.Run(
+        (int code, _, string error) = InProcess.Run(
             "train",
             model,
             "--data",
@@ -66,7 +67,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
         Directory.CreateDirectory(Path.Combine(other, "model"));
         foreach (string what in new[] { "sabw", "vae" })
         {
-            (code, _, error) = CommandLineTests.Run(
+            (code, _, error) = InProcess.Run(
                 "train",
                 training.Model,
                 "--what",
@@ -100,7 +101,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
         string[] pair = [_folder.File("a"), _folder.File("b")],
             merge = ["merge", _folder.File("merged"), "--model", pair[0], "--model", pair[1]];
         for (int i = 0; i < 2; i++)
-            SyntheticModel.Write(pair[i], new SyntheticOptions { Seed = (ulong)i });
+            TinyModels.Write(pair[i], new SyntheticOptions { Seed = (ulong)i });
         using Process first = Start([
             .. merge,
             "--mode",
@@ -123,19 +124,19 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
             await Task.Delay(20, TestContext.Current.CancellationToken);
         }
 
-        (int code, _, string told) = CommandLineTests.Run(merge);
+        (int code, _, string told) = InProcess.Run(merge);
         Assert.Equal(1, code);
         Assert.Contains("another program is writing there (afa-native merge", told);
         Assert.Contains(string.Create(CultureInfo.InvariantCulture, $"process {first.Id} on"), told);
         Assert.Contains("since 20", told);
         Assert.Contains(
             "another program is writing there",
-            CommandLineTests.Run("ensemble", "create", _folder.File("merged"), "--base", pair[0], "--expert", pair[0]).Error
+            InProcess.Run("ensemble", "create", _folder.File("merged"), "--base", pair[0], "--expert", pair[0]).Error
         );
         first.Kill();
         await first.WaitForExitAsync(TestContext.Current.CancellationToken);
         File.Delete(hold);
-        (code, _, told) = CommandLineTests.Run(merge);
+        (code, _, told) = InProcess.Run(merge);
         Assert.True(code == 0, told);
         Assert.DoesNotContain(Names(_folder.Path), n => n.StartsWith(".merged", StringComparison.Ordinal));
     }
@@ -169,7 +170,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
         ) { }
 
         Task<string> rest = first.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
-        (int code, _, string told) = CommandLineTests.Run([.. train, "--resume"]);
+        (int code, _, string told) = InProcess.Run([.. train, "--resume"]);
         first.Kill();
         await rest;
         Assert.Equal(1, code);
@@ -233,7 +234,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
             _folder.File("p.txt"),
         ];
         _folder.Write("p.txt", "a\nb\n");
-        Assert.Equal(0, CommandLineTests.Run([.. common, "--expert", "0", "--steps", "2"]).Code);
+        Assert.Equal(0, InProcess.Run([.. common, "--expert", "0", "--steps", "2"]).Code);
         DateTime written = File.GetLastWriteTimeUtc(_folder.File("out/00002-1.png"));
         Refused("'Steps' is 2, not 3", [.. common, "--expert", "0", "--steps", "3"]);
         Refused("'Model hash' is", [.. common, "--expert", "1", "--steps", "2"]);
@@ -243,7 +244,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
         // Nothing was drawn, not even what was missing.
         Assert.Equal(["00002-1.png"], Names(_folder.File("out")));
         _folder.Write("p.txt", "a\nb\n");
-        (int code, _, string error) = CommandLineTests.Run([.. common, "--expert", "0", "--steps", "2"]);
+        (int code, _, string error) = InProcess.Run([.. common, "--expert", "0", "--steps", "2"]);
         Assert.True(code == 0, error);
         Assert.Contains("1 of 2 pictures are there already", error);
         Assert.Equal(written, File.GetLastWriteTimeUtc(_folder.File("out/00002-1.png")));
@@ -251,7 +252,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
         void Refused(string expected, string[] arguments)
         {
             string[] before = Files(_folder.File("out"));
-            (int code, _, string error) = CommandLineTests.Run(arguments);
+            (int code, _, string error) = InProcess.Run(arguments);
             Assert.Equal(1, code);
             Assert.Contains(expected, error);
             Assert.Contains("another --out", error);
@@ -267,7 +268,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
         Directory.CreateDirectory(output);
         PngFile.Write(mine, RgbImage.Filled(20, 20, (1, 2, 3)), null);
         byte[] before = File.ReadAllBytes(mine);
-        (int code, _, string error) = CommandLineTests.Run([
+        (int code, _, string error) = InProcess.Run([
             .. Drawing,
             "--steps",
             "2",
@@ -283,14 +284,14 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
         Assert.Equal(["00001-1.png", "preview.png"], Names(output));
 
         File.Copy(mine, Path.Combine(output, "00001.png"));
-        (code, _, error) = CommandLineTests.Run("demo", "scenes", "--out", output, "--count", "2", "--size", "32");
+        (code, _, error) = InProcess.Run("demo", "scenes", "--out", output, "--count", "2", "--size", "32");
         Assert.Equal(1, code);
         Assert.Contains("something else is there already", error);
         Assert.Equal(before, File.ReadAllBytes(Path.Combine(output, "00001.png")));
         for (int i = 0; i < 2; i++)
             Assert.Equal(
                 0,
-                CommandLineTests.Run("demo", "scenes", "--out", _folder.File("scenes"), "--count", "2", "--size", "32").Code
+                InProcess.Run("demo", "scenes", "--out", _folder.File("scenes"), "--count", "2", "--size", "32").Code
             );
     }
 
@@ -313,7 +314,7 @@ public sealed class DataSafetyTests(TinyEnsemble tiny, TinyTraining training)
             Assert.Skip("needs a shell that ignores SIGHUP");
         using Process process = Shell(
             "trap '' HUP; exec dotnet \"$0\" \"$@\"",
-            [.. Drawing, "--steps", "300", "--count", "1", "--seed", "1"]
+            [.. Drawing, "--steps", "60", "--count", "1", "--seed", "1"]
         );
         await Signal(process, "-HUP");
         await process.WaitForExitAsync(TestContext.Current.CancellationToken);

@@ -228,7 +228,7 @@ public sealed class FromPictureTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     private (string File, string Text, string Error) Draw(string output, params string[] arguments)
     {
         string[] seed = arguments.Contains("--from") ? [] : ["--seed", "2"];
-        (int code, _, string error) = CommandLineTests.Run([
+        (int code, _, string error) = InProcess.Run([
             "sample",
             tiny.Path,
             .. arguments,
@@ -245,7 +245,7 @@ public sealed class FromPictureTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
 
     private void Refused(string expected, params string[] arguments)
     {
-        (int code, _, string error) = CommandLineTests.Run(["sample", tiny.Path, .. arguments, "--out", _folder.File("refused")]);
+        (int code, _, string error) = InProcess.Run(["sample", tiny.Path, .. arguments, "--out", _folder.File("refused")]);
         Assert.Equal(1, code);
         Assert.Contains(expected, string.Join(' ', error.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)));
         Assert.False(Directory.Exists(_folder.File("refused")));

@@ -12,7 +12,7 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     public void Sample_tells_of_every_picture_and_of_nothing_else()
     {
         using var folder = new TemporaryFolder();
-        (int code, string text, string error) = CommandLineTests.Run(
+        (int code, string text, string error) = InProcess.Run(
             "sample",
             tiny.Path,
             "--prompt",
@@ -67,7 +67,7 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     {
         using var folder = new TemporaryFolder();
         folder.Write("prompts.txt", "a\n{\"prompt\": \"b\", \"seed\": 40, \"width\": 48}\n");
-        (int code, string text, string error) = CommandLineTests.Run(
+        (int code, string text, string error) = InProcess.Run(
             "sample",
             tiny.Path,
             "--expert",
@@ -104,7 +104,7 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     [InlineData("no such file or folder", "inspect", "/no/such/file", "--json")]
     public void An_error_is_an_object_too(string expected, params string[] arguments)
     {
-        (int code, string text, string error) = CommandLineTests.Run([.. arguments.Select(a => a == "MODEL" ? tiny.Path : a)]);
+        (int code, string text, string error) = InProcess.Run([.. arguments.Select(a => a == "MODEL" ? tiny.Path : a)]);
         Assert.Equal(1, code);
         Assert.Contains(expected, Assert.Single(Lines(text)).GetProperty("error").GetString());
         Assert.DoesNotContain("Error", error);
@@ -113,12 +113,12 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
     [Fact]
     public void Samplers_and_inspect_are_told_in_lines()
     {
-        JsonElement[] samplers = Lines(CommandLineTests.Run("samplers", "--json").Output);
+        JsonElement[] samplers = Lines(InProcess.Run("samplers", "--json").Output);
         Assert.Equal(
             AfaNative.Engine.Sampling.Samplers.SamplerChoice.All.Select(s => (s.Id, s.Name)),
             samplers.Select(l => (l.GetProperty("id").GetString()!, l.GetProperty("name").GetString()!))
         );
-        JsonElement[] parts = Lines(CommandLineTests.Run("inspect", tiny.Path, "--json").Output);
+        JsonElement[] parts = Lines(InProcess.Run("inspect", tiny.Path, "--json").Output);
         Assert.Equal(
             [
                 "U-Net (diffusers names)",
@@ -134,7 +134,7 @@ public sealed class JsonLinesTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemb
         Assert.Equal(32, parts.Length);
         Assert.All(parts, l => Assert.True(l.GetProperty("parameters").GetInt64() > 0 && !l.TryGetProperty("shapes", out _)));
         JsonElement unet = Assert.Single(
-            Lines(CommandLineTests.Run("inspect", Path.Combine(tiny.Path, "unet"), "--json", "--tensors").Output)
+            Lines(InProcess.Run("inspect", Path.Combine(tiny.Path, "unet"), "--json", "--tensors").Output)
         );
         Assert.Equal(unet.GetProperty("tensors").GetInt32(), unet.GetProperty("shapes").EnumerateObject().Count());
     }

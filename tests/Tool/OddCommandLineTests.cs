@@ -6,7 +6,6 @@ using Xunit;
 namespace AfaNative.Tests.Tool;
 
 /// <summary>Whatever is written: one sentence, exit code 1, nothing left behind.</summary>
-[Collection(ConsoleCollection.Name)]
 public sealed class OddCommandLineTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 {
     // TINY: a model; DIR: an empty folder; FILE: a text file; NEW: where nothing is; LONG: a name no file system takes; NUL and

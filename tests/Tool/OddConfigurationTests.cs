@@ -7,7 +7,6 @@ using Xunit;
 namespace AfaNative.Tests.Tool;
 
 /// <summary>Configurations nobody should write, and some do: each is one sentence that names file and, in YAML, line.</summary>
-[Collection(ConsoleCollection.Name)]
 public sealed class OddConfigurationTests
 {
     [Theory]

@@ -141,7 +141,7 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
             "--json",
         ];
         string[] axes = ["--x", "experts=0,0+1,all", "--y", "fusion=afa,average,mean,magic"];
-        (int code, string text, string error) = CommandLineTests.Run([.. common, .. axes, "--batch-size", "3"]);
+        (int code, string text, string error) = InProcess.Run([.. common, .. axes, "--batch-size", "3"]);
         Assert.True(code == 0, error);
         JsonElement[] lines =
         [
@@ -168,15 +168,7 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.True(plot.Width > 3 * 32 && plot.Height > 4 * 40);
 
         // The expert alone, by its own option, and the ensemble whole.
-        (code, _, error) = CommandLineTests.Run([
-            .. common[..^3],
-            "--out",
-            folder.File("alone"),
-            "--count",
-            "1",
-            "--expert",
-            "0",
-        ]);
+        (code, _, error) = InProcess.Run([.. common[..^3], "--out", folder.File("alone"), "--count", "1", "--expert", "0"]);
         Assert.True(code == 0, error);
         Assert.InRange(
             PngFile
@@ -186,7 +178,7 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
             0,
             1
         );
-        (code, _, error) = CommandLineTests.Run([
+        (code, _, error) = InProcess.Run([
             .. common[..^3],
             "--out",
             folder.File("pair"),
@@ -204,14 +196,14 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         byte[] whole = File.ReadAllBytes(lines[12].GetProperty("file").GetString()!);
         File.Delete(cells[10]);
         DateTime kept = File.GetLastWriteTimeUtc(cells[3]);
-        (code, text, error) = CommandLineTests.Run([.. common, .. axes]);
+        (code, text, error) = InProcess.Run([.. common, .. axes]);
         Assert.True(code == 0, error);
         Assert.Contains("11 of 12 cells are there already", error);
         Assert.Equal(2, text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
         Assert.Equal(kept, File.GetLastWriteTimeUtc(cells[3]));
         Assert.Equal(pixels[10], PngFile.Read(cells[10], out _).Pixels);
         Assert.Equal(whole, File.ReadAllBytes(lines[12].GetProperty("file").GetString()!));
-        Assert.Contains("12 of 16 cells", CommandLineTests.Run([.. common, "--x", "experts=0,0+1,2,all", .. axes[2..]]).Error);
+        Assert.Contains("12 of 16 cells", InProcess.Run([.. common, "--x", "experts=0,0+1,2,all", .. axes[2..]]).Error);
     }
 
     [Theory]
@@ -224,7 +216,7 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
     {
         using var folder = new TemporaryFolder();
         folder.Write("prompts.txt", "a");
-        (int code, _, string error) = CommandLineTests.Run([
+        (int code, _, string error) = InProcess.Run([
             "sample",
             tiny.Path,
             "--out",

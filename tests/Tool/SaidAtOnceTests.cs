@@ -5,7 +5,6 @@ using Xunit;
 namespace AfaNative.Tests.Tool;
 
 /// <summary>What has no effect is said, and what cannot work is refused before a model is loaded.</summary>
-[Collection(ConsoleCollection.Name)]
 public sealed class SaidAtOnceTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
 {
     // More steps than the schedule has end every run before its model is loaded.

@@ -31,7 +31,7 @@ public sealed class TensorCommandTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         string output = folder.File("out"),
             numbers = folder.File("numbers"),
             latents = Path.Combine(numbers, "00002-6-latents.safetensors");
-        (int code, string text, string error) = CommandLineTests.Run([
+        (int code, string text, string error) = InProcess.Run([
             "sample",
             tiny.Path,
             .. s_picture,
@@ -68,16 +68,7 @@ public sealed class TensorCommandTests(TinyEnsemble tiny) : IClassFixture<TinyEn
             Assert.Equal(4 * 25, file.Tensors.Count);
 
         // Another seed, the same noise.
-        (code, _, error) = CommandLineTests.Run([
-            "sample",
-            tiny.Path,
-            .. s_picture[..^1],
-            "99",
-            "--out",
-            output,
-            "--latents",
-            latents,
-        ]);
+        (code, _, error) = InProcess.Run(["sample", tiny.Path, .. s_picture[..^1], "99", "--out", output, "--latents", latents]);
         Assert.True(code == 0, error);
         Assert.Equal(
             PngFile.Read(Path.Combine(output, "00002-6.png"), out _).Pixels,
@@ -86,7 +77,7 @@ public sealed class TensorCommandTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         Assert.Contains("Latents: ", parameters);
         Assert.False(File.Exists(Path.Combine(output, "00004-100.png")));
 
-        (code, _, error) = CommandLineTests.Run([
+        (code, _, error) = InProcess.Run([
             "sample",
             tiny.Path,
             "--prompt",
@@ -119,7 +110,7 @@ public sealed class TensorCommandTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         scheduler["surprise"] = 1;
         scheduler["use_karras_sigmas"] = true;
         File.WriteAllText(path, scheduler.ToJsonString());
-        (int code, _, string error) = CommandLineTests.Run([
+        (int code, _, string error) = InProcess.Run([
             "sample",
             model,
             .. s_picture,
@@ -137,7 +128,7 @@ public sealed class TensorCommandTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         _ = PngFile.Read(Path.Combine(output, "00001-5.png"), out string? parameters);
         Assert.Contains("Sampler: Euler Karras", parameters);
         Assert.DoesNotContain("Eta", parameters);
-        (code, _, error) = CommandLineTests.Run([
+        (code, _, error) = InProcess.Run([
             "sample",
             model,
             .. s_picture,
@@ -154,7 +145,7 @@ public sealed class TensorCommandTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         _ = PngFile.Read(Path.Combine(output, "00002-5.png"), out parameters);
         Assert.Contains("Eta: 0.5", parameters);
         // The picture's eta and sampler come back.
-        (code, _, error) = CommandLineTests.Run("sample", model, "--from", Path.Combine(output, "00002-5.png"), "--out", output);
+        (code, _, error) = InProcess.Run("sample", model, "--from", Path.Combine(output, "00002-5.png"), "--out", output);
         Assert.True(code == 0, error);
         Assert.Equal(
             PngFile.Read(Path.Combine(output, "00002-5.png"), out _).Pixels,
@@ -170,7 +161,7 @@ public sealed class TensorCommandTests(TinyEnsemble tiny) : IClassFixture<TinyEn
     public void Numbers_that_cannot_be_are_one_sentence(string expected, params string[] arguments)
     {
         using var folder = new TemporaryFolder();
-        (int code, _, string error) = CommandLineTests.Run([
+        (int code, _, string error) = InProcess.Run([
             "sample",
             tiny.Path,
             .. s_picture,
@@ -192,7 +183,7 @@ public sealed class TensorCommandTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         var huge = new float[4 * 4 * 4];
         Array.Fill(huge, 3e38f);
         SafetensorsWriter.Write(latents, [TensorEntry.FromFloat32("latents", [4, 4, 4], huge)]);
-        (int code, _, string error) = CommandLineTests.Run([
+        (int code, _, string error) = InProcess.Run([
             "sample",
             tiny.Path,
             .. s_picture,

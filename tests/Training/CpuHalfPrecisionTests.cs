@@ -12,6 +12,7 @@ using AfaNative.Kernels.Devices.Planning;
 using AfaNative.Kernels.Devices.Reference;
 using AfaNative.Kernels.Host;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using AfaNative.Tests.Tool;
 using Xunit;
 
@@ -183,10 +184,10 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
             "--precision",
             precision,
         ];
-        (int code, string output, string error) = CommandLineTests.Run(arguments);
+        (int code, string output, string error) = InProcess.Run(arguments);
         Assert.True(code == 0, error);
         Assert.Contains("model", output);
-        (code, _, error) = CommandLineTests.Run([.. arguments[..^1], "f32", "--resume", "--steps", "2"]);
+        (code, _, error) = InProcess.Run([.. arguments[..^1], "f32", "--resume", "--steps", "2"]);
         Assert.NotEqual(0, code);
     }
 
@@ -266,7 +267,7 @@ public sealed class CpuHalfPrecisionTests(TinyTraining tiny) : IClassFixture<Tin
     {
         string model = _folder.File("model" + type);
         if (!Directory.Exists(model))
-            SyntheticModel.Write(model, new SyntheticOptions { Type = type, Seed = 7 });
+            TinyModels.Write(model, new SyntheticOptions { Type = type, Seed = 7 });
         return model;
     }
 }

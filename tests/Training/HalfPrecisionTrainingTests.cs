@@ -4,6 +4,7 @@ using AfaNative.Kernels.Contracts;
 using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Synthesis;
 using AfaNative.Tests.Devices;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Training;
@@ -68,7 +69,7 @@ public sealed class HalfPrecisionTrainingTests(OpenClDevice opencl, TinyTraining
     {
         using var folder = new TemporaryFolder();
         string model = folder.File("model");
-        SyntheticModel.Write(model, new SyntheticOptions { Seed = 7 });
+        TinyModels.Write(model, new SyntheticOptions { Seed = 7 });
         using var cpu = new CpuDevice(2);
         List<TrainingUpdate> expected = Steps(cpu, "cpu"),
             came = Steps(opencl.Half, "half");

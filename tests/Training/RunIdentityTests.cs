@@ -6,6 +6,7 @@ using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Kernels.Devices.HalfStorage;
 using AfaNative.Synthesis;
 using AfaNative.Tests.Checkpoints;
+using AfaNative.Tests.Support;
 using Xunit;
 
 namespace AfaNative.Tests.Training;
@@ -306,7 +307,7 @@ public sealed class RunIdentityTests(TinyTraining tiny) : IClassFixture<TinyTrai
     {
         string plain = _folder.File("plain");
         if (!Directory.Exists(plain))
-            SyntheticModel.Write(plain, new SyntheticOptions { Seed = seed });
+            TinyModels.Write(plain, new SyntheticOptions { Seed = seed });
         return Changed(plain, name, changed);
     }
 

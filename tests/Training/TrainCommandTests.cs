@@ -22,7 +22,7 @@ public sealed class TrainCommandTests(TinyTraining tiny) : IClassFixture<TinyTra
         Directory.CreateDirectory(data);
         foreach (string name in (string[])["00.png", "00.txt", "01.png"])
             File.Copy(Path.Combine(tiny.Data, name), Path.Combine(data, name));
-        (int code, _, string error) = CommandLineTests.Run(
+        (int code, _, string error) = InProcess.Run(
             "train",
             tiny.Model,
             "--data",
@@ -54,7 +54,7 @@ public sealed class TrainCommandTests(TinyTraining tiny) : IClassFixture<TinyTra
     [InlineData("--size takes", "--size", "100")]
     public void What_makes_no_sense_is_one_sentence(string expected, params string[] arguments)
     {
-        (int code, _, string error) = CommandLineTests.Run([
+        (int code, _, string error) = InProcess.Run([
             "train",
             tiny.Model,
             "--data",
@@ -82,14 +82,14 @@ public sealed class TrainCommandTests(TinyTraining tiny) : IClassFixture<TinyTra
             }
         )
         {
-            (int code, _, string error) = CommandLineTests.Run([.. command, "--data", data]);
+            (int code, _, string error) = InProcess.Run([.. command, "--data", data]);
             Assert.Equal(1, code);
             Assert.Contains(
                 "pictures without a .txt caption beside",
                 error.Replace("picture without", "pictures without", StringComparison.Ordinal)
             );
             File.WriteAllText(Path.Combine(data, "a.txt"), "a caption");
-            (code, _, error) = CommandLineTests.Run([.. command, "--data", data]);
+            (code, _, error) = InProcess.Run([.. command, "--data", data]);
             Assert.Equal(1, code);
             Assert.Contains("None of the 1 pictures can be used", error);
             File.Delete(Path.Combine(data, "a.txt"));

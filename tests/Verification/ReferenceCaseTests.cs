@@ -64,7 +64,7 @@ public class ReferenceCaseTests
     {
         if (SharedFiles.Goldens() is not { } goldens)
         {
-            Assert.Skip("the full set of reference cases is not beside this checkout (AFA_SHARED names another place)");
+            Assert.Skip(SharedFiles.Missing);
             return;
         }
 

@@ -6,6 +6,7 @@ using AfaNative.Engine.Models;
 using AfaNative.Engine.Training;
 using AfaNative.Kernels.Devices.Cpu;
 using AfaNative.Synthesis;
+using AfaNative.Tests.Support;
 using AfaNative.Tests.Tool;
 using AfaNative.Verification;
 using Xunit;
@@ -63,7 +64,7 @@ public sealed class VerifyTests
     public void Every_tensor_is_listed()
     {
         using var folder = new TemporaryFolder();
-        (int code, string text, string error) = CommandLineTests.Run(
+        (int code, string text, string error) = InProcess.Run(
             "verify",
             "--filter",
             "resnet_block",
@@ -85,18 +86,18 @@ public sealed class VerifyTests
         }
 
         Assert.Equal(["result.json"], Directory.GetFiles(folder.Path).Select(Path.GetFileName));
-        Assert.DoesNotContain("out.y ", CommandLineTests.Run("verify", "--filter", "resnet_block").Output);
+        Assert.DoesNotContain("out.y ", InProcess.Run("verify", "--filter", "resnet_block").Output);
     }
 
     [Fact]
     public void A_filter_that_matches_nothing_is_named()
     {
-        (int code, string text, string error) = CommandLineTests.Run("verify", "--filter", "no-such-case");
+        (int code, string text, string error) = InProcess.Run("verify", "--filter", "no-such-case");
         Assert.Equal(1, code);
         Assert.Contains("--filter 'no-such-case' matches none of the 70 cases in", error);
         Assert.Equal("", text);
         using var folder = new TemporaryFolder();
-        (code, _, error) = CommandLineTests.Run("verify", "--cases", folder.Path);
+        (code, _, error) = InProcess.Run("verify", "--cases", folder.Path);
         Assert.Equal(1, code);
         Assert.Contains("no folder in it holds a case.json", error);
     }
@@ -145,7 +146,7 @@ public sealed class VerifyTests
     private static void WriteTrainingCase(TemporaryFolder folder, CpuDevice device)
     {
         string path = Path.Combine(folder.Path, "model");
-        SyntheticModel.Write(path, new SyntheticOptions { Experts = 2, Seed = 3 });
+        TinyModels.Write(path, new SyntheticOptions { Experts = 2, Seed = 3 });
         EnsembleFolder model = EnsembleFolder.Open(path);
         UNetConfig config = UNetConfig.Load(model.UNets[0]);
         float[] sample = Numbers(1, 4 * 64),

@@ -100,7 +100,7 @@ internal static partial class CommandLineProgram
         {
             if (args.Length == 0)
             {
-                await Parse(root, ["--help"]).InvokeAsync().ConfigureAwait(false);
+                await Parse(root, ["--help"]).InvokeAsync(Invocation()).ConfigureAwait(false);
                 return Failure;
             }
 
@@ -121,12 +121,7 @@ internal static partial class CommandLineProgram
                 }
             }
 
-            int code = await parsed
-                .InvokeAsync(
-                    new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null },
-                    signals.Token
-                )
-                .ConfigureAwait(false);
+            int code = await parsed.InvokeAsync(Invocation(), signals.Token).ConfigureAwait(false);
             return code == 0 && Terminal.OutputLost && parsed.Action is not HelpAction ? Lost() : code;
         }
         catch (OperationCanceledException)
@@ -149,6 +144,15 @@ internal static partial class CommandLineProgram
             return code;
         }
     }
+
+    private static InvocationConfiguration Invocation() =>
+        new()
+        {
+            Output = Terminal.Output,
+            Error = Terminal.Errors,
+            EnableDefaultExceptionHandler = false,
+            ProcessTerminationTimeout = null,
+        };
 
     // What was asked for is done, but whoever reads the results has not got them all.
     private static int Lost()

@@ -14,7 +14,7 @@ namespace AfaNative.Tool;
 internal sealed class ProgressLine(string what, int total, int from = 0)
 {
     private readonly Stopwatch _watch = Stopwatch.StartNew();
-    private readonly bool _terminal = !Console.IsErrorRedirected;
+    private readonly bool _terminal = Terminal.ErrorsAreWatched;
     private int _tenth = -1,
         _before = -1;
 

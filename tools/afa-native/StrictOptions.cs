@@ -13,6 +13,7 @@ internal static class StrictOptions
 {
     private static readonly ConditionalWeakTable<Option, Bounds> s_bounds = new();
     private static readonly ConditionalWeakTable<Option, object> s_empty = new();
+    private static readonly ConditionalWeakTable<Option, object> s_strict = new();
 
     private sealed record Bounds(double Least, double Most);
 
@@ -41,6 +42,9 @@ internal static class StrictOptions
     {
         foreach (Option option in command.Options)
         {
+            // Options that every command line shares are strict from the first on.
+            if (!s_strict.TryAdd(option, option))
+                continue;
             if (IsText(option.ValueType) && !s_empty.TryGetValue(option, out _))
                 option.Validators.Add(r => NotEmpty(r, option.Name));
             else

@@ -20,7 +20,7 @@ internal static class TextTable
 
     /// <summary>Shows it on standard output.</summary>
     public static void Show(Table table) =>
-        Terminal.Result(Draw(table, Console.IsOutputRedirected ? Unwrapped : Math.Max(40, AnsiConsole.Profile.Width)));
+        Terminal.Result(Draw(table, Terminal.OutputIsWatched ? Math.Max(40, AnsiConsole.Profile.Width) : Unwrapped));
 
     /// <summary>The table as text, at most so many columns wide.</summary>
     public static string Draw(Table table, int width)
