@@ -42,7 +42,7 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
         using var planning = new PlanningDevice(device);
         using DiffusionModel model = DiffusionModel.Load(planning, folder, expert);
         var pipeline = new TextToImagePipeline(model);
-        planning.Mark();
+        planning.ResetPeak();
         float[] latents = pipeline.GenerateLatents(
             options with
             {
@@ -51,7 +51,7 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
             }
         );
         long denoising = planning.Peak;
-        planning.Mark();
+        planning.ResetPeak();
         pipeline.DecodeImages(latents, options);
         return new MemoryPlan(planning.WeightBytes, planning.LargestWeight, denoising, planning.Peak, device.WorkspaceBytes);
     }

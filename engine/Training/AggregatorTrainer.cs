@@ -120,7 +120,7 @@ public sealed class AggregatorTrainer : IDisposable
         );
         using CheckpointParameters owned = frozen;
         using TrainedAggregators trained = TrainedAggregators.Load(planning, models.Aggregators);
-        planning.Mark();
+        planning.ResetPeak();
         var ops = new Ops(planning);
         int edge = options.Size / vae.Downscale;
         var shape = new Shape(1, options.BatchSize, edge, edge, config.InChannels);

@@ -103,7 +103,7 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
     /// <summary>
     /// Rows [k0, k0 + count), a block, of a panel as <see cref="PairedProduct"/> packs them; null if that was not prepared.
     /// </summary>
-    internal float* Paired(int expert, int panel, int k0, int count, float* buffer)
+    internal float* PairedPanel(int expert, int panel, int k0, int count, float* buffer)
     {
         if (_block == 0)
             return null;
@@ -131,7 +131,7 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
     /// <summary>
     /// A panel from the even term <paramref name="k0"/> on as bfloat16 pairs [K / 2][32][2]; null if stored otherwise.
     /// </summary>
-    internal float* Pairs(int expert, int panel, int k0) =>
+    internal float* BFloat16Panel(int expert, int panel, int k0) =>
         Type == ElementType.BFloat16 && (k0 & 1) == 0
             ? (float*)_memory[Experts == 1 ? 0 : expert] + ((long)panel * _terms + k0) * 16
             : null;
@@ -146,7 +146,7 @@ public sealed unsafe class CpuPackedWeights : PackedWeights
     }
 
     /// <summary>Where output <paramref name="n"/> lies, and how many outputs from it on lie in neighbouring lanes.</summary>
-    internal (int Panel, int Lane, int Count) Run(int n)
+    internal (int Panel, int Lane, int Count) LanesFrom(int n)
     {
         (int panel, int lane) = Locate(n);
         int half = Shape.Out / 2;

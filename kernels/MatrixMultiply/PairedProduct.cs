@@ -115,7 +115,7 @@ internal readonly unsafe struct PairedProduct : IProduct
     public float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer)
         where TPanels : struct, IPanelSource
     {
-        float* packed = weights.Paired(expert, panel, k0, count, buffer);
+        float* packed = weights.PairedPanel(expert, panel, k0, count, buffer);
         return packed != null ? packed : PackPanel(weights.Panel(expert, panel, k0, count, buffer), count, buffer);
     }
 

@@ -17,7 +17,7 @@ internal unsafe interface IPanelSource
     float* Panel(int expert, int panel, int k0, int count, float* buffer);
 
     /// <summary>
-    /// Asks early for part <paramref name="part"/> of <paramref name="parts"/> of what <see cref="Panel"/> or <see cref="Pairs"/>
+    /// Asks early for part <paramref name="part"/> of <paramref name="parts"/> of what <see cref="Panel"/> or <see cref="BFloat16Panel"/>
     /// will read for these terms.
     /// </summary>
     void Prefetch(int expert, int panel, int k0, int count, int part, int parts) { }
@@ -25,13 +25,13 @@ internal unsafe interface IPanelSource
     /// <summary>
     /// The same from an even term on as bfloat16 pairs [terms / 2][32][2], where they are stored so; else null.
     /// </summary>
-    float* Pairs(int expert, int panel, int k0) => null;
+    float* BFloat16Panel(int expert, int panel, int k0) => null;
 
     /// <summary>
     /// A block of terms as <see cref="PairedProduct"/> packs it, where that costs less than packing <see cref="Panel"/>; else
     /// null.
     /// </summary>
-    float* Paired(int expert, int panel, int k0, int count, float* buffer) => null;
+    float* PairedPanel(int expert, int panel, int k0, int count, float* buffer) => null;
 }
 
 /// <summary>Weights as they are packed: columns are outputs.</summary>
@@ -44,10 +44,10 @@ internal readonly unsafe struct PackedPanels(CpuPackedWeights weights) : IPanelS
     public float* Panel(int expert, int panel, int k0, int count, float* buffer) =>
         weights.Panel(expert, panel, k0, count, buffer);
 
-    public float* Pairs(int expert, int panel, int k0) => weights.Pairs(expert, panel, k0);
+    public float* BFloat16Panel(int expert, int panel, int k0) => weights.BFloat16Panel(expert, panel, k0);
 
-    public float* Paired(int expert, int panel, int k0, int count, float* buffer) =>
-        weights.Paired(expert, panel, k0, count, buffer);
+    public float* PairedPanel(int expert, int panel, int k0, int count, float* buffer) =>
+        weights.PairedPanel(expert, panel, k0, count, buffer);
 
     public void Prefetch(int expert, int panel, int k0, int count, int part, int parts)
     {
@@ -76,7 +76,7 @@ internal readonly unsafe struct TransposedPanels(CpuPackedWeights weights) : IPa
         {
             int tap = (k0 + done) / outputs,
                 n = k0 + done - tap * outputs;
-            (int from, int lane, int run) = weights.Run(n);
+            (int from, int lane, int run) = weights.LanesFrom(n);
             run = Math.Min(run, count - done);
             float* rows = weights.Panel(expert, from, tap * inputs + column, columns, widened);
             Transpose.Run(rows + lane, 32, columns, run, buffer + done * 32L, 32);

@@ -117,7 +117,7 @@ internal readonly unsafe struct BFloat16Product : IProduct
     public float* Panel<TPanels>(TPanels weights, int expert, int panel, int k0, int count, float* buffer)
         where TPanels : struct, IPanelSource
     {
-        float* pairs = weights.Pairs(expert, panel, k0);
+        float* pairs = weights.BFloat16Panel(expert, panel, k0);
         return pairs != null ? pairs : PackPanel(weights.Panel(expert, panel, k0, count, buffer), count, buffer);
     }
 

@@ -194,7 +194,7 @@ public unsafe class PairedProductTests
                 {
                     int count = Math.Min(block, inputs - k0),
                         floats = product.PanelRows(count) * 32;
-                    Assert.True(weights.Paired(0, panel, k0, count, prepared) == prepared.Pointer);
+                    Assert.True(weights.PairedPanel(0, panel, k0, count, prepared) == prepared.Pointer);
                     product.PackPanel(weights.Panel(0, panel, k0, count, packed), count, packed);
                     KernelCheck.AssertSameBits(packed.Span[..floats].ToArray(), prepared.Span[..floats].ToArray());
                 }

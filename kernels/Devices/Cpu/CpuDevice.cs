@@ -52,7 +52,7 @@ public sealed class CpuDevice : HostDevice
         : Environment.ProcessorCount;
 
     // Most convolutions transform their weights, each time or never.
-    private protected override bool Paired(WeightShape shape) =>
+    private protected override bool PacksPaired(WeightShape shape) =>
         _paired && PackedType(shape) is null && shape is { KernelHeight: 1, KernelWidth: 1 };
 
     private protected override ElementType? PackedType(WeightShape shape) =>

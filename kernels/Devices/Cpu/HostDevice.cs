@@ -52,7 +52,7 @@ public abstract unsafe class HostDevice : IDevice
 
     /// <inheritdoc/>
     public long PackedBytes(WeightShape shape, ReadOnlySpan<ElementType> types) =>
-        CpuPackedWeights.Bytes(shape, types, PackedType(shape), Paired(shape));
+        CpuPackedWeights.Bytes(shape, types, PackedType(shape), PacksPaired(shape));
 
     /// <inheritdoc/>
     public DeviceBuffer Allocate(long length) => _memory.Rent(length);
@@ -79,7 +79,7 @@ public abstract unsafe class HostDevice : IDevice
 
     /// <inheritdoc/>
     public PackedWeights Pack(WeightShape shape, ReadOnlySpan<WeightSource> experts) =>
-        new CpuPackedWeights(Pool, shape, experts, PackedType(shape), Paired(shape));
+        new CpuPackedWeights(Pool, shape, experts, PackedType(shape), PacksPaired(shape));
 
     /// <inheritdoc/>
     public void Repack(PackedWeights weights, ReadOnlySpan<WeightSource> experts) =>
@@ -98,7 +98,7 @@ public abstract unsafe class HostDevice : IDevice
     private protected virtual ElementType? PackedType(WeightShape shape) => null;
 
     /// <summary>Whether weights are packed for products taken in pairs.</summary>
-    private protected virtual bool Paired(WeightShape shape) => false;
+    private protected virtual bool PacksPaired(WeightShape shape) => false;
 
     /// <summary>Frees what the kernels worked on.</summary>
     private protected virtual void DisposeWorkspace() { }

@@ -44,11 +44,11 @@ public sealed class PlanningDevice(IDevice device) : IDevice
     /// <summary>Bytes of the largest packed weight.</summary>
     public long LargestWeight { get; private set; }
 
-    /// <summary>The most bytes that buffers, used and kept, ever took since <see cref="Mark"/>.</summary>
+    /// <summary>The most bytes that buffers, used and kept, ever took since <see cref="ResetPeak"/>.</summary>
     public long Peak { get; private set; }
 
     /// <summary>Starts <see cref="Peak"/> anew.</summary>
-    public void Mark()
+    public void ResetPeak()
     {
         lock (_lock)
             Peak = _live + _kept;
