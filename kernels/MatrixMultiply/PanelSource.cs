@@ -17,8 +17,8 @@ internal unsafe interface IPanelSource
     float* Panel(int expert, int panel, int k0, int count, float* buffer);
 
     /// <summary>
-    /// Asks early for part <paramref name="part"/> of <paramref name="parts"/> of what <see cref="Panel"/> or <see cref="BFloat16Panel"/>
-    /// will read for these terms.
+    /// Asks early for part <paramref name="part"/> of <paramref name="parts"/> of what <see cref="Panel"/> or
+    /// <see cref="BFloat16Panel"/> will read for these terms.
     /// </summary>
     void Prefetch(int expert, int panel, int k0, int count, int part, int parts) { }
 
