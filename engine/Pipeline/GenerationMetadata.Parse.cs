@@ -76,7 +76,6 @@ public sealed partial record GenerationMetadata
         ["Sigma noise"] = ["1", "1.0"],
         ["Token merging ratio"] = ["0", "0.0"],
         ["Refine"] = ["False"],
-        ["CFG rescale"] = ["0", "0.0"],
         ["NGMS"] = ["0", "0.0"],
         ["ENSD"] = ["0"],
         ["VAE"] = ["Automatic", "None", "Default (model)"],
@@ -187,6 +186,15 @@ public sealed partial record GenerationMetadata
                 Hires = hires,
                 Noise = Text("RNG"),
                 PlainPrompt = Choice("Prompt syntax", "a1111", "plain") == "plain",
+                Settings =
+                [
+                    .. SettingTable
+                        .All.Select(s => s.MetadataKey)
+                        .OfType<string>()
+                        .Select(k => new KeyValuePair<string, string?>(k, Text(k)))
+                        .Where(f => f.Value is { Length: > 0 })
+                        .Select(f => new KeyValuePair<string, string>(f.Key, f.Value!)),
+                ],
                 ModelHashes = Text("Model hash") is { Length: > 0 } hashes ? hashes.Split(" + ") : [],
                 Models = Text("Model") is { Length: > 0 } models ? models.Split(" + ") : [],
                 AggregatorHash = Text("Aggregator hash"),

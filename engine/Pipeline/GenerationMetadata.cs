@@ -62,6 +62,9 @@ public sealed partial record GenerationMetadata
     /// <summary>The prompt was read as it stands, without weights.</summary>
     public bool PlainPrompt { get; init; }
 
+    /// <summary>Settings that need nothing but a key of their own (<see cref="Setting.MetadataKey"/>), in order.</summary>
+    public IReadOnlyList<KeyValuePair<string, string>> Settings { get; init; } = [];
+
     /// <summary>Short hashes of the experts.</summary>
     public IReadOnlyList<string> ModelHashes { get; init; } = [];
 
@@ -154,6 +157,7 @@ public sealed partial record GenerationMetadata
             fields.Insert(2, $"Schedule type: {Value(ScheduleType)}");
         if (PlainPrompt)
             fields.Add("Prompt syntax: plain");
+        fields.AddRange(Settings.Select(s => $"{s.Key}: {Value(s.Value)}"));
         if (ModelHashes.Count > 0)
             fields.Add($"Model hash: {Value(string.Join(" + ", ModelHashes))}");
         if (Models.Count > 0)

@@ -7,6 +7,12 @@ namespace AfaNative.Engine.Pipeline;
 
 public sealed partial record GenerationOptions
 {
+    /// <summary>
+    /// How much of the contrast that guidance adds is taken back, 0 to 1: the guided prediction is brought to the standard
+    /// deviation of the prompted one (diffusers' <c>guidance_rescale</c>; Lin et al. 2024, section 3.4).
+    /// </summary>
+    public float GuidanceRescale { get; init; }
+
     /// <summary>Whether experts predict side by side, to be joined by their predictions.</summary>
     internal bool Apart => Fusion is FusionMode.Mean or FusionMode.Magic;
 
@@ -46,7 +52,7 @@ public sealed partial record GenerationOptions
     internal IGuidance CreateGuidance()
     {
         // A scale of 1 is the prompt's prediction alone, which saves asking for the other.
-        var guided = new ClassifierFreeGuidance(GuidanceScale);
+        var guided = new ClassifierFreeGuidance(GuidanceScale, GuidanceRescale);
         IGuidance each = GuidanceScale > 1 ? guided : new NoGuidance();
         return Fusion switch
         {

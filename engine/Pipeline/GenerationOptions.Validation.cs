@@ -1,6 +1,7 @@
 using System.Globalization;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Sampling;
+using AfaNative.Engine.Sampling.Guidance;
 using AfaNative.Engine.Sampling.Samplers;
 
 namespace AfaNative.Engine.Pipeline;
@@ -71,6 +72,12 @@ public sealed partial record GenerationOptions
                     + $"SDE have "
                     + "one"
             );
+        foreach (Setting setting in SettingTable.All.Where(s => s.Print(this) != s.Default))
+        {
+            if (setting.Idle?.Invoke(this) is { } why)
+                warnings.Add($"{setting.Name} {setting.Print(this)} has no effect: {why}");
+        }
+
         bool fromPicture = InitImage is not null;
         if (fromPicture && InitialPicture.StepsToRun(this) == 0)
         {

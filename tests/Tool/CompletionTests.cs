@@ -75,7 +75,7 @@ public sealed class CompletionTests
         if (Shell("bash", folder.File("test")) is not { } result)
             Assert.Skip("no bash here");
         else
-            Assert.Equal("--sampler\nmagic mean\n\n", result.Text);
+            Assert.Equal("--sampler --sampler-name\nmagic mean\n\n", result.Text);
     }
 
     private static (int Code, string Text)? Shell(string name, params string[] arguments)

@@ -33,18 +33,18 @@ public sealed class PlotTests(TinyEnsemble tiny) : IClassFixture<TinyEnsemble>
         Assert.Equal(labels, string.Join('|', PlotAxis.Parse("--x", text).Values.Select(v => v.Label)));
 
     [Theory]
-    [InlineData("colour=1", "varies one of seed, steps")]
+    [InlineData("colour=1", "varies one of clip-skip, seed")]
     [InlineData("steps", "needs values")]
     [InlineData("steps=", "needs values")]
     [InlineData("steps=1,,2", "needs values")]
-    [InlineData("steps=0", "a whole number from 1 to 10000, not '0'")]
-    [InlineData("steps=1.5", "a whole number from 1 to 10000, not '1.5'")]
+    [InlineData("steps=0", "a whole number from 1 to 10000, but '0' came")]
+    [InlineData("steps=1.5", "a whole number from 1 to 10000, but '1.5' came")]
     [InlineData("steps=5-1", "a range that rises")]
     [InlineData("steps=1-99999999999999999999999999999999", "a range of numbers")]
     [InlineData("seed=1-100000", "more than the 1000 values")]
     [InlineData("strength=1.5", "a number from 0 to 1")]
     [InlineData("sampler=fast", "no sampler 'fast'")]
-    [InlineData("fusion=best", "afa, average, mean or magic, not 'best'")]
+    [InlineData("fusion=best", "afa, average, mean, magic, but 'best' came")]
     [InlineData("experts=a+b", "experts are written 0+2 or all, not 'a+b'")]
     [InlineData("prompt-sr=,x", "it is empty")]
     public void Axes_that_make_no_sense_are_named(string text, string expected) =>

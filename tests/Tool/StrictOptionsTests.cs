@@ -22,9 +22,7 @@ public sealed class StrictOptionsTests(TinyEnsemble tiny) : IClassFixture<TinyEn
         Assert.True(s_numeric.Length > 50);
         foreach ((Command command, Option option) in s_numeric)
         {
-            if (option.ValueType == typeof(ulong) || option.ValueType == typeof(ulong?))
-                Assert.Equal("--seed", option.Name);
-            else
+            if (option.Name != "--seed")
                 Assert.True(
                     StrictOptions.RangeOf(option) is { } range && range.Least < range.Most && range.Most <= 1e9,
                     $"{command.Name} {option.Name} declares no range"

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Runtime.CompilerServices;
 using AfaNative.Engine.Core;
+using AfaNative.Engine.Pipeline;
 
 namespace AfaNative.Tool;
 
@@ -15,7 +16,12 @@ internal static class StrictOptions
     private static readonly ConditionalWeakTable<Option, object> s_empty = new();
     private static readonly ConditionalWeakTable<Option, object> s_strict = new();
 
+    private static readonly ConditionalWeakTable<Option, Setting> s_settings = new();
+
     private sealed record Bounds(double Least, double Most);
+
+    /// <summary>Declares that an option is a row of the settings table, which reads it.</summary>
+    public static void Is(this Option option, Setting setting) => s_settings.AddOrUpdate(option, setting);
 
     /// <summary>Declares the range of a numeric option, both ends included.</summary>
     public static T Within<T>(this T option, double least, double most)
@@ -35,7 +41,9 @@ internal static class StrictOptions
 
     /// <summary>The declared range of an option, or null; seeds have none, as every one from 0 to 2^64 - 1 is good.</summary>
     public static (double Least, double Most)? RangeOf(Option option) =>
-        s_bounds.TryGetValue(option, out Bounds? bounds) ? (bounds.Least, bounds.Most) : null;
+        s_settings.TryGetValue(option, out Setting? setting) ? setting.Range
+        : s_bounds.TryGetValue(option, out Bounds? bounds) ? (bounds.Least, bounds.Most)
+        : null;
 
     /// <summary>Makes a command and all below it strict.</summary>
     public static void Apply(Command command)
@@ -44,6 +52,9 @@ internal static class StrictOptions
         {
             // Options that every command line shares are strict from the first on.
             if (!s_strict.TryAdd(option, option))
+                continue;
+            // The table reads its numbers itself.
+            if (s_settings.TryGetValue(option, out _) && IsNumeric(option))
                 continue;
             if (IsText(option.ValueType) && !s_empty.TryGetValue(option, out _))
                 option.Validators.Add(r => NotEmpty(r, option.Name));
@@ -60,6 +71,8 @@ internal static class StrictOptions
     /// <summary>Whether an option takes numbers.</summary>
     public static bool IsNumeric(Option option)
     {
+        if (s_settings.TryGetValue(option, out Setting? setting))
+            return setting.Kind is SettingKind.Whole or SettingKind.Number or SettingKind.List;
         Type type = option.ValueType.IsArray ? option.ValueType.GetElementType()! : option.ValueType;
         return Type.GetTypeCode(Nullable.GetUnderlyingType(type) ?? type) is >= TypeCode.SByte and <= TypeCode.Decimal;
     }
@@ -114,6 +127,20 @@ internal static class StrictOptions
         }
     }
 
+    /// <summary>A sentence about a list with commas, which is no number with a decimal one; null where there is none.</summary>
+    public static string? CommaList(Option? option, IReadOnlyList<Token> tokens)
+    {
+        bool list =
+            option is { AllowMultipleArgumentsPerToken: true }
+            && tokens.Any(t => t.Value.Split(',') is { Length: > 1 } parts
+                && (parts.Length > 2 || t.Value.Contains('.', StringComparison.Ordinal))
+                && parts.All(p => Numbers.TryDouble(p, out _)));
+        return list
+            ? $"{option!.Name}: expected several numbers with blanks between, as in {option.Name} 0.7 0.3, and decimals with a "
+                + $"point, but '{Printable.Shortened(string.Join(' ', tokens.Select(t => t.Value)))}' came."
+            : null;
+    }
+
     private static T[] Values<T>(ArgumentResult result, Func<string, T> read)
     {
         try
@@ -122,19 +149,7 @@ internal static class StrictOptions
         }
         catch (AfaException e)
         {
-            // A list with commas is no number with a decimal one.
-            bool list =
-                result.Parent is OptionResult { Option: { AllowMultipleArgumentsPerToken: true } }
-                && result.Tokens.Any(t =>
-                    t.Value.Split(',') is { Length: > 1 } parts && parts.All(p => Numbers.TryDouble(p, out _))
-                );
-            string name = (result.Parent as OptionResult)?.Option.Name ?? "";
-            result.AddError(
-                list
-                    ? $"{name}: several numbers are written with blanks between, as in {name} 0.7 0.3, and decimals with a "
-                        + $"point; '{Printable.Shortened(string.Join(' ', result.Tokens.Select(t => t.Value)))}' came."
-                    : e.Message
-            );
+            result.AddError(CommaList((result.Parent as OptionResult)?.Option, result.Tokens) ?? e.Message);
             return [];
         }
     }

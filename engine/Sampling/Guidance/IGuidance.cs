@@ -1,3 +1,5 @@
+using AfaNative.Engine.Core;
+
 namespace AfaNative.Engine.Sampling.Guidance;
 
 /// <summary>
@@ -28,9 +30,11 @@ public sealed class NoGuidance : IGuidance
 }
 
 /// <summary>
-/// Classifier-free guidance (Ho and Salimans 2022) of one expert: negative + <paramref name="scale"/> (prompted - negative).
+/// Classifier-free guidance (Ho and Salimans 2022) of one expert: negative + <paramref name="scale"/> (prompted - negative),
+/// of which the share <paramref name="rescale"/> is brought to every picture's standard deviation of the prompted prediction
+/// (Lin et al. 2024, equations 14 to 16; diffusers' rescale_noise_cfg).
 /// </summary>
-public sealed class ClassifierFreeGuidance(float scale) : IGuidance
+public sealed class ClassifierFreeGuidance(float scale, float rescale = 0) : IGuidance
 {
     /// <summary>How many times the difference that the prompt makes is taken.</summary>
     public float Scale => scale;
@@ -46,7 +50,33 @@ public sealed class ClassifierFreeGuidance(float scale) : IGuidance
         var guided = new float[prompted.Length];
         for (int i = 0; i < guided.Length; i++)
             guided[i] = negative[i] + scale * (prompted[i] - negative[i]);
+        int each = predictions.Shape.Each;
+        for (int from = 0; rescale > 0 && from < guided.Length; from += each)
+            Rescale(guided.AsSpan(from, each), prompted.Slice(from, each));
         return guided;
+    }
+
+    private void Rescale(Span<float> guided, ReadOnlySpan<float> prompted)
+    {
+        double own = Deviation(guided);
+        // Nothing to be brought to another size.
+        if (own == 0)
+            return;
+        float factor = (float)(rescale * Deviation(prompted) / own + 1 - rescale);
+        for (int i = 0; i < guided.Length; i++)
+            guided[i] *= factor;
+    }
+
+    private static double Deviation(ReadOnlySpan<float> values)
+    {
+        double mean = 0;
+        foreach (float v in values)
+            mean += v;
+        mean /= values.Length;
+        double squares = 0;
+        foreach (float v in values)
+            squares += (v - mean) * (v - mean);
+        return Math.Sqrt(squares / Math.Max(1, values.Length - 1));
     }
 }
 

@@ -4,8 +4,7 @@ using AfaNative.Engine.Core;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Engine.Sampling;
-using AfaNative.Engine.Sampling.Samplers;
+using AfaNative.Engine.Sampling.Guidance;
 
 namespace AfaNative.Tool.Commands;
 
@@ -53,38 +52,6 @@ internal sealed class PictureSettings
         }
 
         return new PictureSettings(path, recorded);
-    }
-
-    /// <summary>The sampler.</summary>
-    /// <exception cref="AfaException">There is none of that name.</exception>
-    public SamplerChoice Sampler() => Named(() => RecordedSampler.Find(Recorded));
-
-    /// <summary>Whose random numbers the seed stands for.</summary>
-    /// <exception cref="AfaException">They are of an unknown kind.</exception>
-    public string Noise() =>
-        Recorded.NoiseSource is "own" or "cpu" or "cuda-philox"
-            ? Recorded.NoiseSource
-            : throw new AfaException(
-                $"{Path}: the picture's random numbers are '{Printable.Shortened(Recorded.NoiseSource)}', "
-                    + $"which this program does not have; --noise own, cpu or cuda-philox chooses others."
-            );
-
-    /// <summary>How several experts were joined.</summary>
-    /// <exception cref="AfaException">In an unknown way.</exception>
-    public FusionMode Fusion() => Named(() => SampleExtras.FusionOf(Recorded));
-
-    /// <summary>MagicFusion's settings, as far as options do not say them.</summary>
-    public static MagicFusionOptions Magic(PictureSettings? picture, float[]? weights, int? switchTimestep)
-    {
-        GenerationMetadata? old = picture?.Recorded;
-        return new MagicFusionOptions
-        {
-            Weights =
-                weights is { Length: > 0 } ? weights
-                : old is { MagicWeights.Count: > 0 } ? [.. old.MagicWeights.Select(w => (float)w)]
-                : null,
-            SwitchTimestep = switchTimestep ?? old?.MagicSwitch ?? new MagicFusionOptions().SwitchTimestep,
-        };
     }
 
     /// <summary>Says where settings of MagicFusion come without it.</summary>
@@ -246,17 +213,5 @@ internal sealed class PictureSettings
             yield return model;
         if (System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(model)) is { } around)
             yield return around;
-    }
-
-    private T Named<T>(Func<T> read)
-    {
-        try
-        {
-            return read();
-        }
-        catch (AfaException e)
-        {
-            throw new AfaException($"{Path}: {e.Message}", e);
-        }
     }
 }

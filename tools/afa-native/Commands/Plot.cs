@@ -7,6 +7,7 @@ using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Files;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Pipeline;
+using AfaNative.Engine.Sampling.Guidance;
 using AfaNative.Engine.Sampling.Samplers;
 
 namespace AfaNative.Tool.Commands;
@@ -110,13 +111,7 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
                 {
                     GenerationOptions o = row.Apply(column.Apply(options));
                     string values = string.Join("_", new[] { column.Label, row.Label }.Where(l => l.Length > 0).Select(Slug));
-                    string settings = SampleCommand.Metadata(o, o.Seeds[0], null, null);
-                    return new PlotCell(
-                        $"{values}-{Hash(settings + "\n" + identity + "\n" + Beyond(o))}",
-                        o,
-                        column.Label,
-                        row.Label
-                    );
+                    return new PlotCell($"{values}-{Hash(Settings(o) + "\n" + identity)}", o, column.Label, row.Label);
                 })
             ),
         ];
@@ -245,19 +240,15 @@ internal sealed class Plot(PlotAxis? x, PlotAxis? y)
         string PathOf(PlotCell cell) => Path.Combine(folder, cell.Name + ".png");
     }
 
-    // What a picture's text leaves out or rounds.
-    private static string Beyond(GenerationOptions o) =>
-        string.Create(
-            CultureInfo.InvariantCulture,
-            $"{o.GuidanceScale:R} {Eta(o)} {o.Magic.SwitchTimestep} {string.Join('+', o.Magic.Weights ?? [])} {o.TiledVae} "
-                + $"{o.HighResolution} {Pixels(o.InitImage)} {Pixels(o.Mask)}"
-        );
-
-    // The usual one is 0 here, as it was before samplers had different ones.
-    private static string Eta(GenerationOptions o) =>
-        o.Eta is not { } eta || eta == o.Sampler.DefaultEta ? "0"
-        : eta == 0 ? "none"
-        : eta.ToString("R", CultureInfo.InvariantCulture);
+    // Everything of the table, and what is started from; a value that is the usual one says nothing.
+    private static string Settings(GenerationOptions o)
+    {
+        IEnumerable<string> said = SettingTable
+            .All.Select(s => (s.Name, Text: s.Name == "eta" && o.Eta == o.Sampler.DefaultEta ? null : s.Print(o), s.Default))
+            .Where(s => s.Text is not null && s.Text != s.Default)
+            .Select(s => $"{s.Name}: {s.Text}");
+        return string.Join('\n', said) + $"\n{Pixels(o.InitImage)} {Pixels(o.Mask)}";
+    }
 
     private static string Pixels(float[]? picture) =>
         picture is null

@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Text.RegularExpressions;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Engine.Sampling.Samplers;
 
 namespace AfaNative.Tool.Commands;
 
@@ -19,9 +18,11 @@ internal sealed partial record PlotAxis(string Name, string? Search, IReadOnlyLi
 {
     private const int MostValues = 1000;
 
+    private const string Replacement = "prompt-sr";
+
     /// <summary>Settings an axis can vary.</summary>
     public static IReadOnlyList<string> Names { get; } =
-    ["seed", "steps", "guidance", "sampler", "prompt-sr", "clip-skip", "eta", "strength", "magic-switch", "experts", "fusion"];
+    [.. SettingTable.All.Where(s => s.IsAxis).Select(s => s.Name), Replacement];
 
     /// <summary>Reads an axis; <paramref name="option"/> is where it was given.</summary>
     /// <exception cref="AfaException">There is no such axis, or a value is none.</exception>
@@ -29,101 +30,40 @@ internal sealed partial record PlotAxis(string Name, string? Search, IReadOnlyLi
     {
         int equals = text.IndexOf('=', StringComparison.Ordinal);
         string name = (equals < 0 ? text : text[..equals]).Trim().ToLowerInvariant().Replace('_', '-');
-        name = name switch
-        {
-            "cfg" or "cfg-scale" => "guidance",
-            "prompt" or "s/r" => "prompt-sr",
-            _ => name,
-        };
+        Setting? setting = name is "prompt" or "s/r" or Replacement ? null : SettingTable.Find(name);
+        name = setting?.Name ?? (name is "prompt" or "s/r" ? Replacement : name);
         if (!Names.Contains(name))
             throw new AfaException(
                 $"{option} varies one of {string.Join(", ", Names)}, written NAME=v1,v2,...; "
                     + $"'{Printable.Shortened(name)}' is none of them{Nearest.Hint(name, Names)}."
             );
         List<string> values = equals < 0 ? [] : Split(text[(equals + 1)..]);
-        if (values.Count == 0 || values.Any(v => v.Length == 0 && name != "prompt-sr"))
+        if (values.Count == 0 || values.Any(v => v.Length == 0 && setting is not null))
             throw new AfaException($"{option}: '{name}' needs values, written {name}=v1,v2,...");
-        if (name == "prompt-sr" && values[0].Length == 0)
-            throw new AfaException($"{option}: the first value of prompt-sr is what is searched for; it is empty.");
-        IReadOnlyList<PlotValue> read = name switch
-        {
-            "seed" =>
-            [
-                .. Range(true)
-                    .Select(v =>
-                        Value(
-                            v,
-                            Numbers.TryUInt64(v, out ulong n) ? n : throw Bad(v, "a whole number from 0 on"),
-                            (o, s) => o with { Seeds = [s] }
-                        )
-                    ),
-            ],
-            "steps" => [.. Range(true).Select(v => Value(v, Whole(v, 1, Limits.Steps), (o, n) => o with { Steps = n }))],
-            "clip-skip" =>
-            [
-                .. Range(true).Select(v => Value(v, Whole(v, 0, Limits.ClipSkip), (o, n) => o with { ClipSkip = n })),
-            ],
-            "magic-switch" =>
-            [
-                .. Range(true)
-                    .Select(v =>
-                        Value(v, Whole(v, 0, Limits.Steps), (o, n) => o with { Magic = o.Magic with { SwitchTimestep = n } })
-                    ),
-            ],
-            "guidance" =>
-            [
-                .. Range(false)
-                    .Select(v => Value(v, (float)Number(v, 0, Limits.Guidance), (o, n) => o with { GuidanceScale = n })),
-            ],
-            "eta" => [.. Range(false).Select(v => Value(v, (float)Number(v, 0, 1), (o, n) => o with { Eta = n }))],
-            "strength" => [.. Range(false).Select(v => Value(v, Number(v, 0, 1), (o, n) => o with { Strength = n }))],
-            "sampler" =>
-            [
-                .. values.Select(v => SamplerChoice.Find(v)).Select(s => new PlotValue(s.Name, o => o with { Sampler = s })),
-            ],
-            "experts" =>
-            [
-                .. values.Select(v => Value(v, SampleExtras.ParseExperts(option, v), (o, e) => o with { Experts = e })),
-            ],
-            "fusion" =>
-            [
-                .. values.Select(v =>
-                    Value(
-                        v,
-                        SampleExtras.ParseFusion(v) ?? throw Bad(v, "afa, average, mean or magic"),
-                        (o, f) => o with { Fusion = f }
-                    )
-                ),
-            ],
-            _ =>
-            [
-                .. values.Select(v => new PlotValue(
-                    v,
-                    o =>
-                        o with
-                        {
-                            Prompt = o.Prompt.Replace(values[0], v, StringComparison.Ordinal),
-                            NegativePrompt = o.NegativePrompt.Replace(values[0], v, StringComparison.Ordinal),
-                        }
-                )),
-            ],
-        };
+        if (setting is null && values[0].Length == 0)
+            throw new AfaException($"{option}: the first value of {Replacement} is what is searched for; it is empty.");
+        IReadOnlyList<PlotValue> read = setting is null
+            ? [.. values.Select(v => Replaced(values[0], v))]
+            : [.. Expand(setting.Kind).Select(v => Value(setting, v))];
         if (read.Count > MostValues)
             throw new AfaException($"{option}: {read.Count} values of {name} are more than the {MostValues} an axis can have.");
-        return new PlotAxis(name, name == "prompt-sr" ? values[0] : null, read);
+        return new PlotAxis(name, setting is null ? values[0] : null, read);
 
-        PlotValue Value<T>(string label, T value, Func<GenerationOptions, T, GenerationOptions> apply) =>
-            new($"{name} {label}", o => apply(o, value));
+        PlotValue Value(Setting row, string v)
+        {
+            string what = $"{option}: {row.Name}";
+            row.Check(what, v);
+            string label = row.Label?.Invoke(v) ?? $"{row.Name} {v}";
+            return new PlotValue(label, o => row.Apply(what, v, o));
+        }
 
-        int Whole(string v, int least, int most) =>
-            Numbers.TryInt32(v, out int n) && n >= least && n <= most
-                ? n
-                : throw Bad(v, $"a whole number from {least} to {most}");
-
-        double Number(string v, double least, double most) =>
-            Numbers.TryDouble(v, out double n) && n >= least && n <= most
-                ? n
-                : throw Bad(v, string.Create(CultureInfo.InvariantCulture, $"a number from {least} to {most}"));
+        IEnumerable<string> Expand(SettingKind kind) =>
+            kind switch
+            {
+                SettingKind.Whole => Range(true),
+                SettingKind.Number => Range(false),
+                _ => values,
+            };
 
         AfaException Bad(string v, string expected) => new($"{option}: {name} takes {expected}, not '{Printable.Shortened(v)}'.");
 
@@ -160,6 +100,17 @@ internal sealed partial record PlotAxis(string Name, string? Search, IReadOnlyLi
                     .Select(i => decimal.Round(first + i * step, whole ? 0 : 4).ToString("0.####", CultureInfo.InvariantCulture));
             });
     }
+
+    private static PlotValue Replaced(string search, string by) =>
+        new(
+            by,
+            o =>
+                o with
+                {
+                    Prompt = o.Prompt.Replace(search, by, StringComparison.Ordinal),
+                    NegativePrompt = o.NegativePrompt.Replace(search, by, StringComparison.Ordinal),
+                }
+        );
 
     /// <summary>Values between commas; one in double quotes may hold commas, and two quotes in it are one.</summary>
     private static List<string> Split(string text)

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Pipeline;
-using AfaNative.Engine.Sampling.Samplers;
 
 namespace AfaNative.Tool.Commands;
 
@@ -25,40 +24,31 @@ internal sealed record PromptLine(int Number, GenerationOptions Options, ulong? 
 
     private static PromptLine FromJson(int number, string line, GenerationOptions options, int multiple)
     {
-        ulong? seed = null;
         var seen = new HashSet<string>();
         try
         {
             using JsonDocument document = JsonDocument.Parse(line, new JsonDocumentOptions { MaxDepth = 8 });
+            var values = new Dictionary<Setting, JsonProperty>();
             foreach (JsonProperty p in document.RootElement.EnumerateObject())
             {
-                string name = p.Name switch
-                {
-                    "negative_prompt" => "negative",
-                    "cfg_scale" => "guidance",
-                    _ => p.Name,
-                };
-                if (!seen.Add(name))
-                    throw new AfaException($"'{Printable.Shortened(p.Name)}' is there twice");
-                string what = $"'{p.Name}'";
-                options = name switch
-                {
-                    "prompt" => options with { Prompt = Text(p) },
-                    "negative" => options with { NegativePrompt = Text(p) },
-                    "seed" => options,
-                    "steps" => options with { Steps = Numbers.Int32(what, Digits(p), 1, Limits.Steps) },
-                    "guidance" => options with { GuidanceScale = (float)Numbers.Double(what, Digits(p), 0, Limits.Guidance) },
-                    "sampler" => options with { Sampler = SamplerChoice.Find(Text(p)) },
-                    "width" => options with { Width = Edge(p, multiple) },
-                    "height" => options with { Height = Edge(p, multiple) },
-                    "clip_skip" => options with { ClipSkip = Numbers.Int32(what, Digits(p), 0, Limits.ClipSkip) },
-                    _ => throw new AfaException(
+                Setting setting = SettingTable.Find(p.Name) is { IsLine: true } found
+                    ? found
+                    : throw new AfaException(
                         $"'{Printable.Shortened(p.Name)}' is no setting{Nearest.Hint(p.Name, s_names)}; there are "
                             + $"{string.Join(", ", s_names)}"
-                    ),
-                };
-                if (name == "seed")
-                    seed = Numbers.UInt64(what, Digits(p));
+                    );
+                if (!seen.Add(setting.Name))
+                    throw new AfaException($"'{Printable.Shortened(p.Name)}' is there twice");
+                values.Add(setting, p);
+            }
+
+            // In the table's order, not the line's: some settings build on others.
+            foreach (Setting setting in SettingTable.All.Where(values.ContainsKey))
+                options = setting.Apply($"'{values[setting].Name}'", Text(values[setting], setting), options);
+            foreach (string edge in (string[])["width", "height"])
+            {
+                if (seen.Contains(edge))
+                    Limits.CheckEdge($"'{edge}'", edge == "width" ? options.Width : options.Height, multiple);
             }
         }
         catch (JsonException e)
@@ -70,34 +60,29 @@ internal sealed record PromptLine(int Number, GenerationOptions Options, ulong? 
             throw new AfaException("it cannot be read as settings: a text holds half a surrogate pair", e);
         }
 
-        return seen.Contains("prompt") ? new PromptLine(number, options, seed) : throw new AfaException("it has no 'prompt'");
+        if (!seen.Contains("prompt"))
+            throw new AfaException("it has no 'prompt'");
+        return new PromptLine(number, options, seen.Contains("seed") ? options.Seeds[0] : null);
     }
 
-    private static readonly string[] s_names =
-    [
-        "prompt",
-        "negative",
-        "seed",
-        "steps",
-        "guidance",
-        "sampler",
-        "width",
-        "height",
-        "clip_skip",
-    ];
+    /// <summary>Settings a line can have, as JSON names them.</summary>
+    public static IReadOnlyList<string> Names => s_names;
 
-    private static int Edge(JsonProperty p, int multiple)
-    {
-        int pixels = Numbers.Int32($"'{p.Name}'", Digits(p));
-        Limits.CheckEdge($"'{p.Name}'", pixels, multiple);
-        return pixels;
-    }
+    private static readonly string[] s_names = [.. SettingTable.All.Where(s => s.IsLine).Select(s => s.Name.Replace('-', '_'))];
 
-    private static string Text(JsonProperty p) =>
-        p.Value.ValueKind == JsonValueKind.String ? p.Value.GetString()! : throw Unlike(p, "a text");
+    private static string Text(JsonProperty p, Setting setting) =>
+        (setting.Kind, p.Value.ValueKind) switch
+        {
+            (SettingKind.Whole or SettingKind.Number, JsonValueKind.Number) => p.Value.GetRawText(),
+            (SettingKind.Whole or SettingKind.Number, _) => throw Unlike(p, "a number"),
+            (SettingKind.List, JsonValueKind.Array) => string.Join('+', p.Value.EnumerateArray().Select(v => Item(p, v))),
+            (SettingKind.List, _) => throw Unlike(p, "a list of numbers"),
+            (_, JsonValueKind.String) => p.Value.GetString()!,
+            _ => throw Unlike(p, "a text"),
+        };
 
-    private static string Digits(JsonProperty p) =>
-        p.Value.ValueKind == JsonValueKind.Number ? p.Value.GetRawText() : throw Unlike(p, "a number");
+    private static string Item(JsonProperty p, JsonElement value) =>
+        value.ValueKind == JsonValueKind.Number ? value.GetRawText() : throw Unlike(p, "a list of numbers");
 
     private static AfaException Unlike(JsonProperty p, string expected) =>
         new($"'{p.Name}': expected {expected}, but {Printable.Shortened(p.Value.GetRawText())} came");

@@ -1,4 +1,3 @@
-using System.Globalization;
 using AfaNative.Engine.Checkpoints;
 using AfaNative.Engine.Ensemble;
 using AfaNative.Engine.Files;
@@ -14,9 +13,6 @@ namespace AfaNative.Tool.Commands;
 /// <param name="Aggregators">Short hash of the aggregators.</param>
 internal sealed record RunRecord(IReadOnlyList<string> Models, string? Aggregators)
 {
-    /// <summary>Adds nothing: for texts that stand for settings alone, such as names of a plot's files.</summary>
-    public static RunRecord None { get; } = new([], null);
-
     /// <summary>Files of LoRAs, the prompt's as well.</summary>
     public IReadOnlyList<string> Files { get; init; } = [];
 
@@ -71,33 +67,21 @@ internal sealed record RunRecord(IReadOnlyList<string> Models, string? Aggregato
     }
 
     /// <summary>A picture's text with all that.</summary>
-    public GenerationMetadata Add(GenerationMetadata picture, GenerationOptions options) =>
-        ReferenceEquals(this, None)
-            ? picture
-            : picture with
-            {
-                ModelHashes = Models,
-                AggregatorHash = Aggregators,
-                Expert = Expert,
-                MagicWeights = options is { Fusion: FusionMode.Magic, Magic.Weights: { } weights }
-                    ?
-                    [
-                        .. weights.Select(w =>
-                            double.Parse(w.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture)
-                        ),
-                    ]
-                    : [],
-                MagicSwitch = options.Fusion == FusionMode.Magic ? options.Magic.SwitchTimestep : null,
-                Loras = [.. Loras.Select(l => new RecordedLora(Path.GetFileNameWithoutExtension(l.Path), l.Weight, l.Expert))],
-                LoraHashes = LoraHashes,
-                Vae = Vae?.Path,
-                VaeHash = Vae?.Hash,
-                VaeTiling = options.TiledVae,
-                InitImageHash = Start?.Hash,
-                MaskHash = Start?.MaskHash,
-                Resize = Start?.Resize,
-                Background = Start?.Background,
-                Precision = Precision == "f32" ? null : Precision,
-                Device = Device == "cpu" ? null : Device,
-            };
+    public GenerationMetadata Add(GenerationMetadata picture) =>
+        picture with
+        {
+            ModelHashes = Models,
+            AggregatorHash = Aggregators,
+            Expert = Expert,
+            Loras = [.. Loras.Select(l => new RecordedLora(Path.GetFileNameWithoutExtension(l.Path), l.Weight, l.Expert))],
+            LoraHashes = LoraHashes,
+            Vae = Vae?.Path,
+            VaeHash = Vae?.Hash,
+            InitImageHash = Start?.Hash,
+            MaskHash = Start?.MaskHash,
+            Resize = Start?.Resize,
+            Background = Start?.Background,
+            Precision = Precision == "f32" ? null : Precision,
+            Device = Device == "cpu" ? null : Device,
+        };
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using AfaNative.Engine.Core;
 using AfaNative.Engine.Imaging;
 using AfaNative.Engine.Pipeline;
+using AfaNative.Kernels.Contracts;
 
 namespace AfaNative.Tool.Commands;
 
@@ -31,8 +32,21 @@ internal sealed record StartPicture(int Width, int Height)
 }
 
 /// <summary>Options of <c>sample</c> for a picture to start from.</summary>
-internal sealed class StartPictureOptions(Option<string?> init, Option<string?> mask, Option<int?> width, Option<int?> height)
+internal sealed class StartPictureOptions(SettingOptions settings)
 {
+    /// <summary>--init-image.</summary>
+    public Option<string?> Init { get; } =
+        new("--init-image")
+        {
+            Description =
+                "A picture to start from; its size counts where --width and --height are left out, its proportion where one of "
+                + "them is.",
+        };
+
+    /// <summary>--mask.</summary>
+    public Option<string?> Mask { get; } =
+        new("--mask") { Description = "--init-image: a picture that is white where it is to be repainted; transparent is not." };
+
     /// <summary>--resize.</summary>
     public Option<string?> Resize { get; } = Choice();
 
@@ -51,8 +65,8 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
     public StartPicture Read(ParseResult r, PictureSettings? from, int size)
     {
         GenerationMetadata? old = from?.Recorded;
-        string? picture = r.GetValue(init),
-            painted = r.GetValue(mask);
+        string? picture = r.GetValue(Init),
+            painted = r.GetValue(Mask);
         if (picture is null && old is { FromPicture: true })
         {
             string hash = old.InitImageHash is { } own ? $", hash {own}" : "";
@@ -82,8 +96,8 @@ internal sealed class StartPictureOptions(Option<string?> init, Option<string?> 
             && ((Option[])[Resize, Background]).FirstOrDefault(o => r.GetResult(o) is { Implicit: false }) is { } lone
         )
             throw new AfaException($"{lone.Name} is for --init-image; there is none.");
-        int? wide = r.GetValue(width),
-            high = r.GetValue(height);
+        int? wide = settings.Whole(r, "width");
+        int? high = settings.Whole(r, "height");
         if (picture is null)
             return new StartPicture(
                 wide ?? (old is { Width: > 0 } ? old.Width : size),
