@@ -132,9 +132,11 @@ internal static class StrictOptions
     {
         bool list =
             option is { AllowMultipleArgumentsPerToken: true }
-            && tokens.Any(t => t.Value.Split(',') is { Length: > 1 } parts
+            && tokens.Any(t =>
+                t.Value.Split(',') is { Length: > 1 } parts
                 && (parts.Length > 2 || t.Value.Contains('.', StringComparison.Ordinal))
-                && parts.All(p => Numbers.TryDouble(p, out _)));
+                && parts.All(p => Numbers.TryDouble(p, out _))
+            );
         return list
             ? $"{option!.Name}: expected several numbers with blanks between, as in {option.Name} 0.7 0.3, and decimals with a "
                 + $"point, but '{Printable.Shortened(string.Join(' ', tokens.Select(t => t.Value)))}' came."
