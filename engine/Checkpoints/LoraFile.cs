@@ -227,7 +227,7 @@ internal sealed class LoraFile : IDisposable
             _warnings.Add(
                 $"{Path}: the embeddings bundled with it "
                     + $"({string.Join(", ", bundled.Distinct().Take(8).Select(n => Printable.Shortened(n, 100)))}) are "
-                    + $"not loaded; saved as files of their own they go with --embedding."
+                    + $"not loaded; saved as files of their own they go with `embedding`."
             );
         WarnOfTrainersAlpha();
     }

@@ -29,6 +29,6 @@ public sealed record LoraRequest(string Path, double Weight = 1, int? Expert = n
             || rest.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
         )
             return new LoraRequest(rest, 1, expert);
-        return new LoraRequest(rest[..colon], Numbers.Double($"--lora {text}: the weight", rest.AsSpan(colon + 1)), expert);
+        return new LoraRequest(rest[..colon], Numbers.Double($"`lora` {text}: the weight", rest.AsSpan(colon + 1)), expert);
     }
 }

@@ -24,13 +24,13 @@ public static class AggregatorWidth
         if (width >= Groups && width % Groups == 0 && width < Least)
         {
             throw new AfaException(
-                $"--hidden-size takes {Least} or more, not {width}: in so narrow an aggregator each of its {Groups} norm groups "
+                $"`hidden-size` takes {Least} or more, not {width}: in so narrow an aggregator each of its {Groups} norm groups "
                     + $"is one channel, and the norms take the time step away."
             );
         }
         if (width < Least || width % Groups != 0)
         {
-            throw new AfaException($"--hidden-size takes a multiple of {Groups} from {Least} on, not {width}.");
+            throw new AfaException($"`hidden-size` takes a multiple of {Groups} from {Least} on, not {width}.");
         }
     }
 
@@ -43,7 +43,7 @@ public static class AggregatorWidth
         return
         [
             $"{narrow.Length} aggregators are {narrow.Min()} wide: each of their {Groups} norm groups is one channel, so "
-                + $"they cannot see the time step; make new ones with --hidden-size {Least} or more (the method's authors: 128)",
+                + $"they cannot see the time step; make new ones with `hidden-size` {Least} or more (the method's authors: 128)",
         ];
     }
 }

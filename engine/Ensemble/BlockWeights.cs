@@ -50,7 +50,7 @@ public static class BlockWeights
         {
             if (!Numbers.TryDouble(parts[i], out values[i]))
                 throw new AfaException(
-                    $"--blocks: '{Printable.Shortened(parts[i])}' is no number, and '{Printable.Shortened(text)}' no preset "
+                    $"`blocks`: '{Printable.Shortened(parts[i])}' is no number, and '{Printable.Shortened(text)}' no preset "
                         + $"({string.Join(", ", s_presets.Keys)}){Nearest.Hint(text.Trim().Replace('_', '-'), s_presets.Keys)}."
                 );
         }
@@ -60,7 +60,7 @@ public static class BlockWeights
             Count => values,
             1 => [.. Enumerable.Repeat(values[0], Count)],
             _ => throw new AfaException(
-                $"--blocks takes {Count} numbers (12 input blocks, middle, 12 output blocks), one for all, or a preset; "
+                $"`blocks` takes {Count} numbers (12 input blocks, middle, 12 output blocks), one for all, or a preset; "
                     + $"{values.Length} came."
             ),
         };

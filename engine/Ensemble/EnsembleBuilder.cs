@@ -63,14 +63,14 @@ public static class EnsembleBuilder
     )
     {
         if (options.Experts.Count < 1)
-            throw new AfaException("An ensemble needs at least one --expert.");
+            throw new AfaException("An ensemble needs at least one `expert`.");
         // One expert needs no aggregators.
         if (options.Experts.Count > 1)
             AggregatorWidth.Check(options.HiddenSize);
         if (options.Heads < 1 || options.HiddenSize % options.Heads != 0)
-            throw new AfaException($"--heads takes a divisor of --hidden-size {options.HiddenSize}, not {options.Heads}.");
+            throw new AfaException($"`heads` takes a divisor of `hidden-size` {options.HiddenSize}, not {options.Heads}.");
         if (options.Layers < 0)
-            throw new AfaException($"--layers takes 0 or more, not {options.Layers}.");
+            throw new AfaException($"`layers` takes 0 or more, not {options.Layers}.");
         PickleName.MustNotBe(output);
         using OutputLock held = OutputLock.Take(output);
         WholeFolder.MustBeFree(output);

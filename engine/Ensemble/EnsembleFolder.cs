@@ -71,11 +71,11 @@ public sealed partial record EnsembleFolder
         if (basePath is null)
             throw new CheckpointException(
                 $"{file}: a single file brings no tokenizer and no configuration; name a model folder (diffusers layout) "
-                    + $"that has them with --base DIR."
+                    + $"that has them with `base` DIR."
             );
         EnsembleFolder model = Open(basePath);
         if (contents.UNet == 0 && contents.Text == 0)
-            throw new CheckpointException($"{file}: expected a model, but it holds no U-Net; a VAE alone goes with --vae.");
+            throw new CheckpointException($"{file}: expected a model, but it holds no U-Net; a VAE alone goes with `vae`.");
         return model with
         {
             UNets = [contents.UNet > 0 ? file : model.UNets[0]],
@@ -109,7 +109,7 @@ public sealed partial record EnsembleFolder
         {
             throw new CheckpointException(
                 path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
-                    ? $"{path}: expected a model folder (diffusers layout), got a single file; --base DIR lends it what a "
+                    ? $"{path}: expected a model folder (diffusers layout), got a single file; `base` DIR lends it what a "
                         + $"folder has besides weights."
                     : $"{path}: expected a model folder (diffusers layout with safetensors weights), got a file; pickles "
                         + $"(.ckpt, .bin) can run code when opened and are not read: convert with diffusers' "
@@ -195,7 +195,7 @@ public sealed partial record EnsembleFolder
         {
             string file = System.IO.Path.Combine(path, adapted, "adapter_config.json");
             if (File.Exists(file))
-                yield return $"{file}: a PEFT adapter beside the weights is not applied; --lora FILE applies one.";
+                yield return $"{file}: a PEFT adapter beside the weights is not applied; `lora` FILE applies one.";
         }
     }
 

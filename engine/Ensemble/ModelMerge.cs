@@ -160,7 +160,7 @@ public static class ModelMerge
             options.Base
             ?? options.Models.FirstOrDefault(Directory.Exists)
             ?? throw new AfaException(
-                "All models are single files: name a model folder (diffusers layout) with --base for their configuration."
+                "All models are single files: name a model folder (diffusers layout) with `base` for their configuration."
             );
         EnsembleFolder basis = EnsembleFolder.Open(basePath);
         EnsembleFolder[] models =

@@ -69,7 +69,7 @@ public static class PictureFile
                     string.Create(
                         CultureInfo.InvariantCulture,
                         $"In the proportion of the picture to start from ({width}x{height}) the other edge would "
-                            + $"have {edge:F0} pixels; give --width and --height."
+                            + $"have {edge:F0} pixels; give `width` and `height`."
                     )
                 );
     }

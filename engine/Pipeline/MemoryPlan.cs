@@ -72,7 +72,7 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
                 $"This run needs {Format(Total)} on {device.Name}, the budget is {Format(budget)}: weights take "
                     + $"{Format(Weights)}, "
                     + $"denoising {Format(Denoising)}, decoding {Format(Decoding)}. Smaller pictures, a smaller "
-                    + $"--batch-size or fewer experts need less."
+                    + $"`batch-size` or fewer experts need less."
             );
         }
 
@@ -82,7 +82,7 @@ public sealed record MemoryPlan(long Weights, long LargestWeight, long Denoising
                 $"Even with all weights streamed from the host this run needs {Format(Least)} on {device.Name}, the "
                     + $"budget is {Format(budget)}: denoising takes {Format(Denoising)}, "
                     + $"decoding {Format(Decoding)}, the largest weight {Format(LargestWeight)}. Smaller pictures, a "
-                    + $"smaller --batch-size or --precision f16 need less."
+                    + $"smaller `batch-size` or `precision` f16 need less."
             );
         }
 

@@ -100,7 +100,7 @@ public static class RecordedSampler
         {
             string text =
                 $"The picture was drawn with '{Printable.Shortened(shown, 120)}', which this program does not have; "
-                + $"--sampler chooses another of {string.Join(", ", SamplerChoice.All.Select(s => s.Id))}.";
+                + $"`sampler` chooses another of {string.Join(", ", SamplerChoice.All.Select(s => s.Id))}.";
             return inner is null ? new AfaException(text) : new AfaException(text, inner);
         }
     }

@@ -27,7 +27,7 @@ public static class RecordedSettings
         {
             throw new AfaException(
                 $"{path}: a picture of this run belongs there, but what is there is none ({e.Message}); nothing more was "
-                    + $"drawn, name another --out or move it away.",
+                    + $"drawn, name another `out` or move it away.",
                 e
             );
         }
@@ -36,7 +36,7 @@ public static class RecordedSettings
         {
             throw new AfaException(
                 $"{path}: it is there already, but is another picture: {difference}; nothing more was drawn, name another "
-                    + $"--out or move it away."
+                    + $"`out` or move it away."
             );
         }
     }

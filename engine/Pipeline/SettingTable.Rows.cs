@@ -63,7 +63,7 @@ public static partial class SettingTable
         [
             Setting.OfSeed(
                 "seed",
-                "Seed of the first picture; picture i has seed + i. Random when left out; 0 for --prompts and for plots, so that "
+                "Seed of the first picture; picture i has seed + i. Random when left out; 0 for `prompts` and for plots, so that "
                     + "they can be gone on with.",
                 o => o.Seeds.Count > 0 ? o.Seeds[0] : null,
                 (o, v) => o with { Seeds = [v] }
@@ -90,7 +90,7 @@ public static partial class SettingTable
                         ? m.NoiseSource
                         : throw new AfaException(
                             $"the picture's random numbers are '{Printable.Shortened(m.NoiseSource)}', which this program does "
-                                + $"not have; noise {Words(s_noises.Select(n => n.Name))} chooses others."
+                                + $"not have; `noise` {Words(s_noises.Select(n => n.Name))} chooses others."
                         ),
             },
         ];
@@ -230,7 +230,7 @@ public static partial class SettingTable
             },
             Setting.OfNumber(
                 "strength",
-                "--init-image: how much it is changed, 0 to 1.",
+                "`init-image`: how much it is changed, 0 to 1.",
                 0,
                 1,
                 o => o.Strength,
@@ -264,7 +264,7 @@ public static partial class SettingTable
                     s_fusions.FirstOrDefault(f => f.Recorded == m.Fusion).Name
                     ?? throw new AfaException(
                         $"The picture's experts were joined by '{Printable.Shortened(m.Fusion!)}', which this program does not "
-                            + $"know; fusion {Words(s_fusions.Select(f => f.Name))} chooses another way."
+                            + $"know; `fusion` {Words(s_fusions.Select(f => f.Name))} chooses another way."
                     ),
             },
             Setting.OfText(
@@ -322,7 +322,7 @@ public static partial class SettingTable
         [
             Setting.OfNumber(
                 "hires-scale",
-                "Draws a second pass that many times as large (A1111's Hires. fix); 0 leaves out that of --from.",
+                "Draws a second pass that many times as large (A1111's Hires. fix); 0 leaves out that of `from`.",
                 0,
                 16,
                 o => o.HighResolution is { Width: 0, Height: 0 } pass ? pass.Scale : null,
@@ -366,7 +366,7 @@ public static partial class SettingTable
             },
             Setting.OfWhole(
                 "hires-steps",
-                "Second pass: steps that are run, whatever its strength, as A1111 counts; 0 is as many as --steps.",
+                "Second pass: steps that are run, whatever its strength, as A1111 counts; 0 is as many as `steps`.",
                 0,
                 MostSteps,
                 o => o.HighResolution?.Steps,
@@ -416,7 +416,7 @@ public static partial class SettingTable
                     : hires.Upscaler.ToLowerInvariant() is "latent" or "lanczos" ? hires.Upscaler
                     : throw new AfaException(
                         $"The picture was enlarged by '{Printable.Shortened(hires.Upscaler)}', which this program does not have: "
-                            + $"hires-upscaler latent or lanczos chooses another."
+                            + $"`hires-upscaler` latent or lanczos chooses another."
                     ),
             },
         ];
@@ -425,7 +425,7 @@ public static partial class SettingTable
 
     private static HighResolutionPass Given(string what, GenerationOptions options) =>
         options.HighResolution
-        ?? throw new AfaException($"{what} is for a second pass: hires-scale, hires-width or hires-height asks for one.");
+        ?? throw new AfaException($"{what} is for a second pass: `hires-scale`, `hires-width` or `hires-height` asks for one.");
 
     private static SamplerChoice Named(string what, string name)
     {

@@ -22,11 +22,19 @@ public sealed record AddedToken(string Text, int Id, bool AnyCase, bool Word)
     internal static IReadOnlyList<AddedToken> Read(string folder, IReadOnlyDictionary<string, int> vocabulary)
     {
         var found = new Dictionary<string, AddedToken>(StringComparer.Ordinal);
-        foreach (AddedToken token in Decoder(Path.Combine(folder, "tokenizer_config.json")))
-            found[token.Text] = token;
-        // Of a token in both files the one that says more counts.
-        foreach (AddedToken token in Plain(Path.Combine(folder, "added_tokens.json")))
-            found.TryAdd(token.Text, token);
+        try
+        {
+            foreach (AddedToken token in Decoder(Path.Combine(folder, "tokenizer_config.json")))
+                found[token.Text] = token;
+            // Of a token in both files the one that says more counts.
+            foreach (AddedToken token in Plain(Path.Combine(folder, "added_tokens.json")))
+                found.TryAdd(token.Text, token);
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new CheckpointException($"{folder}: what it says of added tokens holds half a surrogate pair.", e);
+        }
+
         AddedToken[] added = [.. found.Values.Where(t => !vocabulary.ContainsKey(t.Text))];
         if (added.Length > Most)
             throw new CheckpointException($"{folder}: at most {Most} added tokens were expected, but {added.Length} came.");

@@ -23,7 +23,7 @@ public sealed record EmbeddingRequest(string Path, string? Name = null, bool Lis
         string name = text[..equals].Trim();
         return name.Length > 0
             ? new EmbeddingRequest(text[(equals + 1)..], name)
-            : throw new AfaException($"--embedding {text}: expected FILE or NAME=FILE, but the name is empty.");
+            : throw new AfaException($"`embedding` {text}: expected FILE or NAME=FILE, but the name is empty.");
     }
 
     /// <summary>

@@ -45,7 +45,7 @@ public static class LoraFolder
     private static string Find(PromptLora lora, string? folder)
     {
         if (folder is null)
-            throw new AfaException($"The prompt asks for the LoRA {lora}: --lora-dir says in which folder it is.");
+            throw new AfaException($"The prompt asks for the LoRA {lora}: `lora-dir` says in which folder it is.");
         if (!Directory.Exists(folder))
             throw new AfaException($"{folder}: there is no such folder of LoRAs.");
         string[] files =

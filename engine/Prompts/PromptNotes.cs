@@ -70,9 +70,9 @@ public static partial class PromptNotes
             Kind.Comment => $"comments are not left out of prompts: {what} is taken as words",
             Kind.Dynamic => $"dynamic prompts are not supported yet: {what} is taken as words",
             Kind.CommaWeight => $"weights are written with a point: {what} is taken as words",
-            Kind.PlainTag => $"--prompt-syntax plain takes everything as words, tags too: {what} does nothing else",
-            Kind.PlainEscape => $"--prompt-syntax plain takes everything as words: the backslash in {what} is part of the text",
-            _ => $"--prompt-syntax plain takes everything as words: {what} is no weight",
+            Kind.PlainTag => $"`prompt-syntax` plain takes everything as words, tags too: {what} does nothing else",
+            Kind.PlainEscape => $"`prompt-syntax` plain takes everything as words: the backslash in {what} is part of the text",
+            _ => $"`prompt-syntax` plain takes everything as words: {what} is no weight",
         };
 
     private static IEnumerable<(Kind, string)> InPlain(string text)

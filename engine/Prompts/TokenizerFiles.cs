@@ -136,7 +136,7 @@ internal sealed class SpecialTokenNames
             JsonElement value = property.Value;
             if (value.ValueKind == JsonValueKind.Object && value.TryGetProperty("content", out JsonElement content))
                 value = content;
-            string? token = value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+            string? token = value.ValueKind == JsonValueKind.String ? TokenizerFiles.TextOf(value) : null;
             if (string.IsNullOrEmpty(token))
                 throw new CheckpointException(
                     $"Expected a token's text as {property.Name}, but '{path}' gives {TokenizerFiles.Short(property.Value)}."

@@ -411,7 +411,7 @@ public sealed class AggregatorTrainer : IDisposable
             return;
         JsonLog<int> log = JsonLines.Read(path, e => e.GetProperty("step").GetInt32());
         if (log.Entries.Count == 0 && log.Damage.Count > (log.Torn ? 1 : 0))
-            throw new AfaException($"{path}: it is no log of a training run, so it is not written over; name another --out.");
+            throw new AfaException($"{path}: it is no log of a training run, so it is not written over; name another `out`.");
         _warnings.AddRange(log.Damage);
         if (log.Damage.Count > 0 || _optimizer.Steps == 0 || log.Entries.Any(e => e.Value > _optimizer.Steps))
         {

@@ -65,7 +65,7 @@ public static class ExpertScreening
         if (models.UNets.Count < 2)
             throw new AfaException("Screening compares experts: at least two are needed.");
         if (draws < 4 || draws % 2 != 0)
-            throw new AfaException($"--draws takes an even number of at least 4, not {draws}.");
+            throw new AfaException($"`draws` takes an even number of at least 4, not {draws}.");
         if (data.Count == 0)
             throw new AfaException("Screening needs at least one picture.");
         UNetConfig config = UNetConfig.Load(models.UNets[0]);

@@ -49,7 +49,7 @@ public sealed class LatentCache(string folder, EnsembleFolder models, int size, 
     {
         int factor = VaeConfig.Load(models.Config(models.Vae, "vae")).Downscale;
         if (size < factor || size > 1 << 14 || size % factor != 0)
-            throw new AfaException($"--size takes a multiple of {factor} up to {1 << 14}, not {size}.");
+            throw new AfaException($"`size` takes a multiple of {factor} up to {1 << 14}, not {size}.");
         Directory.CreateDirectory(folder);
         Skipped.Clear();
         _vae ??= string.Join('\n', ModelIdentity.Vae(models, _hashes));

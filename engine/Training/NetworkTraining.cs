@@ -102,7 +102,7 @@ public static class NetworkTraining
             );
         VaeConfig vae = VaeConfig.Load(folder.Vae);
         if (setup.Options.Size < vae.Downscale || setup.Options.Size % vae.Downscale != 0)
-            throw new AfaException($"--size takes a multiple of {vae.Downscale}, not {setup.Options.Size}.");
+            throw new AfaException($"`size` takes a multiple of {vae.Downscale}, not {setup.Options.Size}.");
         foreach (string problem in FolderConsistency.Problems(setup.Model))
             observer?.Warning?.Invoke(
                 $"{setup.Model}: the trained model will not load everywhere, as the one it starts from: {problem}"

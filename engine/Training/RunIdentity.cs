@@ -130,7 +130,7 @@ public sealed class RunIdentity
     private static RunIdentity Stored(string path, string? stored) =>
         Parse(stored)
         ?? throw new AfaException(
-            $"{path}: it does not say what it was trained on, as runs of older versions; another --out starts a new run."
+            $"{path}: it does not say what it was trained on, as runs of older versions; another `out` starts a new run."
         );
 
     private void Require(string path, RunIdentity theirs)
@@ -140,7 +140,7 @@ public sealed class RunIdentity
         {
             throw new AfaException(
                 $"{path}: it was trained with other options, data or models; now there are {string.Join("; ", differences)}. "
-                    + $"--resume goes on only with the same, another --out starts a new run."
+                    + $"`resume` goes on only with the same, another `out` starts a new run."
             );
         }
     }

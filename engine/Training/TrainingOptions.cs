@@ -104,22 +104,22 @@ public sealed record TrainingOptions
     public void Validate()
     {
         // No comparison is true of a number that is none, so each of these refuses NaN.
-        Check(Steps is >= 1 and <= 100_000_000, "--steps takes 1 to 100000000", Steps);
-        Check(BatchSize is >= 1 and <= 65536, "--batch-size takes 1 to 65536", BatchSize);
-        Check(Accumulate is >= 1 and <= 65536, "--accumulate takes 1 to 65536", Accumulate);
-        Check(Size is >= 1 and <= 16384, "--size takes 1 to 16384", Size);
-        Check(LearningRate is > 0 and < 10, "--learning-rate takes a number above 0 and below 10", LearningRate);
-        Check(WeightDecay is >= 0 and < 1, "--weight-decay takes 0 to 1 (1 itself not)", WeightDecay);
+        Check(Steps is >= 1 and <= 100_000_000, "`steps` takes 1 to 100000000", Steps);
+        Check(BatchSize is >= 1 and <= 65536, "`batch-size` takes 1 to 65536", BatchSize);
+        Check(Accumulate is >= 1 and <= 65536, "`accumulate` takes 1 to 65536", Accumulate);
+        Check(Size is >= 1 and <= 16384, "`size` takes 1 to 16384", Size);
+        Check(LearningRate is > 0 and < 10, "`learning-rate` takes a number above 0 and below 10", LearningRate);
+        Check(WeightDecay is >= 0 and < 1, "`weight-decay` takes 0 to 1 (1 itself not)", WeightDecay);
         Check(Beta2 is >= 0 and < 1, "AdamW's second decay takes 0 to 1 (1 itself not)", Beta2);
-        Check(ClipNorm is >= 0 and < double.PositiveInfinity, "--clip takes 0 or more", ClipNorm);
-        Check(Enum.IsDefined(Schedule), "--schedule takes constant, linear or cosine", Schedule);
-        Check(TextDropout is >= 0 and <= 1, "--text-dropout takes 0 to 1", TextDropout);
-        Check(WarmupSteps >= 0, "--warmup takes 0 or more", WarmupSteps);
-        Check(Holdout >= 0, "--holdout takes 0 or more", Holdout);
-        Check(EvaluateEvery >= 1, "--evaluate-every takes 1 or more", EvaluateEvery);
-        Check(SaveEvery >= 1, "--save-every takes 1 or more", SaveEvery);
-        Check(Ema is >= 0 and < 1, "--ema takes 0 to 1 (1 itself not)", Ema);
-        Check(Keep >= 1, "--keep takes 1 or more", Keep);
+        Check(ClipNorm is >= 0 and < double.PositiveInfinity, "`clip` takes 0 or more", ClipNorm);
+        Check(Enum.IsDefined(Schedule), "`schedule` takes constant, linear or cosine", Schedule);
+        Check(TextDropout is >= 0 and <= 1, "`text-dropout` takes 0 to 1", TextDropout);
+        Check(WarmupSteps >= 0, "`warmup` takes 0 or more", WarmupSteps);
+        Check(Holdout >= 0, "`holdout` takes 0 or more", Holdout);
+        Check(EvaluateEvery >= 1, "`evaluate-every` takes 1 or more", EvaluateEvery);
+        Check(SaveEvery >= 1, "`save-every` takes 1 or more", SaveEvery);
+        Check(Ema is >= 0 and < 1, "`ema` takes 0 to 1 (1 itself not)", Ema);
+        Check(Keep >= 1, "`keep` takes 1 or more", Keep);
 
         static void Check(bool good, string what, object came)
         {

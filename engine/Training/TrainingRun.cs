@@ -24,11 +24,11 @@ public static class TrainingRun
     {
         if (RealPath.IsInside(models.Path, run))
             throw new AfaException(
-                $"{models.Path}: it lies in {run}, where this run writes and replaces files; name another --out."
+                $"{models.Path}: it lies in {run}, where this run writes and replaces files; name another `out`."
             );
         if (RealPath.IsInside(run, models.Path))
             throw new AfaException(
-                $"{run}: it lies in {models.Path}, the model that is trained, which stays as it is; name another --out."
+                $"{run}: it lies in {models.Path}, the model that is trained, which stays as it is; name another `out`."
             );
         string result = Path.Combine(run, Model);
         string[] parts =
@@ -41,7 +41,7 @@ public static class TrainingRun
             models.Scheduler,
         ];
         if (parts.FirstOrDefault(p => RealPath.IsInside(p, result)) is { } part)
-            throw new AfaException($"{part}: it leads into {result}, which this run replaces; name another --out.");
+            throw new AfaException($"{part}: it leads into {result}, which this run replaces; name another `out`.");
     }
 
     /// <summary>Refuses to go on where <c>model/</c> is not what the run wrote: found out before training, not after.</summary>
@@ -60,7 +60,7 @@ public static class TrainingRun
         {
             throw new AfaException(
                 $"{model}: this run did not write it, or it was changed since, so it is not replaced; move it away, or "
-                    + $"name another --out."
+                    + $"name another `out`."
             );
         }
     }

@@ -92,9 +92,9 @@ internal sealed class UpdateLoop
 
             if (double.IsFinite(loss) && LossScale.Overflowed())
                 continue;
-            string other = LossScale.IsDynamic ? ", or --precision bf16 or f32, whose numbers go further," : "";
+            string other = LossScale.IsDynamic ? ", or `precision` bf16 or f32, whose numbers go further," : "";
             throw new AfaException(
-                $"The loss is no longer a number after {step} updates; a lower --learning-rate{other} helps. What was "
+                $"The loss is no longer a number after {step} updates; a lower `learning-rate`{other} helps. What was "
                     + $"saved last is good."
             );
         }

@@ -41,6 +41,15 @@ public sealed class LoraKindTests : IDisposable
         ];
 
     [Theory]
+    [InlineData("unet.down.0.lora_A.scale_weight")]
+    [InlineData("unet.down.0.lora_B.scale_input")]
+    public void A_scale_beside_the_weights_is_no_adapter(string name)
+    {
+        Assert.Null(LoraKey.Parse(name));
+        Assert.Equal("weights with scales of their own", LoraKey.Foreign(name));
+    }
+
+    [Theory]
     [MemberData(nameof(Styles))]
     public void Every_layer_is_found_in_every_style(string style)
     {

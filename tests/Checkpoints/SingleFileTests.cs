@@ -59,7 +59,7 @@ public sealed class SingleFileTests : IDisposable
         using DiffusionModel folder = DiffusionModel.Load(device, _base, expert: 0),
             file = DiffusionModel.Load(device, EnsembleFolder.OpenSingleFile(_file, _base));
         Assert.Equal(new TextToImagePipeline(folder).Generate(options)[0], new TextToImagePipeline(file).Generate(options)[0]);
-        Assert.Contains("--base", Assert.Throws<CheckpointException>(() => EnsembleFolder.OpenSingleFile(_file, null)).Message);
+        Assert.Contains("`base`", Assert.Throws<CheckpointException>(() => EnsembleFolder.OpenSingleFile(_file, null)).Message);
     }
 
     [Fact]

@@ -295,7 +295,7 @@ public sealed class CudaHostTests(StandInFixture fixture)
         {
             string message = Assert.Throws<DeviceMemoryException>(() => device.Allocate(4 << 20)).Message;
             Assert.Contains("16 MiB", message);
-            Assert.Contains("--batch-size", message);
+            Assert.Contains("`batch-size`", message);
         }
         finally
         {

@@ -265,6 +265,9 @@ public sealed class HighResolutionTests(LoadedExpert loaded) : IClassFixture<Loa
         Run([.. common, "--from", first, "--hires-width", "64", "--hires-upscaler", "latent", "--out", folder.File("c")]);
         Assert.Equal(64, PngFile.Read(Path.Combine(folder.File("c"), "00001-4.png"), out text).Height);
         Assert.Contains("Hires resize: 64x0, Hires steps: 2, Hires upscaler: Latent", text);
+        Run([.. common, "--from", first, "--hires-scale", "2", "--out", folder.File("e")]);
+        Assert.Equal(64, PngFile.Read(Path.Combine(folder.File("e"), "00001-4.png"), out text).Height);
+        Assert.Contains("Denoising strength: 0.6, Hires upscale: 2, Hires steps: 2, Hires upscaler: Lanczos", text);
         Run([.. common, "--from", first, "--hires-scale", "0", "--out", folder.File("d")]);
         Assert.Equal(32, PngFile.Read(Path.Combine(folder.File("d"), "00001-4.png"), out text).Height);
         Assert.DoesNotContain("Hires", text);

@@ -55,7 +55,7 @@ public sealed class MemoryPlanTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
         Assert.Equal(0, plan.Fit(device, plan.Total));
         string message = Assert.Throws<AfaException>(() => plan.Fit(device, plan.Total - 1)).Message;
         Assert.Contains(MemoryPlan.Format(plan.Total), message);
-        Assert.Contains("--batch-size", message);
+        Assert.Contains("`batch-size`", message);
     }
 
     [Theory]

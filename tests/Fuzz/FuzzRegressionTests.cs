@@ -30,6 +30,15 @@ public sealed class FuzzRegressionTests
             },
             { "safetensors", "safetensors-index", "{\"weight_map\":{\"\\ud800\":\"model-00001.safetensors\"}}", "", 0, "" },
             { "tokenizer", "tokenizer-vocab.json", "{\"\\ud800\": 0}", "", 0, "" },
+            { "tokenizer", "tokenizer-tokenizer_config.json", "{\"bos_token\": \"\\ud800\"}", "", 0, "" },
+            {
+                "tokenizer",
+                "tokenizer-tokenizer_config.json",
+                "{\"added_tokens_decoder\": {\"\\ud800\": {\"content\": \"a\"}}}",
+                "",
+                0,
+                ""
+            },
             // A plain scalar in the middle of a flow, which the scanner takes for a state it cannot have.
             {
                 "options",

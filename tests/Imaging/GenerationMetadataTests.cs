@@ -158,8 +158,10 @@ public sealed class GenerationMetadataTests
                         LoraHashes = m.LoraHashes,
                         TextInversions = m.TextInversions,
                         NotUnderstood = m.NotUnderstood,
+                        Settings = m.Settings,
                     }
                 );
+                Assert.Equal(m.Settings, back.Settings);
                 Assert.Equal(text, back.ToParameters());
                 Assert.Equal(m.Sampler, RecordedSampler.Find(back).Name);
             },
@@ -213,7 +215,7 @@ public sealed class GenerationMetadataTests
     {
         string message = Assert.Throws<AfaException>(() => RecordedSampler.Find(Parse(fields))).Message;
         Assert.Contains($"'{fields}'", message);
-        Assert.Contains("--sampler", message);
+        Assert.Contains("`sampler`", message);
     }
 
     [Theory]

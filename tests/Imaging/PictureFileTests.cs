@@ -100,7 +100,7 @@ public sealed class PictureFileTests : IDisposable
         Assert.Equal((392, 200), PictureFile.SizeFor(395, 207, null, null));
         Assert.Equal((8, 512), PictureFile.SizeFor(1, 1000, null, 512));
         Assert.Contains(
-            "--width and --height",
+            "`width` and `height`",
             Assert.Throws<AfaException>(() => PictureFile.SizeFor(1, 1_000_000, 512, null)).Message
         );
         Assert.True(PictureFile.SameShape(515, 387, 512, 384));

@@ -1,10 +1,10 @@
-using AfaNative.Engine.Prompts;
+using System.Text.RegularExpressions;
 using Xunit;
 
 namespace AfaNative.Tests.Repository;
 
 /// <summary>What every source file keeps to, read from the checkout the tests were built in.</summary>
-public sealed class SourceShapeTests
+public sealed partial class SourceShapeTests
 {
     private const int Columns = 130;
 
@@ -28,6 +28,31 @@ public sealed class SourceShapeTests
 
         Assert.True(beyond.Count == 0, string.Join('\n', beyond));
     }
+
+    // Names under which run folders keep what was asked for.
+    private static readonly string[] s_recorded = ["engine/Training/RunIdentity.cs", "engine/Training/NetworkTraining.cs"];
+
+    /// <summary>Whoever embeds the libraries has no command line: they quote settings, and the tool adds dashes.</summary>
+    [Fact]
+    public void Libraries_speak_of_settings_not_of_options()
+    {
+        string root = Sources.Root();
+        IEnumerable<string> libraries = Sources
+            .Files(root)
+            .Where(f => f.StartsWith("engine/", StringComparison.Ordinal) || f.StartsWith("kernels/", StringComparison.Ordinal));
+        string[] lines =
+        [
+            .. libraries
+                .Except(s_recorded)
+                .SelectMany(f => File.ReadLines(Path.Combine(root, f)).Select((l, i) => (Line: l, At: $"{f}:{i + 1}")))
+                .Where(l => !l.Line.TrimStart().StartsWith("//", StringComparison.Ordinal) && Option().IsMatch(l.Line))
+                .Select(l => $"{l.At}: {l.Line.Trim()}"),
+        ];
+        Assert.True(lines.Length == 0, string.Join('\n', lines));
+    }
+
+    [GeneratedRegex("\"[^\"]*--[a-z][a-z-]+", RegexOptions.CultureInvariant)]
+    private static partial Regex Option();
 }
 
 /// <summary>The C# sources of the checkout.</summary>

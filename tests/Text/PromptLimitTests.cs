@@ -205,9 +205,9 @@ public sealed class PromptLimitTests(TinyEnsemble tiny) : IClassFixture<TinyEnse
     {
         Assert.Equal(
             [
-                "--prompt-syntax plain takes everything as words, tags too: '<lora:x:1>' does nothing else",
-                "--prompt-syntax plain takes everything as words: the backslash in '\\(' is part of the text",
-                "--prompt-syntax plain takes everything as words: '(a:1.2)' is no weight",
+                "`prompt-syntax` plain takes everything as words, tags too: '<lora:x:1>' does nothing else",
+                "`prompt-syntax` plain takes everything as words: the backslash in '\\(' is part of the text",
+                "`prompt-syntax` plain takes everything as words: '(a:1.2)' is no weight",
             ],
             PromptNotes.Of([("<lora:x:1> \\(b\\) (a:1.2) (c) [d:e:5]", false)], PromptSyntax.Plain)
         );

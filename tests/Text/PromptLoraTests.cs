@@ -65,7 +65,7 @@ public sealed class PromptLoraTests(TinyEnsemble tiny) : IClassFixture<TinyEnsem
         Assert.Empty(LoraFolder.Collect([], ["a cat"], null));
         void Refused(string expected, string? where, params string[] prompts) =>
             Assert.Contains(expected, Assert.Throws<AfaException>(() => LoraFolder.Collect([], prompts, where)).Message);
-        Refused("--lora-dir says", null, "<lora:ink:1>");
+        Refused("`lora-dir` says", null, "<lora:ink:1>");
         Refused("no such folder", _folder.File("nowhere"), "<lora:ink:1>");
         Refused("it holds ink, Face", folder, "<lora:pen:1>");
         Refused(

@@ -229,7 +229,7 @@ public sealed class TrainingDataTests(TinyTraining tiny) : IClassFixture<TinyTra
         Assert.Equal(odd.Select(o => o.Image), cache.Skipped.Select(s => s.Image));
         Assert.All(cache.Skipped, s => Assert.NotEqual("", s.Reason));
         Assert.Contains(
-            "--size takes a multiple of 8",
+            "`size` takes a multiple of 8",
             Assert
                 .Throws<AfaException>(() =>
                     new LatentCache(_folder.File("cache"), EnsembleFolder.Open(tiny.Model), 100, 1).Encode(device, odd)

@@ -69,7 +69,8 @@ public sealed class TrainingOptionsTests
             "--keep" => good with { Keep = whole },
             _ => good with { Schedule = (LearningRateSchedule)whole },
         };
-        Assert.Contains(what, Assert.Throws<AfaException>(options.Validate).Message);
+        string named = what.StartsWith("--", StringComparison.Ordinal) ? $"`{what[2..]}`" : what;
+        Assert.Contains(named, Assert.Throws<AfaException>(options.Validate).Message);
         good.Validate();
     }
 }

@@ -13,7 +13,7 @@ internal static class ErrorSentence
             // Parallel loops wrap what happened.
             AggregateException many when many.Flatten().InnerExceptions is [{ } first, ..] => Of(first),
             TypeInitializationException { InnerException: { } inner } => Of(inner),
-            AfaException or DeviceMemoryException => e.Message,
+            AfaException or DeviceMemoryException => OptionNames.Dashed(e.Message),
             OutOfMemoryException =>
                 "Out of memory: a smaller --width and --height, a smaller --batch-size or fewer experts need less.",
             OverflowException =>

@@ -53,7 +53,7 @@ internal static class Terminal
     public static void Note(string line) => Write(Errors, Printable.Text(line) + "\n");
 
     /// <summary>Something that was asked for and will not be as expected.</summary>
-    public static void Warn(string sentence) => Note($"warning: {sentence}");
+    public static void Warn(string sentence) => Note($"warning: {OptionNames.Dashed(sentence)}");
 
     /// <summary>Why a command failed, in red where somebody watches; one line, however long.</summary>
     public static void Error(string sentence)

@@ -163,7 +163,7 @@ internal sealed class IlgpuPool<T>(Accelerator accelerator) : IDisposable
                     string.Create(
                         CultureInfo.InvariantCulture,
                         $"{accelerator.Name} could not give {capacity * (double)ElementSize / (1 << 20):F0} MiB more (in "
-                            + $"use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller --batch-size or fewer "
+                            + $"use: {LiveBytes / (1 << 20)} MiB); a smaller picture, a smaller `batch-size` or fewer "
                             + $"experts need less."
                     ),
                     again

@@ -102,7 +102,7 @@ internal sealed class WeightStore(Accelerator accelerator, AcceleratorStream str
                 string.Create(
                     CultureInfo.InvariantCulture,
                     $"{accelerator.Name} could not give {bytes / (double)(1 << 20):F0} MiB more for weights "
-                        + $"({_resident / (1 << 20)} MiB of weights are there); a --memory-budget keeps some on the host, "
+                        + $"({_resident / (1 << 20)} MiB of weights are there); a `memory-budget` keeps some on the host, "
                         + $"fewer experts need less."
                 ),
                 e

@@ -225,13 +225,11 @@ internal sealed class SampleOptions
                 Sampler = ModelSampler.OfModel(defaults.Model, r.GetValue(_base), r.GetValue(_model) is not null),
             };
         bool single = start.Pixels is not null || r.GetValue(_maps) is not null;
+        // A scale of 0 leaves out the picture's second pass.
+        bool leftOut = _settings.Text(r, "hires-scale") is { } scale && Numbers.Double("--hires-scale", scale) == 0;
+        bool second = !single && !leftOut;
         if (picture is not null)
-            options = SettingTable.Restore(
-                options,
-                picture.Recorded,
-                picture.Path,
-                s => !_settings.Given(r, s.Name) && (joined || !IsFusion(s)) && !(single && IsSecondPass(s))
-            );
+            options = SettingTable.Restore(options, picture.Recorded, picture.Path, s => IsRestored(r, s, joined, second));
         bool sized = _settings.Given(r, "hires-width") || _settings.Given(r, "hires-height");
         CheckSecondPass(r, sized, single);
         if (sized && options.HighResolution is { } before)
@@ -241,6 +239,14 @@ internal sealed class SampleOptions
     }
 
     private static bool IsFusion(Setting s) => s.Name is "fusion" or "experts" or "magic-weights" or "magic-switch";
+
+    private bool IsRestored(ParseResult r, Setting s, bool joined, bool second)
+    {
+        // What asks for a second pass comes before what says how it is made, whatever the command line changes of it.
+        if (s.Name is "hires-scale" or "hires-width" or "hires-height")
+            return second;
+        return !_settings.Given(r, s.Name) && (second || !IsSecondPass(s)) && (joined || !IsFusion(s));
+    }
 
     private static bool IsSecondPass(Setting s) => s.Name.StartsWith("hires-", StringComparison.Ordinal);
 

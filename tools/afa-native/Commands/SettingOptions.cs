@@ -34,7 +34,7 @@ internal sealed class SettingOptions
                 setting.Kind == SettingKind.List
                     ? new Option<string[]>(name, aliases) { AllowMultipleArgumentsPerToken = true }
                     : One(setting, name, aliases);
-            option.Description = setting.Description;
+            option.Description = OptionNames.AllDashed(setting.Description);
             option.Validators.Add(r => Check(setting, r));
             if (setting.Values.Count > 0)
                 option.CompletionSources.Add([.. setting.Values]);
@@ -105,7 +105,7 @@ internal sealed class SettingOptions
         }
         catch (AfaException e)
         {
-            result.AddError(StrictOptions.CommaList(result.Option, result.Tokens) ?? e.Message);
+            result.AddError(StrictOptions.CommaList(result.Option, result.Tokens) ?? OptionNames.AllDashed(e.Message));
         }
     }
 }
