@@ -358,7 +358,7 @@ public sealed class WeightReadingTests : IDisposable
         string vae = Alone(Vae, "v.safetensors", "");
         Assert.Equal(Draw(EnsembleFolder.Open(CopyOf("vaes", other, Vae))), Draw(EnsembleFolder.Open(other).WithVae(vae)));
         Assert.Contains(
-            "--vae",
+            "`vae`",
             Assert.Throws<CheckpointException>(() => EnsembleFolder.OpenSingleFile(vae, other)).Message,
             StringComparison.Ordinal
         );

@@ -166,7 +166,7 @@ public sealed class ModelMergeTests : IDisposable
         Assert.Equal(1, BlockWeights.Parse("a")[12]);
         Assert.Equal(0, BlockWeights.Parse("v")[12]);
         Assert.Contains(
-            "--base",
+            "`base`",
             Assert
                 .Throws<AfaException>(() =>
                     ModelMerge.Write(_folder.File("m"), MergeOptions.Weighted([_models[1], _models[1]], [1, 1]))

@@ -68,7 +68,7 @@ public sealed class ScreeningTests(TinyTraining tiny) : IClassFixture<TinyTraini
         EnsembleFolder models = EnsembleFolder.Open(tiny.Model);
         IReadOnlyList<EncodedRecord> data = Encode(device, models, folder.File("cache"));
         Assert.Contains(
-            "--draws",
+            "`draws`",
             Assert.Throws<AfaException>(() => ExpertScreening.Run(device, models, data, [1], 3, 1)).Message
         );
         Assert.Contains(
